@@ -1,4 +1,4 @@
-"""This module is what a task means: its states, the moves between them, its ids and the records that cross processes.
+"""This module is what a task means: its states, their moves, its ids and the records that cross processes.
 
 All records are frozen, hold `uuid.UUID` and seconds since the epoch, and know nothing of how they are spelled
 (`compute_nb.wire`) or how they travel (`compute_nb.client`, `compute_nb.amqp`).

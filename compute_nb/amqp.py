@@ -1,0 +1,357 @@
+"""This module is the AMQP link: one connection that stays, on one thread, for watcher and agent alike.
+
+A link asks its handler for a plan (where to connect, which queues to read), connects, lets the handler
+publish first, then reads. When the connection goes it asks again, with growing pauses, for as long as the
+handler's plan does not refuse. Every hook of the handler, and every method of the link that is not marked
+thread-safe, runs on the link's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pika
+from pika.adapters.select_connection import IOLoop
+from pika.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelClosedByBroker,
+    ConnectionWrongStateError,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
+
+from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
+
+__all__ = ["Incoming", "Link", "LinkHandler", "LinkPlan", "Timer"]
+
+log = logging.getLogger(__name__)
+# A dropped connection is told by our own errors: without a handler pika's would reach the notebook's stderr.
+logging.getLogger("pika").addHandler(logging.NullHandler())
+
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 5.0
+REFUSAL_LIMIT = 3
+ACCESS_REFUSED = 403
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPlan:
+    """Where to connect and what to read.
+
+    Attributes:
+        url: An AMQP URL with user and password, as `pika.URLParameters` reads it.
+        queues: The queues to consume.
+        prefetch: How many unacknowledged messages the broker may send ahead; 0 is no limit.
+    """
+
+    url: str
+    queues: tuple[str, ...]
+    prefetch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message that was delivered; `tag` is what to acknowledge, on the same connection only."""
+
+    queue: str
+    body: bytes
+    tag: int
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    timestamp: int | None = None
+
+
+class LinkHandler(Protocol):
+    """What the owner of a link answers and hears, all on the link's thread."""
+
+    def plan(self) -> LinkPlan:
+        """Says where to connect; it may block, since no connection is open meanwhile.
+
+        Raises:
+            ServiceUnreachable: Nobody answers now; the link asks again after a pause.
+            ComputeError: Any other one ends the link.
+        """
+
+    def on_open(self, link: Link) -> None:
+        """The channel is open and confirms are on; nothing is read before this returns."""
+
+    def on_ready(self, link: Link) -> None:
+        """Every queue of the plan has its consumer."""
+
+    def on_message(self, link: Link, message: Incoming) -> None:
+        """A message came; acknowledge it once its content is safe."""
+
+    def on_confirm(self, link: Link, number: int, ok: bool) -> None:
+        """The broker has taken (or refused) the publish of this number."""
+
+    def on_down(self, error: Exception) -> None:
+        """The connection is gone, or could not be made; the link tries again."""
+
+    def on_end(self, error: Exception | None) -> None:
+        """The link is over: stopped (None), or refused for good."""
+
+
+class Timer:
+    """A call that is still to come; made by `Link.call_later`."""
+
+    def __init__(self, loop: IOLoop, seconds: float, call: Callable[[], None]) -> None:
+        self._loop = loop
+        self._handle = loop.call_later(seconds, call)
+
+    def cancel(self) -> None:
+        """Forgets the call; harmless after it was made."""
+        self._loop.remove_timeout(self._handle)
+
+
+class Link:
+    """One AMQP connection, kept alive on one thread.
+
+    `run` uses the calling thread; `start` makes a daemon thread of the given name. `stop` and `call_soon`
+    are thread-safe, all else is for hooks of the handler.
+    """
+
+    def __init__(self, handler: LinkHandler, name: str) -> None:
+        self.name = name
+        self._handler = handler
+        self._loop = IOLoop()
+        self._thread: threading.Thread | None = None
+        self._connection: pika.SelectConnection | None = None
+        self._channel: Any = None
+        self._plan = LinkPlan("", ())
+        self._consumers_left = 0
+        self._published = 0
+        self._unconfirmed: deque[int] = deque()
+        self._pause_s = FIRST_PAUSE_S
+        self._refusals = 0
+        self._ended = threading.Event()
+        self._stopping = False
+        self._error: Exception | None = None
+
+    def __repr__(self) -> str:
+        state = "ended" if self._ended.is_set() else "open" if self.is_open else "down"
+        return f"Link<{self.name} {state}, {len(self._unconfirmed)} unconfirmed>"
+
+    # -- any thread
+
+    def start(self) -> None:
+        """Runs the link on a daemon thread of its own."""
+        self._thread = threading.Thread(target=self.run, name=self.name, daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float | None = 5.0) -> bool:
+        """Closes the connection and ends the link; True if it has ended within `timeout_s` seconds."""
+        self.call_soon(self._stop)
+        if self._thread is None or self._thread is threading.current_thread():
+            return self._ended.is_set()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Has `call` run on the link's thread, connected or not; after the end it is forgotten."""
+        if not self._ended.is_set():
+            self._loop.add_callback_threadsafe(call)
+
+    # -- the link's thread
+
+    def run(self) -> None:
+        """Connects and stays connected until stopped; blocks the calling thread."""
+        self._loop.add_callback_threadsafe(self._connect)
+        try:
+            self._loop.start()
+        except Exception as error:  # the top of a thread: whoever waits on it must hear
+            log.exception("link %s failed", self.name)
+            self._error = error
+        self._ended.set()
+        self._loop.close()
+        self._handler.on_end(self._error)
+
+    @property
+    def is_open(self) -> bool:
+        """True while the channel is open."""
+        return self._channel is not None and self._channel.is_open
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Has `call` run on the link's thread after `seconds`, connected or not."""
+        return Timer(self._loop, seconds, call)
+
+    def publish(
+        self, exchange: str, routing_key: str, body: bytes, headers: Mapping[str, Any] | None = None
+    ) -> int:
+        """Sends a persistent message; returns its number, which `on_confirm` will name.
+
+        Raises:
+            ServiceUnreachable: The connection is down; publish again when it is open.
+        """
+        if not self.is_open:
+            raise ServiceUnreachable(f"link {self.name} is down; the message was not sent")
+        properties = pika.BasicProperties(delivery_mode=2, headers=dict(headers) if headers else None)
+        self._published += 1
+        self._unconfirmed.append(self._published)
+        self._channel.basic_publish(exchange, routing_key, body, properties)
+        return self._published
+
+    def ack(self, tag: int, multiple: bool = False) -> None:
+        """Acknowledges a message of the present connection; with `multiple` all up to it."""
+        if self.is_open:
+            self._channel.basic_ack(tag, multiple)
+
+    def reject(self, tag: int) -> None:
+        """Refuses a message for good: it does not come again."""
+        if self.is_open:
+            self._channel.basic_reject(tag, requeue=False)
+
+    def _connect(self) -> None:
+        if self._stopping:
+            return
+        try:
+            self._plan = self._handler.plan()
+        except ServiceUnreachable as error:
+            self._down(error)
+            return
+        except ComputeError as error:
+            self._end(error)
+            return
+        self._connection = pika.SelectConnection(
+            pika.URLParameters(self._plan.url),
+            on_open_callback=self._on_connection,
+            on_open_error_callback=self._on_closed,
+            on_close_callback=self._on_closed,
+            custom_ioloop=self._loop,
+        )
+
+    def _on_connection(self, connection: pika.SelectConnection) -> None:
+        connection.channel(on_open_callback=self._on_channel)
+
+    def _on_channel(self, channel: Any) -> None:
+        self._channel = channel
+        channel.add_on_close_callback(self._on_channel_closed)
+        self._published = 0
+        self._unconfirmed.clear()
+        channel.confirm_delivery(self._on_confirmed, callback=self._on_confirm_mode)
+
+    def _on_confirm_mode(self, _frame: Any) -> None:
+        if self._plan.prefetch:
+            self._channel.basic_qos(prefetch_count=self._plan.prefetch)
+        self._handler.on_open(self)
+        self._consumers_left = len(self._plan.queues)
+        for queue in self._plan.queues:
+            self._consume(queue)
+        if not self._plan.queues:
+            self._ready()
+
+    def _consume(self, queue: str) -> None:
+        def deliver(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            incoming = Incoming(
+                queue, body, method.delivery_tag, properties.headers or {}, properties.timestamp
+            )
+            self._handler.on_message(self, incoming)
+
+        self._channel.basic_consume(queue, deliver, callback=self._on_consuming)
+
+    def _on_consuming(self, _frame: Any) -> None:
+        self._consumers_left -= 1
+        if not self._consumers_left:
+            self._ready()
+
+    def _ready(self) -> None:
+        self._pause_s = FIRST_PAUSE_S
+        self._refusals = 0
+        log.debug("link %s reads %s", self.name, self._plan.queues)
+        self._handler.on_ready(self)
+
+    def _on_confirmed(self, frame: Any) -> None:
+        ok = isinstance(frame.method, pika.spec.Basic.Ack)
+        last, multiple = frame.method.delivery_tag, frame.method.multiple
+        if not multiple:
+            self._unconfirmed.remove(last)
+            self._handler.on_confirm(self, last, ok)
+            return
+        while self._unconfirmed and (last == 0 or self._unconfirmed[0] <= last):
+            self._handler.on_confirm(self, self._unconfirmed.popleft(), ok)
+
+    def _on_channel_closed(self, channel: Any, reason: Exception) -> None:
+        if channel is not self._channel:
+            return
+        self._channel = None
+        if isinstance(reason, ChannelClosedByBroker) and self._connection is not None:
+            self._error = reason
+            self._close_connection()
+
+    def _on_closed(self, connection: pika.SelectConnection, reason: Exception) -> None:
+        if connection is not self._connection:
+            return
+        self._connection = self._channel = None
+        error, self._error = self._error or reason, None
+        if self._stopping:
+            self._end(None)
+        elif _is_refusal(error):
+            self._refused(error)
+        else:
+            self._down(error)
+
+    def _refused(self, error: Exception) -> None:
+        self._refusals += 1
+        if self._refusals < REFUSAL_LIMIT:
+            self._down(error)
+            return
+        self._end(
+            AccessRefused(
+                f"the broker at {_place(self._plan.url)} refused {self.name} {self._refusals} times: "
+                f"{error}; the password may have been revoked: run `compute-nb service status` and start again"
+            )
+        )
+
+    def _down(self, error: Exception) -> None:
+        log.debug("link %s is down: %s", self.name, error)
+        self._handler.on_down(error)
+        if self._stopping:
+            self._end(None)
+            return
+        self._loop.call_later(self._pause_s * random.uniform(0.5, 1.0), self._connect)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def _stop(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._connection is None:
+            self._end(None)
+        else:
+            self._close_connection()
+
+    def _close_connection(self) -> None:
+        if self._connection is None or self._connection.is_closing or self._connection.is_closed:
+            return
+        try:
+            self._connection.close()
+        except (AMQPError, ConnectionWrongStateError) as error:
+            log.debug("link %s while closing: %s", self.name, error)
+            self._end(None)
+
+    def _end(self, error: Exception | None) -> None:
+        self._stopping = True
+        self._error = error
+        self._loop.stop()
+
+
+def _is_refusal(error: Exception) -> bool:
+    if isinstance(error, ChannelClosedByBroker):
+        return bool(error.reply_code == ACCESS_REFUSED)
+    causes = (
+        error,
+        *error.args,
+        *(a for e in error.args if isinstance(e, Exception) for a in e.args),
+    )
+    kinds = (AuthenticationError, ProbableAuthenticationError, ProbableAccessDeniedError)
+    return any(isinstance(cause, kinds) for cause in causes)
+
+
+def _place(url: str) -> str:
+    parameters = pika.URLParameters(url)
+    return f"{parameters.host}:{parameters.port}"
