@@ -303,7 +303,7 @@ class Link:
         self._end(
             AccessRefused(
                 f"the broker at {_place(self._plan.url)} refused {self.name} {self._refusals} times: "
-                f"{error}; the password may have been revoked: run `compute-nb service status` and start again"
+                f"{error}; was the password revoked? See `compute-nb service status` and start again"
             )
         )
 

@@ -115,7 +115,9 @@ _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 def encode(message: Message) -> bytes:
     """Returns the bytes of a message."""
     name, to_data, _ = _BY_CLASS[type(message)]
-    return VERSION_BYTE + _dumps({"message_type": name, "data": to_data(message)}).encode()
+    text = _dumps({"message_type": name, "data": to_data(message)})
+    # Text printed by a task may hold lone surrogates: they must not stop a whole message.
+    return VERSION_BYTE + text.encode("utf-8", "surrogatepass")
 
 
 def decode(body: bytes) -> Message:

@@ -1,0 +1,53 @@
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+  if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then echo $$p; break; fi; done)
+ROOT := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null && echo sudo; } || echo false)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo lab test check bench clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.demo ## Set up, run the quickstart notebook headless, print what each cell gave
+	$(PY) notebooks/demo.py notebooks/01_quickstart.ipynb
+
+lab: $(VENV)/.test ## Open the tutorials in JupyterLab
+	$(VENV)/bin/jupyter lab notebooks
+
+test: $(VENV)/.test system check ## Set up all that the tests need, check, and run everything
+	$(PY) -m pytest --nbval-lax tests notebooks
+
+check: $(VENV)/.test ## Lint, format and types, as CI does
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.test ## Measure against the peers, as ratios in one run
+	$(PY) benchmarks/run.py
+
+clean: ## Remove what was built and installed here
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+
+# Debian keeps ensurepip in a package of its own.
+$(VENV)/bin/pip:
+	@[ -n "$(PYTHON)" ] || { echo "compute_nb needs Python 3.11, 3.12 or 3.13: install one, or say make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(ROOT) apt-get install -y python3-venv || \
+	  { echo "$(PYTHON) has no venv module: install the package python3-venv, then run make again"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/pip
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[lab,demo,test]'
+	@touch $@ $(VENV)/.demo
+
+.PHONY: system
+system: # What the tests need beside Python packages; without root or sudo the tests that need it are skipped
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+	  echo "no Chromium and no root: the browser tests will be skipped"

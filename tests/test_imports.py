@@ -1,0 +1,110 @@
+"""Imports point one way (README, "The map"): this test is what keeps them so."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "compute_nb"
+SDK = {"executor", "session", "watcher", "submitter", "future", "client", "local", "serialize"}
+SIBLINGS = {"notebook", "service", "endpoint"}
+
+# part -> parts of compute_nb that it may never import
+FORBIDDEN = {
+    "errors": {"*"},
+    "tasks": SDK | SIBLINGS | {"cli", "amqp", "config", "wire"},
+    "wire": SDK | SIBLINGS | {"cli", "amqp", "config"},
+    "amqp": SDK | SIBLINGS | {"cli", "config"},
+    "config": SDK | SIBLINGS | {"cli", "amqp", "wire"},
+    "serialize": SIBLINGS | {"cli", "amqp", "config"} | SDK - {"serialize"},
+    "client": SIBLINGS | {"cli", "amqp"} | {"executor", "session", "watcher", "submitter"},
+    "submitter": SIBLINGS | {"cli", "executor", "session", "watcher"},
+    "watcher": SIBLINGS | {"cli", "executor", "session"},
+    "executor": SIBLINGS | {"cli"},
+    "service": SIBLINGS - {"service"} | SDK | {"cli"},
+    "endpoint": SIBLINGS - {"endpoint"} | {"cli", "executor", "session", "watcher", "submitter"},
+    "notebook": SIBLINGS - {"notebook"} | {"cli", "amqp", "submitter", "watcher"},
+}
+# packages that a part may never import, at any depth of its own source
+FOREIGN = {
+    "service": {"dill", "pickle", "IPython", "ipywidgets", "requests"},
+    "executor": {"IPython", "ipywidgets"},
+    "session": {"IPython", "ipywidgets"},
+    "future": {"IPython", "ipywidgets"},
+    "runner": {"compute_nb"},
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(name: str, path: Path) -> set[str]:
+    """Every module that a source file imports, also inside functions and not only for type checking."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parent, base]).rstrip(".")
+            found.add(base)
+            found.update(f"{base}.{alias.name}" for alias in node.names)
+    return found
+
+
+def part(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+MODULES = modules()
+GRAPH = {name: imports(name, path) & set(MODULES) - {name} for name, path in MODULES.items()}
+
+
+def test_no_cycles() -> None:
+    # The facade exports lazily: what its __getattr__ imports is no dependency of its parts.
+    graph = {name: needs - {"compute_nb"} for name, needs in GRAPH.items() if name != "compute_nb"}
+    packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    graph = {
+        name: {need for need in needs if not (need in packages and name.startswith(need + "."))}
+        for name, needs in graph.items()
+    }
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_one_way(name: str) -> None:
+    own = part(name)
+    if own not in FORBIDDEN:
+        return
+    used = {part(need) for need in GRAPH[name]} - {own, ""}
+    wrong = used if "*" in FORBIDDEN[own] else used & FORBIDDEN[own]
+    assert not wrong, f"{name} imports {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_foreign_packages(name: str) -> None:
+    used = {need.split(".")[0] for need in imports(name, MODULES[name])}
+    for key in (part(name), name.rpartition(".")[2]):
+        assert not used & FOREIGN.get(key, set())
+
+
+def test_nothing_heavy_at_import() -> None:
+    heavy = ["pika", "requests", "dill", "IPython", "ipywidgets", "asyncio", "starlette"]
+    code = (
+        "import sys, threading, compute_nb; "
+        f"print([m for m in {heavy} if m in sys.modules], threading.active_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] 1"
