@@ -1,0 +1,29 @@
+"""Submits tasks that each leave a line in a file when they begin: FILE SIGNAL COUNT RETRIES."""
+
+import sys
+
+from compute_nb import Executor
+
+
+def work(number, lines, signal):
+    import time
+
+    with open(lines, "a") as file:
+        file.write(f"{number}\n")
+    if number == 60:  # somebody waits at the other end of this pipe
+        with open(signal, "w") as pipe:
+            pipe.write("60\n")
+    time.sleep(0.02)
+    return number * number
+
+
+if __name__ == "__main__":
+    lines, signal, count, retries = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    with Executor("local", retries=retries) as executor:
+        futures = [executor.submit(work, number, lines, signal) for number in range(count)]
+        print(executor.task_group_id, flush=True)
+        for number, future in enumerate(futures):
+            try:
+                print(number, future.result(timeout=120), flush=True)
+            except Exception as error:
+                print(number, type(error).__name__, str(error).strip().splitlines()[-1], flush=True)
