@@ -1,0 +1,173 @@
+"""The home folder and what config.toml says."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from compute_nb import config
+from compute_nb.config import Home, Settings, write_private
+from compute_nb.errors import ComputeError
+
+ENDPOINT = "4b116d3c-1703-4f8f-9f6f-39921e5864df"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home").prepare()
+
+
+def configure(home: Home, text: str) -> Home:
+    home.config_file.write_text(text)
+    return home
+
+
+def test_the_home_is_named_by_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPUTE_NB_HOME", str(tmp_path / "here"))
+    assert Home.default().root == tmp_path / "here"
+
+
+def test_the_home_without_a_name_is_the_users_data_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("COMPUTE_NB_HOME", raising=False)
+    assert Home.default().root.name == "compute_nb"
+
+
+def test_folders_are_the_users_own(home):
+    for folder in (home.root, home.state, home.state / "endpoints"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert home.state == home.root / "hosts" / "local"
+    assert home.store_file.parent == home.state
+
+
+def test_preparing_twice_changes_nothing(home):
+    write_private(home.token_file, "secret")
+    home.prepare()
+    assert home.token_file.read_text() == "secret"
+
+
+def test_a_home_that_cannot_be_written_names_the_mend(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ComputeError, match=r"can't be written: .*set COMPUTE_NB_HOME to a folder"):
+        Home(tmp_path / "file" / "home").prepare()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_home_names_the_mend(home):
+    home.state.chmod(0o500)
+    with pytest.raises(ComputeError, match="permission denied"):
+        home.prepare()
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "x" * 129])
+def test_an_endpoint_needs_a_name_that_fits_a_folder(home, name):
+    with pytest.raises(ComputeError, match="can't name an endpoint"):
+        home.endpoint_dir(name)
+
+
+def test_an_endpoint_has_a_folder_of_its_own(home):
+    assert home.endpoint_dir("lab") == home.state / "endpoints" / "lab"
+
+
+@pytest.mark.parametrize(("kind", "network"), [("nfs4", True), ("ext4", False), ("fuse.sshfs", True)])
+def test_network_file_systems_are_told_apart(kind, network):
+    assert bool(config._NETWORK.match(kind)) is network
+
+
+def test_private_files_are_private_and_replaced_whole(home):
+    write_private(home.token_file, "one")
+    write_private(home.token_file, "two")
+    assert home.token_file.read_text() == "two"
+    assert stat.S_IMODE(home.token_file.stat().st_mode) == 0o600
+    assert [p.name for p in home.state.iterdir() if p.name.startswith(".")] == []
+
+
+def test_no_file_means_the_built_in_services(home):
+    settings = Settings.load(home, {})
+    assert list(settings.services) == ["local", "globus"]
+    assert settings.default_service.url is None
+    assert settings.default_endpoint == "local"
+    assert settings.only is None
+
+
+def test_services_and_aliases_are_read(home):
+    configure(
+        home,
+        f"""
+        default_endpoint = "gpu"
+        [services.lab]
+        url = "https://lab.example.org/"
+        token_file = "lab.token"
+        [endpoints.gpu]
+        service = "lab"
+        id = "{ENDPOINT}"
+        """,
+    )
+    settings = Settings.load(home, {})
+    assert list(settings.services) == ["local", "lab", "globus"]
+    assert settings.service("lab").url == "https://lab.example.org"
+    assert settings.service("lab").token_file == home.root / "lab.token"
+    assert settings.aliases["gpu"].endpoint_id == UUID(ENDPOINT)
+    assert settings.default_endpoint == "gpu"
+
+
+def test_the_environment_names_the_only_service(home):
+    configure(home, '[services.lab]\nurl = "https://lab.example.org"\n')
+    environ = {"COMPUTE_NB_SERVICE_URL": "http://127.0.0.1:9", "COMPUTE_NB_TOKEN": "t"}
+    settings = Settings.load(home, environ)
+    assert [s.url for s in settings.services.values()] == ["http://127.0.0.1:9"]
+    assert settings.default_service.read_token() == "t"
+    assert "'t'" not in repr(settings)
+
+
+def test_a_service_address_without_a_token_is_refused(home):
+    with pytest.raises(ComputeError, match="COMPUTE_NB_TOKEN is not"):
+        Settings.load(home, {"COMPUTE_NB_SERVICE_URL": "http://127.0.0.1:9"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = = 1", "can't be read"),
+        ("[services]\nlab = 1", r"\[services.NAME\]"),
+        ('[services.lab]\nurl = "ftp://x"', r"\[services.lab\] url must be"),
+        ('[services.lab]\nurl = "https://x"\nauth = "magic"', "auth must be"),
+        ('[services.lab]\nurl = "https://x"\ntoken_file = 3', "token_file must be a path"),
+        ('[services.local]\nurl = "https://x"', "choose another name"),
+        ("[endpoints.gpu]\n", "needs an id"),
+        ('[endpoints.gpu]\nid = "7"', "must be a UUID"),
+        ("[endpoints.gpu]\nid = 7", "must be a UUID"),
+        (f'[endpoints.gpu]\nservice = "moon"\nid = "{ENDPOINT}"', "'moon' is none of"),
+        ("default_endpoint = 3", "default_endpoint must be"),
+    ],
+)
+def test_a_wrong_entry_is_named_with_its_file(home, text, said):
+    with pytest.raises(ComputeError, match=said) as caught:
+        Settings.load(configure(home, text), {})
+    assert "config.toml" in str(caught.value)
+
+
+def test_an_unknown_service_lists_those_there_are(home):
+    with pytest.raises(ComputeError, match="configured are: globus, local"):
+        Settings.load(home, {}).service("moon")
+
+
+def test_a_missing_token_is_named(home):
+    configure(home, '[services.lab]\nurl = "https://x"')
+    with pytest.raises(ComputeError, match="set token_file under"):
+        Settings.load(home, {}).service("lab").read_token()
+    with pytest.raises(ComputeError, match=r"can't be read: .*token"):
+        Settings.load(home, {}).service("local").read_token()
+
+
+def test_reading_settings_loads_nothing_heavy():
+    code = (
+        "import sys, compute_nb.config as c; from pathlib import Path\n"
+        "c.Settings.load(c.Home(Path('/nonexistent')), {})\n"
+        "assert not {'requests', 'pika', 'dill'} & set(sys.modules)\n"
+    )
+    assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
