@@ -148,11 +148,21 @@ def _host_folder(root: Path) -> str:
 
 def _file_system(path: Path) -> str:
     """The kind of file system that holds `path`, or will when it is made."""
-    import psutil
-
-    kinds = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    kinds = _mounts()
     resolved = path.resolve()
-    return next((kinds[p] for p in (resolved, *resolved.parents) if p in kinds), "")
+    return next((kinds[str(p)] for p in (resolved, *resolved.parents) if str(p) in kinds), "")
+
+
+def _mounts() -> dict[str, str]:
+    """Mount point -> kind of file system."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:  # no Linux
+        import psutil
+
+        return {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    fields = (line.split(" ", 3) for line in lines)
+    return {mount.replace("\\040", " "): kind for _, mount, kind, _ in fields}
 
 
 def write_private(path: Path, text: str) -> None:

@@ -56,13 +56,6 @@ def test_a_home_that_cannot_be_written_names_the_mend(tmp_path):
         Home(tmp_path / "file" / "home").prepare()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_home_names_the_mend(home):
-    home.state.chmod(0o500)
-    with pytest.raises(ComputeError, match="permission denied"):
-        home.prepare()
-
-
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "x" * 129])
 def test_an_endpoint_needs_a_name_that_fits_a_folder(home, name):
     with pytest.raises(ComputeError, match="can't name an endpoint"):

@@ -1,0 +1,39 @@
+"""This module is the strategies for data."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from compute_nb.serialize import pickled
+from compute_nb.serialize.strategy import SerializationStrategy
+
+
+class DillDataBase64(SerializationStrategy):
+    """Pickles by dill; the default for data."""
+
+    identifier = "00\n"
+    for_code = False
+
+    def serialize(self, data: Any) -> str:
+        """Returns `data` pickled."""
+        return self.identifier + pickled.to_text(data)
+
+    def deserialize(self, payload: str) -> Any:
+        """Unpickles; runs what the pickle says, so only for senders that are trusted."""
+        return pickled.from_text(self.chomp(payload))
+
+
+class JSONData(SerializationStrategy):
+    """JSON text: runs nothing when it is read, and a tuple comes back as a list."""
+
+    identifier = "11\n"
+    for_code = False
+
+    def serialize(self, data: Any) -> str:
+        """Returns `data` as JSON."""
+        return self.identifier + json.dumps(data)
+
+    def deserialize(self, payload: str) -> Any:
+        """Reads the JSON."""
+        return json.loads(self.chomp(payload))
