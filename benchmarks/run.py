@@ -91,7 +91,7 @@ def service(verb: str) -> None:
 def first_result_without_service() -> float:
     """Seconds from a fresh interpreter to the first result, with no service running."""
     service("stop")
-    code = "from compute_nb import Executor\nwith Executor('local') as e: assert e.submit(pow, 2, 3).result() == 8"
+    code = "from compute_nb import Executor\nprint(Executor('local').submit(pow, 2, 3).result())"
     return timed(lambda: subprocess.run([sys.executable, "-c", code], check=True))
 
 
