@@ -1,0 +1,25 @@
+"""This package is the broker: the contract that the service uses, and an AMQP 0-9-1 broker of our own."""
+
+from compute_nb.service.broker.contract import (
+    Broker,
+    Delivery,
+    Guard,
+    OnConsumer,
+    OnDelivery,
+    Operation,
+)
+from compute_nb.service.broker.embedded import EmbeddedBroker
+from compute_nb.service.broker.limits import Limits
+from compute_nb.service.broker.vhost import Mismatch
+
+__all__ = [
+    "Broker",
+    "Delivery",
+    "EmbeddedBroker",
+    "Guard",
+    "Limits",
+    "Mismatch",
+    "OnConsumer",
+    "OnDelivery",
+    "Operation",
+]

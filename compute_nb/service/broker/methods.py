@@ -1,0 +1,261 @@
+"""This module is the table of what a client may call on a channel, answered as RabbitMQ would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from pamqp import base, commands
+
+from compute_nb.service.broker import frames
+from compute_nb.service.broker.channel import Channel, ClientConsumer, Unacked
+from compute_nb.service.broker.exchanges import Exchange
+from compute_nb.service.broker.faults import Code, Fault
+from compute_nb.service.broker.queues import Queue
+from compute_nb.service.broker.vhost import DEFAULT_EXCHANGE, Mismatch
+
+RESERVED = "amq."
+
+
+def _flow(channel: Channel, method: commands.Channel.Flow) -> None:
+    channel.flowing = bool(method.active)
+    channel.send(commands.Channel.FlowOk(active=channel.flowing))
+    channel.pump()
+
+
+def _declare_exchange(channel: Channel, method: commands.Exchange.Declare) -> None:
+    name = _changeable(method.exchange)
+    if method.passive:
+        channel.peer.hub.vhost.exchange(name)
+    else:
+        channel.peer.require("configure", "exchange", name)
+        _refuse_reserved(name)
+        _declare(lambda: channel.peer.hub.vhost.declare_exchange(name, method.exchange_type))
+    if not method.nowait:
+        channel.send(commands.Exchange.DeclareOk())
+
+
+def _delete_exchange(channel: Channel, method: commands.Exchange.Delete) -> None:
+    name = _changeable(method.exchange)
+    channel.peer.require("configure", "exchange", name)
+    _refuse_reserved(name)
+    channel.peer.hub.vhost.delete_exchange(name)
+    if not method.nowait:
+        channel.send(commands.Exchange.DeleteOk())
+
+
+def _declare_queue(channel: Channel, method: commands.Queue.Declare) -> None:
+    if method.passive:
+        queue = channel.peer.hub.vhost.queue(_queue_name(channel, method.queue))
+        queue.touch()
+    else:
+        queue = _make_queue(channel, method)
+    channel.last_queue = queue.name
+    if not method.nowait:
+        channel.send(commands.Queue.DeclareOk(queue.name, len(queue), queue.consumer_count))
+
+
+def _make_queue(channel: Channel, method: commands.Queue.Declare) -> Queue:
+    name = method.queue or f"{RESERVED}gen-{uuid4().hex}"
+    channel.peer.require("configure", "queue", name)
+    if method.queue:
+        _refuse_reserved(name)
+    if method.exclusive or method.auto_delete:
+        raise Fault(Code.NOT_IMPLEMENTED, "exclusive and auto_delete queues: use x-expires")
+    expires_ms = (method.arguments or {}).get("x-expires")
+    expires_s = expires_ms / 1000 if isinstance(expires_ms, int) else None
+    _declare(lambda: channel.peer.hub.vhost.declare_queue(name, expires_s, None))
+    return channel.peer.hub.vhost.queue(name)
+
+
+def _bind_queue(channel: Channel, method: commands.Queue.Bind) -> None:
+    queue, exchange = _both_ends(channel, method)
+    exchange.bind(method.routing_key, queue)
+    if not method.nowait:
+        channel.send(commands.Queue.BindOk())
+
+
+def _unbind_queue(channel: Channel, method: commands.Queue.Unbind) -> None:
+    queue, exchange = _both_ends(channel, method)
+    exchange.unbind(method.routing_key, queue)
+    channel.send(commands.Queue.UnbindOk())
+
+
+def _both_ends(
+    channel: Channel, method: commands.Queue.Bind | commands.Queue.Unbind
+) -> tuple[Queue, Exchange]:
+    name, source = _queue_name(channel, method.queue), _changeable(method.exchange)
+    channel.peer.require("write", "queue", name)
+    channel.peer.require("read", "exchange", source, method.routing_key)
+    vhost = channel.peer.hub.vhost
+    return _owned(channel, vhost.queue(name)), vhost.exchange(source)
+
+
+def _purge_queue(channel: Channel, method: commands.Queue.Purge) -> None:
+    count = _readable(channel, method.queue).purge()
+    if not method.nowait:
+        channel.send(commands.Queue.PurgeOk(count))
+
+
+def _delete_queue(channel: Channel, method: commands.Queue.Delete) -> None:
+    name = _queue_name(channel, method.queue)
+    channel.peer.require("configure", "queue", name)
+    queue = channel.peer.hub.vhost.queue(name)
+    _owned(channel, queue)
+    if (method.if_unused and queue.consumer_count) or (method.if_empty and len(queue)):
+        raise Fault(Code.PRECONDITION_FAILED, f"queue '{name}' in vhost '/' is in use or not empty")
+    count = channel.peer.hub.vhost.delete_queue(name)
+    if not method.nowait:
+        channel.send(commands.Queue.DeleteOk(count))
+
+
+def _qos(channel: Channel, method: commands.Basic.Qos) -> None:
+    if method.prefetch_size:
+        raise Fault(Code.NOT_IMPLEMENTED, "prefetch_size!=0 is not known here")
+    if method.global_:
+        channel.prefetch = method.prefetch_count
+        channel.pump()
+    else:
+        channel.consumer_prefetch = method.prefetch_count
+    channel.send(commands.Basic.QosOk())
+
+
+def _consume(channel: Channel, method: commands.Basic.Consume) -> None:
+    queue = _readable(channel, method.queue)
+    tag = method.consumer_tag or f"{RESERVED}ctag-{uuid4().hex}"
+    if tag in channel.consumers:
+        text = f"attempt to reuse consumer tag '{tag}'"
+        raise Fault(Code.NOT_ALLOWED, text)
+    if queue.exclusive or (method.exclusive and queue.consumer_count):
+        text = f"queue '{queue.name}' in vhost '/' in exclusive use"
+        raise Fault(Code.ACCESS_REFUSED, text)
+    consumer = channel.consumers[tag] = ClientConsumer(
+        channel,
+        queue,
+        tag,
+        no_ack=method.no_ack,
+        exclusive=method.exclusive,
+        prefetch=0 if method.no_ack else channel.consumer_prefetch,
+    )
+    if not method.nowait:
+        channel.send(commands.Basic.ConsumeOk(tag))
+    channel.peer.hub.vhost.add_consumer(queue, consumer)
+
+
+def _cancel(channel: Channel, method: commands.Basic.Cancel) -> None:
+    channel.cancel(method.consumer_tag or "")
+    if not method.nowait:
+        channel.send(commands.Basic.CancelOk(method.consumer_tag))
+
+
+def _get(channel: Channel, method: commands.Basic.Get) -> None:
+    queue = _readable(channel, method.queue)
+    if queue.exclusive:
+        text = f"queue '{queue.name}' in vhost '/' in exclusive use"
+        raise Fault(Code.ACCESS_REFUSED, text)
+    entry = queue.get()
+    if entry is None:
+        channel.send(commands.Basic.GetEmpty())
+        return
+    tag, message = channel.draw_tag(), entry.message
+    if not method.no_ack:
+        channel.hold(tag, Unacked(queue, entry, None))
+    answer = commands.Basic.GetOk(tag, entry.redelivered, message.exchange, message.routing_key, len(queue))
+    channel.send_content(frames.write_method(channel.number, answer), message)
+
+
+def _nack(channel: Channel, method: commands.Basic.Nack) -> None:
+    channel.nack(method.delivery_tag, method.multiple, method.requeue)
+
+
+def _reject(channel: Channel, method: commands.Basic.Reject) -> None:
+    channel.nack(method.delivery_tag or 0, False, method.requeue)
+
+
+def _recover(channel: Channel, method: commands.Basic.Recover) -> None:
+    _recover_quietly(channel, method)
+    channel.send(commands.Basic.RecoverOk())
+
+
+def _recover_quietly(channel: Channel, method: commands.Basic.Recover | commands.Basic.RecoverAsync) -> None:
+    if not method.requeue:
+        raise Fault(Code.NOT_IMPLEMENTED, "requeue=false is not known here")
+    channel.recover()
+
+
+def _select_confirms(channel: Channel, method: commands.Confirm.Select) -> None:
+    channel.select_confirms()
+    if not method.nowait:
+        channel.send(commands.Confirm.SelectOk())
+
+
+def _not_implemented(channel: Channel, method: base.Frame) -> None:
+    raise Fault(Code.NOT_IMPLEMENTED, f"{method.name} is not known here")
+
+
+def _queue_name(channel: Channel, name: str) -> str:
+    """An empty name means the last queue that the channel declared."""
+    if not name and not channel.last_queue:
+        raise Fault(Code.NOT_FOUND, "no previously declared queue")
+    return name or channel.last_queue
+
+
+def _readable(channel: Channel, name: str) -> Queue:
+    name = _queue_name(channel, name)
+    channel.peer.require("read", "queue", name)
+    return _owned(channel, channel.peer.hub.vhost.queue(name))
+
+
+def _owned(channel: Channel, queue: Queue) -> Queue:
+    if queue.owner not in {None, channel.peer.username}:
+        text = f"queue '{queue.name}' in vhost '/' belongs to another user"
+        raise Fault(Code.ACCESS_REFUSED, text)
+    return queue
+
+
+def _changeable(name: str) -> str:
+    if name == DEFAULT_EXCHANGE:
+        raise Fault(Code.ACCESS_REFUSED, "operation not permitted on the default exchange")
+    return name
+
+
+def _refuse_reserved(name: str) -> None:
+    if name.startswith(RESERVED):
+        text = f"'{name}' contains the reserved prefix '{RESERVED}*'"
+        raise Fault(Code.ACCESS_REFUSED, text)
+
+
+def _declare(make: Callable[[], object]) -> None:
+    try:
+        make()
+    except Mismatch as error:
+        raise Fault(Code.PRECONDITION_FAILED, str(error)) from error
+
+
+Handler = Callable[[Channel, Any], None]
+
+METHODS: Mapping[type[base.Frame], Handler] = {
+    commands.Channel.Flow: _flow,
+    commands.Exchange.Declare: _declare_exchange,
+    commands.Exchange.Delete: _delete_exchange,
+    commands.Exchange.Bind: _not_implemented,
+    commands.Exchange.Unbind: _not_implemented,
+    commands.Queue.Declare: _declare_queue,
+    commands.Queue.Bind: _bind_queue,
+    commands.Queue.Unbind: _unbind_queue,
+    commands.Queue.Purge: _purge_queue,
+    commands.Queue.Delete: _delete_queue,
+    commands.Basic.Qos: _qos,
+    commands.Basic.Consume: _consume,
+    commands.Basic.Cancel: _cancel,
+    commands.Basic.Get: _get,
+    commands.Basic.Nack: _nack,
+    commands.Basic.Reject: _reject,
+    commands.Basic.Recover: _recover,
+    commands.Basic.RecoverAsync: _recover_quietly,
+    commands.Confirm.Select: _select_confirms,
+    commands.Tx.Select: _not_implemented,
+    commands.Tx.Commit: _not_implemented,
+    commands.Tx.Rollback: _not_implemented,
+}
