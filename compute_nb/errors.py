@@ -23,7 +23,15 @@ __all__ = [
 
 
 class ComputeError(Exception):
-    """Anything that compute_nb raises by itself."""
+    """Anything that compute_nb raises by itself.
+
+    Attributes:
+        code: What a service called it, for programs; None if no service said so.
+        http_status: With which status; None as well.
+    """
+
+    code: str | None = None
+    http_status: int | None = None
 
 
 class VersionMismatch(ComputeError):
