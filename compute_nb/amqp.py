@@ -19,10 +19,8 @@ from typing import Any, Protocol
 import pika
 from pika.adapters.select_connection import IOLoop
 from pika.exceptions import (
-    AMQPError,
     AuthenticationError,
     ChannelClosedByBroker,
-    ConnectionWrongStateError,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
 )
@@ -131,7 +129,8 @@ class Link:
         self._refusals = 0
         self._ended = threading.Event()
         self._stopping = False
-        self._error: Exception | None = None
+        self._closing_for: Exception | None = None
+        self._failure: Exception | None = None
 
     def __repr__(self) -> str:
         state = "ended" if self._ended.is_set() else "open" if self.is_open else "down"
@@ -166,10 +165,10 @@ class Link:
             self._loop.start()
         except Exception as error:  # the top of a thread: whoever waits on it must hear
             log.exception("link %s failed", self.name)
-            self._error = error
+            self._failure = error
         self._ended.set()
         self._loop.close()
-        self._handler.on_end(self._error)
+        self._handler.on_end(self._failure)
 
     @property
     def is_open(self) -> bool:
@@ -226,6 +225,9 @@ class Link:
         )
 
     def _on_connection(self, connection: pika.SelectConnection) -> None:
+        if self._stopping:
+            self._close_connection()
+            return
         connection.channel(on_open_callback=self._on_channel)
 
     def _on_channel(self, channel: Any) -> None:
@@ -238,7 +240,9 @@ class Link:
     def _on_confirm_mode(self, _frame: Any) -> None:
         if self._plan.prefetch:
             self._channel.basic_qos(prefetch_count=self._plan.prefetch)
-        self._handler.on_open(self)
+        self._hook(self._handler.on_open, self)
+        if not self.is_open:
+            return
         self._consumers_left = len(self._plan.queues)
         for queue in self._plan.queues:
             self._consume(queue)
@@ -250,7 +254,7 @@ class Link:
             incoming = Incoming(
                 queue, body, method.delivery_tag, properties.headers or {}, properties.timestamp
             )
-            self._handler.on_message(self, incoming)
+            self._hook(self._handler.on_message, self, incoming)
 
         self._channel.basic_consume(queue, deliver, callback=self._on_consuming)
 
@@ -263,31 +267,31 @@ class Link:
         self._pause_s = FIRST_PAUSE_S
         self._refusals = 0
         log.debug("link %s reads %s", self.name, self._plan.queues)
-        self._handler.on_ready(self)
+        self._hook(self._handler.on_ready, self)
 
     def _on_confirmed(self, frame: Any) -> None:
         ok = isinstance(frame.method, pika.spec.Basic.Ack)
         last, multiple = frame.method.delivery_tag, frame.method.multiple
         if not multiple:
             self._unconfirmed.remove(last)
-            self._handler.on_confirm(self, last, ok)
+            self._hook(self._handler.on_confirm, self, last, ok)
             return
         while self._unconfirmed and (last == 0 or self._unconfirmed[0] <= last):
-            self._handler.on_confirm(self, self._unconfirmed.popleft(), ok)
+            self._hook(self._handler.on_confirm, self, self._unconfirmed.popleft(), ok)
 
     def _on_channel_closed(self, channel: Any, reason: Exception) -> None:
         if channel is not self._channel:
             return
         self._channel = None
         if isinstance(reason, ChannelClosedByBroker) and self._connection is not None:
-            self._error = reason
+            self._closing_for = reason
             self._close_connection()
 
     def _on_closed(self, connection: pika.SelectConnection, reason: Exception) -> None:
         if connection is not self._connection:
             return
         self._connection = self._channel = None
-        error, self._error = self._error or reason, None
+        error, self._closing_for = self._closing_for or reason, None
         if self._stopping:
             self._end(None)
         elif _is_refusal(error):
@@ -326,18 +330,23 @@ class Link:
             self._close_connection()
 
     def _close_connection(self) -> None:
-        if self._connection is None or self._connection.is_closing or self._connection.is_closed:
-            return
-        try:
+        # An attempt that is under way ends first: pika leaks the socket of an aborted one.
+        if self._connection is not None and self._connection.is_open:
             self._connection.close()
-        except (AMQPError, ConnectionWrongStateError) as error:
-            log.debug("link %s while closing: %s", self.name, error)
-            self._end(None)
 
     def _end(self, error: Exception | None) -> None:
         self._stopping = True
-        self._error = error
+        self._failure = self._failure or error
         self._loop.stop()
+
+    def _hook(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Calls the handler; pika would take its failure for a broken connection and go on without end."""
+        try:
+            call(*arguments)
+        except Exception as error:
+            log.exception("link %s: its handler failed", self.name)
+            self._failure = error
+            self._stop()
 
 
 def _is_refusal(error: Exception) -> bool:
