@@ -1,0 +1,95 @@
+"""This module is the contract of an engine: what runs the tasks of an endpoint, and its records.
+
+An engine gets tasks under *numbers*, the agent's journal numbers, and answers with news. It never sees AMQP
+and never writes the journal; the agent tells it which news are journalled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from compute_nb.tasks import Run, RunResult
+
+
+class EngineTask(NamedTuple):
+    """One run under its journal number; `args` is the packed text of (args, kwargs)."""
+
+    number: int
+    run: Run
+    args: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineBatch:
+    """Tasks of one function in one task group; `code` is the packed function."""
+
+    task_group_id: UUID
+    function_id: UUID
+    code: str
+    options: Mapping[str, Any]
+    tasks: tuple[EngineTask, ...]
+
+
+class Begun(NamedTuple):
+    """A task that has been running for a while, since `at`; short ones are never named."""
+
+    number: int
+    run: Run
+    at: float
+
+
+class Ended(NamedTuple):
+    """The end of a task that was given to the engine under `number`."""
+
+    number: int
+    result: RunResult
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has happened since the news before; `serial` grows by one each time."""
+
+    serial: int
+    begun: tuple[Begun, ...]
+    ended: tuple[Ended, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """How busy an engine is; `workers` is the most that it starts."""
+
+    workers: int
+    alive: int
+    waiting: int
+    in_workers: int
+
+
+class Engine(Protocol):
+    """What runs tasks. All methods are called by the agent on its own thread; none of them blocks on a task.
+
+    Between `start` and `stop` every task given to `submit` ends exactly once in the news.
+    """
+
+    def start(self, on_news: Callable[[], None]) -> None:
+        """Called once. `on_news` rings on a thread of the engine when there is something to `take`."""
+
+    def submit(self, batches: Sequence[EngineBatch]) -> None:
+        """Called with journalled tasks; groups take turns."""
+
+    def cancel(self, numbers: Sequence[int]) -> None:
+        """Called to end tasks: waiting ones at once, running ones by force; others are skipped."""
+
+    def take(self) -> News:
+        """Called after a ring: returns and forgets what has gathered."""
+
+    def settle(self, serial: int) -> None:
+        """Called when the news up to `serial` are journalled, so that traces of their tasks may go."""
+
+    def status(self) -> EngineStatus:
+        """Called for heartbeats."""
+
+    def stop(self) -> None:
+        """Called once: kills all workers, returns when none is left. What ran is not reported."""

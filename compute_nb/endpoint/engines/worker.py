@@ -1,0 +1,276 @@
+"""This module is one worker as the process engine sees it: a process, two pipes, the chunks it has."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import time
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from compute_nb.endpoint import machine
+from compute_nb.endpoint.engine import EngineBatch, EngineTask
+from compute_nb.endpoint.slots import Slot
+
+RUNNER = Path(__file__).parent.parent / "runner.py"
+MAX_RESULT_CHARS = 10 * 1024 * 1024
+MAX_LOG_BYTES = 10 * 1024 * 1024
+KNOWN_FUNCTIONS = 32
+
+_LENGTH = struct.Struct("!I")
+_READ_BYTES = 1 << 18
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """How workers are started.
+
+    Attributes:
+        python: The interpreter that runs them.
+        folder: Where tasks without a folder of their own run.
+        logs: Where each worker's output goes.
+        packages: A folder that holds dill, for an interpreter that lacks it; None to do without.
+        environ: Their environment.
+    """
+
+    python: str
+    folder: Path
+    logs: Path
+    packages: Path | None
+    environ: Mapping[str, str]
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """Tasks that a worker has got in one frame; results come in their order.
+
+    Attributes:
+        tasks: Those not taken back.
+        size: How many were sent.
+        ended: How many results have come.
+        marked: True if its running task has been named in the news.
+        recalled: True if the worker was told to begin no further task of it.
+        last_news: Serial of the news with its latest end.
+        began: When its first task began, by the worker's clock.
+    """
+
+    serial: int
+    record: int
+    batch: EngineBatch
+    tasks: list[EngineTask]
+    ended: int = 0
+    marked: bool = False
+    recalled: bool = False
+    over: bool = False
+    last_news: int = 0
+    began: float = 0.0
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        self.size = len(self.tasks)
+
+
+class Worker:
+    """A worker process; all methods are called on the engine's thread.
+
+    `watched` are the descriptors that the engine's selector has.
+
+    Raises:
+        OSError: The interpreter can't be started.
+    """
+
+    def __init__(self, plan: WorkerPlan, slot: Slot, place: int) -> None:
+        self.slot, self.place = slot, place
+        self.ready = self.closing = False
+        self.chunks: deque[Chunk] = deque()
+        self.watched: set[int] = set()
+        self.idle_since = time.monotonic()
+        self._known: OrderedDict[UUID, None] = OrderedDict()
+        self._out, self._in = bytearray(), bytearray()
+        self.log = plan.logs / f"worker-{place}.log"
+        self._log_start = _open_log_at(self.log)
+        self.process = self._popen(plan)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.sink, self.source = self.process.stdin.fileno(), self.process.stdout.fileno()
+        os.set_blocking(self.sink, False)
+        os.set_blocking(self.source, False)
+        self.pid = self.process.pid
+        self.pidfd: int | None = None
+        slot.occupy(self.pid, machine.start_mark(self.pid))
+        self._put(self._setup(plan))
+
+    def _popen(self, plan: WorkerPlan) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [plan.python, os.fspath(RUNNER), str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=plan.folder,
+                env=plan.environ,
+                start_new_session=True,
+                bufsize=0,
+            )
+
+    def _setup(self, plan: WorkerPlan) -> dict[str, Any]:
+        packages = plan.packages and os.fspath(plan.packages)
+        return {
+            **self.slot.places(),
+            "folder": os.fspath(plan.folder),
+            "packages": packages,
+            "limit": MAX_RESULT_CHARS,
+        }
+
+    def watch_exit(self) -> int:
+        """Opens and returns a descriptor that becomes readable when the process ends.
+
+        Raises:
+            AttributeError: This system has none; the end of the pipe tells then.
+            OSError: Too many open files, or a kernel that forbids it.
+        """
+        self.pidfd = os.pidfd_open(self.pid)
+        return self.pidfd
+
+    def send(self, chunk: Chunk) -> None:
+        """Fills the chunk's record and sends it."""
+        batch = chunk.batch
+        self.slot.fill(chunk.record, chunk.serial, [task.number for task in chunk.tasks])
+        frame: dict[str, Any] = {
+            "chunk": chunk.serial,
+            "record": chunk.record,
+            "function": batch.function_id.hex,
+            "options": batch.options,
+            "tasks": [(str(task.run.task_id), task.args) for task in chunk.tasks],
+        }
+        if batch.function_id not in self._known:
+            frame["code"] = batch.code
+            if len(self._known) >= KNOWN_FUNCTIONS:
+                frame["forget"] = [self._known.popitem(last=False)[0].hex]
+        self._known[batch.function_id] = None
+        self._known.move_to_end(batch.function_id)
+        self.chunks.append(chunk)
+        self._put(frame)
+
+    def _put(self, frame: dict[str, Any]) -> None:
+        body = _dumps(frame).encode()
+        self._out += _LENGTH.pack(len(body)) + body
+        self.flush()
+
+    def flush(self) -> bool:
+        """Writes what the pipe takes; returns True if something is left."""
+        try:
+            while self._out:
+                del self._out[: os.write(self.sink, self._out)]
+        except BlockingIOError:
+            pass
+        except OSError:  # it is dead; what it had is sorted out when its end is noticed
+            self._out.clear()
+        return bool(self._out)
+
+    @property
+    def blocked(self) -> bool:
+        """True if part of a frame waits for room in the pipe."""
+        return bool(self._out)
+
+    @property
+    def free(self) -> list[int]:
+        """The records that no chunk needs, neither in flight nor on its way to the journal."""
+        return self.slot.free
+
+    def receive(self) -> tuple[list[list[Any]], bool]:
+        """Returns the frames that have come, and True if no more can come."""
+        at_end = False
+        try:
+            while True:
+                part = os.read(self.source, _READ_BYTES)
+                self._in += part
+                at_end = not part
+                if len(part) < _READ_BYTES:
+                    break
+        except BlockingIOError:
+            pass
+        except OSError:
+            at_end = True
+        return self._frames(), at_end
+
+    def _frames(self) -> list[list[Any]]:
+        frames, start, data = [], 0, self._in
+        while len(data) - start >= 4:
+            (size,) = _LENGTH.unpack_from(data, start)
+            if len(data) - start - 4 < size:
+                break
+            frames.append(json.loads(data[start + 4 : start + 4 + size].decode()))
+            start += 4 + size
+        del data[:start]
+        return frames
+
+    def interrupt(self, chunk: Chunk, index: int) -> None:
+        """Asks the task at `index`, and what it has started, to end."""
+        self.slot.cancel(chunk.serial, index)
+        self.signal(signal.SIGINT)
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the worker and its process group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def close(self) -> None:
+        """Lets the worker end when it has nothing left to do; no chunk may be sent any more."""
+        self.closing = True
+        self.watched.discard(self.sink)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+    def bury(self) -> int:
+        """Waits for the process, which must have ended or been killed; kills what it left in its group.
+
+        Returns:
+            Its exit code, negative for a signal.
+        """
+        code = self.process.wait()
+        self.signal(signal.SIGKILL)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+        return code
+
+    def last_words(self, max_chars: int = 2000) -> str:
+        """Returns the end of what this process has written to its log."""
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_start, size - max_chars))
+            return log.read().decode(errors="replace").strip()
+        return ""
+
+
+def _open_log_at(path: Path) -> int:
+    """Returns where a new worker's output begins in its log; a log that has grown large starts anew."""
+    with contextlib.suppress(OSError):
+        size = path.stat().st_size
+        if size <= MAX_LOG_BYTES:
+            return size
+        path.replace(path.with_suffix(".log.1"))
+    return 0
+
+
+def describe_exit(code: int) -> str:
+    """Returns how a process ended, in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "unknown"
+    return f"was killed by signal {-code} ({name})"

@@ -1,0 +1,107 @@
+"""This module is the machine that an agent runs on: processors, boot, and processes by identity."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import subprocess
+from pathlib import Path
+from uuid import UUID, uuid5
+
+import psutil
+
+WORKER_MARK = "COMPUTE_NB_WORKER"
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cpus() -> int:
+    """Returns how many processors this process may use, by affinity and by the quotas of its cgroups."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = _quota()
+    return cpus if quota >= cpus else max(1, math.ceil(quota))
+
+
+def _quota() -> float:
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return math.inf
+    return min((_quota_of(line) for line in lines), default=math.inf)
+
+
+def _quota_of(line: str) -> float:
+    """The smallest quota from a cgroup up to the root; `line` is one of /proc/self/cgroup."""
+    _, kinds, path = line.split(":", 2)
+    root = _CGROUP if kinds == "" else _CGROUP / kinds
+    if kinds not in ("", "cpu", "cpu,cpuacct"):
+        return math.inf
+    group = root / path.lstrip("/")
+    folders = [group, *group.parents][: len(group.parts) - len(root.parts) + 1]
+    return min((_quota_in(folder) for folder in folders), default=math.inf)
+
+
+def _quota_in(folder: Path) -> float:
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (folder / "cpu.max").read_text().split()
+        return int(quota) / int(period)
+    with contextlib.suppress(OSError, ValueError):
+        quota_us = int((folder / "cpu.cfs_quota_us").read_text())
+        period_us = int((folder / "cpu.cfs_period_us").read_text())
+        return quota_us / period_us if quota_us > 0 else math.inf
+    return math.inf
+
+
+def boot_id() -> UUID:
+    """Returns an id that is new after each start of the machine."""
+    with contextlib.suppress(OSError, ValueError):
+        return UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with contextlib.suppress(OSError, ValueError, subprocess.CalledProcessError):
+        asked = ["sysctl", "-n", "kern.bootsessionuuid"]
+        return UUID(subprocess.run(asked, capture_output=True, check=True, text=True).stdout.strip())
+    return uuid5(UUID(int=0), f"boot at {round(psutil.boot_time() / 10)}")
+
+
+def start_mark(pid: int) -> float:
+    """Returns a number that tells a process from a later one with the same pid; 0 if there is none."""
+    with contextlib.suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return float(stat.rpartition(")")[2].split()[19])  # clock ticks since boot: no clock moves it
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
+
+
+def kill_group(pid: int, mark: float, worker_mark: str) -> list[psutil.Process]:
+    """Kills a worker of an earlier agent and all of its process group; never a process that reused its pid.
+
+    Args:
+        pid: The worker, leader of its group.
+        mark: Its `start_mark` when it was started.
+        worker_mark: The value of COMPUTE_NB_WORKER that its group inherited.
+
+    Returns:
+        The processes that were told to die, which may still be there.
+    """
+    doomed = _members(pid, mark, worker_mark)
+    for process in doomed:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGKILL)
+    return doomed
+
+
+def _members(pid: int, mark: float, worker_mark: str) -> list[psutil.Process]:
+    now = start_mark(pid)
+    if pid == 0 or now not in (0.0, mark):
+        return []
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            is_leader = process.pid == pid and now == mark != 0.0
+            in_group = os.getpgid(process.pid) == pid
+            if is_leader or (in_group and process.environ().get(WORKER_MARK) == worker_mark):
+                found.append(process)
+    return found

@@ -1,0 +1,40 @@
+"""This module is the sizes of chunks: how many tasks of a function a worker gets at once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from uuid import UUID
+
+from compute_nb.endpoint.engine import EngineBatch
+from compute_nb.endpoint.slots import MAX_CHUNK
+
+SHORT_S = 0.002
+LONG_S = 0.02
+_REMEMBERED = 1024
+
+
+class ChunkSizes:
+    """One size for each function: 1 at first, doubled while a chunk takes under 2 ms."""
+
+    def __init__(self) -> None:
+        self._sizes: OrderedDict[UUID, int] = OrderedDict()
+
+    def size(self, batch: EngineBatch) -> int:
+        """Returns how many tasks of a batch may travel together; one if each has a limit of its own."""
+        if batch.options.get("walltime_s") is not None:
+            return 1
+        return self._sizes.get(batch.function_id, 1)
+
+    def learn(self, function_id: UUID, count: int, elapsed_s: float) -> None:
+        """Notes that a chunk of `count` tasks took `elapsed_s` on a worker."""
+        size = self._sizes.get(function_id, 1)
+        if elapsed_s < SHORT_S:
+            size = max(size, min(MAX_CHUNK, 2 * count))
+        elif elapsed_s > LONG_S:
+            size = 1
+        elif elapsed_s > 2 * SHORT_S:
+            size = max(1, min(size, count // 2))
+        self._sizes[function_id] = size
+        self._sizes.move_to_end(function_id)
+        while len(self._sizes) > _REMEMBERED:
+            self._sizes.popitem(last=False)
