@@ -1,0 +1,213 @@
+"""This module is the intake: a submission becomes stored tasks, whole or not at all, and only once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from typing import NamedTuple
+from uuid import UUID
+
+from compute_nb.service.dispatch import Dispatcher
+from compute_nb.service.rows import Conflict, Forbidden, NotFound, SubmitReply
+from compute_nb.service.transaction import Transaction
+from compute_nb.tasks import Run, Submission, TaskCall, TaskState
+
+EXPIRY_S = 14 * 24 * 3600.0
+REPEAT_WINDOW_S = 60.0
+
+
+class _Terms(NamedTuple):
+    """What all tasks of a submission share, as numbers of rows."""
+
+    group: int
+    endpoint: int
+    functions: dict[UUID, int]
+    options: int
+    retries: int
+
+
+class Intake:
+    """Takes submissions; store thread only.
+
+    Args:
+        dispatcher: Hears what there is to send.
+        last_number: The highest task number in use.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, last_number: int) -> None:
+        self._dispatcher = dispatcher
+        self._last = last_number
+
+    def submit(
+        self, tx: Transaction, owner: UUID, submission: Submission, digest: bytes | None
+    ) -> SubmitReply:
+        """Stores the tasks of a submission.
+
+        Raises:
+            NotFound: Endpoint or function are unknown.
+            Forbidden: Endpoint, function or task group are somebody else's.
+            Conflict: An id is known with other content.
+        """
+        if digest is not None and (reply := _repeated(tx, owner, digest)) is not None:
+            return reply
+        endpoint = _endpoint(tx, owner, submission.endpoint_id)
+        functions = _functions(tx, owner, submission)
+        group = self._group(tx, owner, submission, endpoint)
+        terms = _Terms(group, endpoint, functions, _options(tx, submission), submission.retries)
+        new = not self._is_repeat(tx, submission, terms)
+        hold = self._hold(tx, terms, submission, new)
+        if new and submission.tasks:
+            self._add(tx, submission, terms, hold)
+        task_ids = tuple(task.task_id for task in submission.tasks)
+        reply = SubmitReply(submission.task_group_id, submission.endpoint_id, task_ids, new)
+        if digest is not None:
+            tx.run("add_submit", digest, owner.bytes, _reply_out(reply), tx.now)
+        return reply
+
+    def _group(self, tx: Transaction, owner: UUID, submission: Submission, endpoint: int) -> int:
+        group_id, expires = submission.task_group_id, tx.now + EXPIRY_S
+        row = tx.one("group_access", group_id.bytes)
+        if row is None:
+            cursor = tx.run("add_group", group_id.bytes, owner.bytes, endpoint, tx.now, expires)
+            return int(cursor.lastrowid or 0)
+        number, group_owner = row
+        if group_owner != owner.bytes:
+            raise Forbidden(f"task group {group_id} is somebody else's: submit to one of your own")
+        return int(number)
+
+    def _hold(self, tx: Transaction, terms: _Terms, submission: Submission, new: bool) -> int:
+        """Returns the hold of new tasks, 0 for none; releases the group's hold if asked to."""
+        row = tx.one("hold", terms.group)
+        if not submission.hold:
+            if row is not None:
+                self._release(tx, terms.group, row[0])
+            return 0
+        if not new:
+            return 0
+        hold = row[0] if row is not None else tx.run("add_hold", terms.group, tx.now).lastrowid
+        tx.run("note_hold", hold, terms.endpoint)
+        return int(hold or 0)
+
+    def _release(self, tx: Transaction, group: int, hold: int) -> None:
+        for (endpoint,) in tx.all("endpoints_of_hold", hold):
+            self._dispatcher.wait(endpoint, group, hold)
+        tx.run("drop_hold", hold)
+        tx.run("drop_hold_endpoints", hold)
+
+    @staticmethod
+    def _is_repeat(tx: Transaction, submission: Submission, terms: _Terms) -> bool:
+        """True if these very tasks are stored.
+
+        Raises:
+            Conflict: The first id is known, and not all is the same.
+        """
+        tasks = submission.tasks
+        if not tasks or tx.one("task_known", tasks[0].task_id.bytes) is None:
+            return False
+        stored = {row[0]: row[1:] for row in tx.by_ids("contents", [t.task_id.bytes for t in tasks])}
+        for task in tasks:
+            fixed = (terms.group, terms.endpoint, terms.functions[task.function_id])
+            content = (*fixed, terms.options, terms.retries, task.args)
+            if stored.get(task.task_id.bytes) != content:
+                raise _conflict(task.task_id)
+        return True
+
+    def _add(self, tx: Transaction, submission: Submission, terms: _Terms, hold: int) -> None:
+        tasks, dispatcher = submission.tasks, self._dispatcher
+        first = self._last + 1
+        at_once = not hold and dispatcher.can_send(
+            terms.endpoint, len(tasks), sum(len(task.args) for task in tasks), tx.now
+        )
+        shared = (hold, terms.retries, tx.now, tx.now + EXPIRY_S)
+        sent_at = tx.now if at_once else None
+        to = (terms.group, terms.endpoint)
+        rows = [
+            (number, t.task_id.bytes, sent_at, *to, terms.functions[t.function_id], terms.options, *shared)
+            for number, t in enumerate(tasks, first)
+        ]
+        try:
+            tx.many("add_task", rows)
+        except sqlite3.IntegrityError as error:
+            raise Conflict(
+                f"a task id of this submit to task group {submission.task_group_id} is in use already: "
+                "nothing was stored, submit again with new ids"
+            ) from error
+        tx.many("add_payload", [(number, t.args) for number, t in enumerate(tasks, first)])
+        tx.count(TaskState.WAITING, len(tasks))
+        tx.on_rollback(lambda: self._forget(first))
+        self._last += len(tasks)
+        if not at_once:
+            if not hold:
+                dispatcher.wait(terms.endpoint, terms.group, 0)
+            return
+        for number, task in enumerate(tasks, first):
+            key = (terms.group, terms.functions[task.function_id], terms.options)
+            call = TaskCall(Run(task.task_id, 0), task.args)
+            dispatcher.send(tx, terms.endpoint, key, number, call)
+
+    def _forget(self, first: int) -> None:
+        self._last = first - 1
+
+
+def answered(tx: Transaction, owner: UUID, digest: bytes, written: bool) -> None:
+    """Notes whether the reply to a submit without ids could be written."""
+    tx.run("answer_submit", 1 if written else 2, digest, owner.bytes)
+    tx.run("forget_submits", tx.now - 2 * REPEAT_WINDOW_S)
+
+
+def _repeated(tx: Transaction, owner: UUID, digest: bytes) -> SubmitReply | None:
+    row = tx.one("repeated_submit", digest, owner.bytes, tx.now - REPEAT_WINDOW_S)
+    if row is None:
+        return None
+    group_id, endpoint_id, task_ids = json.loads(row[0])
+    ids = tuple(UUID(task_id) for task_id in task_ids)
+    # Until this second reply is written too, a third request is a repeat as well.
+    return SubmitReply(UUID(group_id), UUID(endpoint_id), ids, False)
+
+
+def _reply_out(reply: SubmitReply) -> str:
+    task_ids = [str(task_id) for task_id in reply.task_ids]
+    return json.dumps([str(reply.task_group_id), str(reply.endpoint_id), task_ids])
+
+
+def _endpoint(tx: Transaction, owner: UUID, endpoint_id: UUID) -> int:
+    row = tx.one("endpoint_access", endpoint_id.bytes)
+    if row is None:
+        raise NotFound(
+            f"endpoint {endpoint_id} is not known here: `compute-nb endpoint list` shows those that are"
+        )
+    number, endpoint_owner, public, _ = row
+    if endpoint_owner != owner.bytes and not public:
+        raise Forbidden(
+            f"endpoint {endpoint_id} is somebody else's and not public: tasks run as its owner, ask for it"
+        )
+    return int(number)
+
+
+def _functions(tx: Transaction, owner: UUID, submission: Submission) -> dict[UUID, int]:
+    numbers: dict[UUID, int] = {}
+    for function_id in {task.function_id for task in submission.tasks}:
+        row = tx.one("function_access", function_id.bytes)
+        if row is None:
+            raise NotFound(f"function {function_id} is not known here: register it again")
+        number, function_owner, public = row
+        if function_owner != owner.bytes and not public:
+            raise Forbidden(f"function {function_id} is somebody else's and not public")
+        numbers[function_id] = number
+    return numbers
+
+
+def _options(tx: Transaction, submission: Submission) -> int:
+    body = json.dumps(dict(submission.options), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(body.encode()).digest()
+    row = tx.one("options", digest)
+    if row is not None:
+        return int(row[0])
+    return int(tx.run("add_options", digest, body).lastrowid or 0)
+
+
+def _conflict(task_id: UUID) -> Conflict:
+    return Conflict(
+        f"task {task_id} is known with another content: nothing was stored, submit again with new ids"
+    )

@@ -1,0 +1,67 @@
+"""This module is the store's SQL by name: what is in `queries/`, and how it spells states."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+
+from compute_nb.tasks import OPEN, TaskState, sources
+
+# Part of the file format: a number once given never changes. Open states come first, so that "is it
+# open" is one comparison, which a partial index can be built on.
+CODES: Mapping[TaskState, int] = {
+    TaskState.WAITING: 0,
+    TaskState.DELIVERED: 1,
+    TaskState.RUNNING: 2,
+    TaskState.SUCCEEDED: 3,
+    TaskState.FAILED: 4,
+    TaskState.CANCELLED: 5,
+    TaskState.LOST: 6,
+}
+STATES: Mapping[int, TaskState] = {code: state for state, code in CODES.items()}
+_FIRST_ENDED = len(OPEN)
+
+_STATEMENT = re.compile(r"^-- name: (\w+)\n((?:--.*\n)+)((?:(?!--).*\n?)+)", re.MULTILINE)
+
+
+def mask(states: Iterable[TaskState]) -> int:
+    """A set of states as bits, for `(mask >> state) & 1` (an IN list builds a table at each execution)."""
+    return sum(1 << CODES[state] for state in states)
+
+
+# For each state, those from which a task may come to it.
+MAY_BECOME: Mapping[TaskState, int] = {state: mask(sources(state)) for state in TaskState}
+# What was sent can be sent again; for a task that is WAITING already this is no move.
+MAY_REQUEUE = MAY_BECOME[TaskState.WAITING] | mask([TaskState.WAITING])
+
+
+def fill(text: str) -> str:
+    """Returns SQL with the codes of states in the place of their names."""
+    for state, code in CODES.items():
+        text = text.replace(f"{{{state.value}}}", str(code))
+    return text.replace("{open}", f"state < {_FIRST_ENDED}")
+
+
+class Statements:
+    """The statements of one dialect.
+
+    Args:
+        dialect: The name of the file in `queries/`.
+    """
+
+    def __init__(self, dialect: str = "sqlite") -> None:
+        text = files("compute_nb.service").joinpath(f"queries/{dialect}.sql").read_text("utf-8")
+        self._texts = {name: fill(sql).strip() for name, _, sql in _STATEMENT.findall(text)}
+        self.for_ids = cache(self._for_ids)
+
+    def __getitem__(self, name: str) -> str:
+        return self._texts[name]
+
+    def names(self) -> frozenset[str]:
+        """The names of all statements."""
+        return frozenset(self._texts)
+
+    def _for_ids(self, name: str, count: int) -> str:
+        return self._texts[name].replace("{ids}", ",".join("?" * count))
