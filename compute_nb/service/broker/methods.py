@@ -53,7 +53,7 @@ def _declare_queue(channel: Channel, method: commands.Queue.Declare) -> None:
         queue = _make_queue(channel, method)
     channel.last_queue = queue.name
     if not method.nowait:
-        channel.send(commands.Queue.DeclareOk(queue.name, len(queue), queue.consumer_count))
+        channel.send(commands.Queue.DeclareOk(queue.name, queue.ready_count, queue.consumer_count))
 
 
 def _make_queue(channel: Channel, method: commands.Queue.Declare) -> Queue:
@@ -103,7 +103,7 @@ def _delete_queue(channel: Channel, method: commands.Queue.Delete) -> None:
     channel.peer.require("configure", "queue", name)
     queue = channel.peer.hub.vhost.queue(name)
     _owned(channel, queue)
-    if (method.if_unused and queue.consumer_count) or (method.if_empty and len(queue)):
+    if (method.if_unused and queue.consumer_count) or (method.if_empty and queue.ready_count):
         raise Fault(Code.PRECONDITION_FAILED, f"queue '{name}' in vhost '/' is in use or not empty")
     count = channel.peer.hub.vhost.delete_queue(name)
     if not method.nowait:
@@ -161,7 +161,7 @@ def _get(channel: Channel, method: commands.Basic.Get) -> None:
     tag, message = channel.draw_tag(), entry.message
     if not method.no_ack:
         channel.hold(tag, Unacked(queue, entry, None))
-    answer = commands.Basic.GetOk(tag, entry.redelivered, message.exchange, message.routing_key, len(queue))
+    answer = commands.Basic.GetOk(tag, entry.redelivered, message.exchange, message.routing_key, queue.ready_count)
     channel.send_content(frames.write_method(channel.number, answer), message)
 
 

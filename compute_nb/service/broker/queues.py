@@ -116,7 +116,9 @@ class Queue:
     def __repr__(self) -> str:
         return f"<Queue {self.name}: {len(self._ready)} ready, {len(self._consumers)} consumers>"
 
-    def __len__(self) -> int:
+    @property
+    def ready_count(self) -> int:
+        """How many messages wait for a consumer."""
         return len(self._ready)
 
     @property

@@ -79,7 +79,7 @@ class Vhost:
             return 0
         for exchange in self._exchanges.values():
             exchange.forget(queue)
-        count = len(queue)
+        count = queue.ready_count
         for consumer in queue.delete():
             self.remove_consumer(queue, consumer)
             consumer.cancelled()
