@@ -1,0 +1,42 @@
+"""This module is the command line `compute-nb`; each group of commands is imported only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from compute_nb.errors import ComputeError
+
+_GROUPS = {"service": "Start, stop and look at the service.", "endpoint": "Run and stop endpoints."}
+
+
+class _Lazy(click.Group):
+    """Finds a command group `NAME` in the module `compute_nb.cli.NAME`, and tells errors in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_GROUPS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _GROUPS:
+            return None
+        module = importlib.import_module(f"compute_nb.cli.{cmd_name}")
+        return module.group  # type: ignore[no-any-return]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_GROUPS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ComputeError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Run notebook cells somewhere else: the service, its endpoints, their tasks."""

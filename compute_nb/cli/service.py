@@ -1,0 +1,246 @@
+"""This module is the commands `compute-nb service …`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from compute_nb.config import Home
+from compute_nb.errors import ComputeError
+from compute_nb.service.lock import locked, running
+
+STOP_S = 15.0
+KILL_S = 5.0
+
+
+@click.group("service")
+def group() -> None:
+    """Start, stop and look at the service of a home folder."""
+
+
+def _home(_: click.Context, __: click.Parameter, value: Path | None) -> Home:
+    return Home(value.expanduser().absolute()) if value else Home.default()
+
+
+_HOME = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    callback=_home,
+    help="Home folder; default: COMPUTE_NB_HOME, else the platform's user data folder.",
+)
+
+
+def _settings(command: Any) -> Any:
+    """Adds the options that `run`, `start` and `restart` share."""
+    for option in (
+        click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only."),
+        click.option(
+            "--port", type=click.IntRange(0, 65535), help="Of the web API; default: that of last time."
+        ),
+        click.option("--amqp-port", type=click.IntRange(0, 65535), help="Of the broker; likewise."),
+        click.option(
+            "--durability",
+            type=click.Choice(["power", "process"]),
+            default="power",
+            show_default=True,
+            help="What an accepted task survives: a power cut, or kill -9 only (faster).",
+        ),
+        _HOME,
+    ):
+        command = option(command)
+    return command
+
+
+@group.command()
+@_settings
+@click.option("--auto", is_flag=True, help="End when nobody has needed it for --idle-s.")
+@click.option("--idle-s", type=float, default=3600.0, show_default=True, help="Seconds; for --auto.")
+@click.option("--ready-fd", type=int, help="Pipe that gets `ready <url>` or `error <text>`.")
+def run(  # noqa: PLR0917 - click calls it by name
+    home: Home,
+    host: str,
+    port: int | None,
+    amqp_port: int | None,
+    durability: Literal["power", "process"],
+    auto: bool,
+    idle_s: float,
+    ready_fd: int | None,
+) -> None:
+    """Run the service here, until Ctrl-C."""
+    from compute_nb.service.config import ServiceConfig
+    from compute_nb.service.process import run_service
+
+    config = ServiceConfig(home, host, port, amqp_port, durability, auto, idle_s)
+    sys.exit(run_service(config, ready_fd, quiet=ready_fd is not None))
+
+
+@group.command()
+@_settings
+def start(home: Home, **settings: Any) -> None:
+    """Start the service in the background and print its URL; one that runs already stays."""
+    service = running(home)
+    click.echo(service.url if service else launch(home, settings))
+
+
+@group.command()
+@_HOME
+def stop(home: Home) -> None:
+    """Stop the service and its local endpoints; nobody starts it again before the next submit or start."""
+    click.echo("stopped" if stop_service(home) else "not running")
+
+
+@group.command()
+@_settings
+def restart(home: Home, **settings: Any) -> None:
+    """Stop the service and start it again; local endpoints go on with their tasks meanwhile."""
+    stop_service(home, keep_agents=True)
+    click.echo(launch(home, settings))
+
+
+@group.command()
+@_HOME
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(home: Home, as_json: bool) -> None:
+    """Say what runs; exit status 1 if no service does."""
+    from compute_nb.cli.control import ask
+
+    answer = ask(home, "GET", "/v3/compute_nb/status") if running(home) else None
+    if as_json:
+        click.echo(json.dumps(answer or NOT_RUNNING, indent=1))
+    elif answer:
+        _show(answer)
+    else:
+        click.echo(f"no service runs for {home.root}: `compute-nb service start` starts one", err=True)
+    sys.exit(0 if answer else 1)
+
+
+NOT_RUNNING: dict[str, Any] = {
+    "url": None,
+    "pid": None,
+    "broker": None,
+    "store": None,
+    "token_file": None,
+    "endpoints": [],
+    "tasks": {},
+}
+
+
+def launch(home: Home, settings: dict[str, Any]) -> str:
+    """Starts a service in a session of its own and returns its URL once it listens.
+
+    Raises:
+        ComputeError: It could not begin; the text is what it said.
+    """
+    home.prepare()
+    reader, writer = os.pipe()
+    words = [sys.executable, "-m", "compute_nb.cli", "service", "run", f"--home={home.root}"]
+    words += [f"--{k.replace('_', '-')}={v}" for k, v in settings.items() if v is not None]
+    with os.fdopen(reader, encoding="utf-8") as pipe, home.service_log.open("ab") as log:
+        try:
+            process = subprocess.Popen(
+                [*words, f"--ready-fd={writer}"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[writer],
+            )
+        finally:
+            os.close(writer)
+        word, _, text = pipe.readline().rstrip("\n").partition(" ")
+    if word == "ready":
+        process.returncode = 0  # it lives on: nobody here waits for it
+        return text
+    process.wait()
+    raise ComputeError(text or f"the service ended before it listened; its log is {home.service_log}")
+
+
+def stop_service(home: Home, keep_agents: bool = False) -> bool:
+    """Stops the service of a home and waits for its end; False if none runs.
+
+    Raises:
+        ComputeError: It does not end; the text names the process.
+    """
+    from filelock import FileLock, Timeout
+
+    if not keep_agents and home.state.exists():
+        home.stopped_mark.touch(mode=0o600)
+    if not locked(home):
+        return False
+    pid = _ask_to_stop(home, keep_agents)
+    for wait_s in (STOP_S, KILL_S):
+        try:
+            FileLock(home.service_lock).acquire(timeout=wait_s, poll_interval=0.02).lock.release()
+        except Timeout:
+            _terminate(home, pid)
+        else:
+            return True
+    raise ComputeError(
+        f"the service (process {pid}) does not end: its log is {home.service_log}; `kill -9 {pid}` loses "
+        "no accepted task"
+    )
+
+
+def _ask_to_stop(home: Home, keep_agents: bool) -> int | None:
+    """Asks over REST, else by signal; returns the pid if it is known."""
+    from compute_nb.cli.control import ask
+
+    service = running(home)
+    pid = service.pid if service else None
+    try:
+        ask(home, "POST", "/v3/compute_nb/stop", {"keep_agents": keep_agents}, timeout_s=5.0)
+    except ComputeError as error:
+        click.echo(f"the service did not take the request to stop ({error}): sending SIGTERM", err=True)
+        _terminate(home, pid)
+    return pid
+
+
+def _terminate(home: Home, pid: int | None) -> None:
+    """Sends SIGTERM to the process that holds the lock, if it is what it should be."""
+    import psutil
+
+    for process in psutil.process_iter() if pid is None else [_process(pid)]:
+        if process is not None and _serves(process, home):
+            process.terminate()
+
+
+def _process(pid: int) -> Any:
+    import psutil
+
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None
+
+
+def _serves(process: Any, home: Home) -> bool:
+    """True if a process is `service run` and has this home's lock open."""
+    import psutil
+
+    try:
+        if "service" not in process.cmdline() or "run" not in process.cmdline():
+            return False
+        return str(home.service_lock.resolve()) in {file.path for file in process.open_files()}
+    except psutil.Error:
+        return False
+
+
+def _show(answer: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"service at {answer['url']}, process {answer['pid']}", highlight=False)
+    tasks = ", ".join(f"{count} {state}" for state, count in answer["tasks"].items() if count)
+    console.print(f"tasks: {tasks or 'none'}", highlight=False)
+    table = Table("endpoint", "name", "state", "workers", "Python")
+    for row in answer["endpoints"]:
+        table.add_row(*(str(row[key] or "") for key in ("id", "name", "state", "workers", "python")))
+    if answer["endpoints"]:
+        console.print(table)

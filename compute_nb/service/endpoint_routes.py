@@ -1,0 +1,156 @@
+"""This module is the routes of endpoints: register, describe, stop, delete."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+
+from compute_nb.service import body
+from compute_nb.service.body import Body
+from compute_nb.service.gate import Caller
+from compute_nb.service.parts import Parts
+from compute_nb.service.refusal import bad_request
+from compute_nb.service.store import EndpointRow
+from compute_nb.service.tokens import agent_username, commands_queue, tasks_queue
+
+_NAME = re.compile(r"""[^\s/\\'".][^\s/\\'"]{0,127}""")
+_TOLD = ("endpoint_config", "user_config_template", "user_config_schema", "hostname", "local_user")
+_KEPT = ("multi_user", "allowed_functions", "authentication_policy", "subscription_uuid", "admins")
+
+GENERATIONS = "broker_generations"
+"""The key in the store under which revoked passwords are counted."""
+
+
+class EndpointRoutes:
+    """What `/v3/endpoints` and `/v2/endpoints` answer; loop thread only."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._store = parts.store
+
+    async def register(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Makes a new endpoint and tells its agent where to read and write."""
+        return await self._register(await body.read(request), caller, None)
+
+    async def register_again(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Takes an agent back under the id that it had."""
+        return await self._register(await body.read(request), caller, _endpoint_id(request))
+
+    async def get(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Answers with what an endpoint said of itself."""
+        row = await self._store.endpoint(caller.user, _endpoint_id(request))
+        metadata = row.metadata
+        return {
+            **_brief(row),
+            "description": metadata.get("description"),
+            "endpoint_version": metadata.get("endpoint_version"),
+            "sdk_version": metadata.get("sdk_version"),
+            "ip_address": None,
+            "multi_user": bool(metadata.get("multi_user")),
+            "public": row.public,
+            "subscription_uuid": metadata.get("subscription_uuid"),
+            **{name: metadata.get(name) for name in _TOLD},
+        }
+
+    async def all(self, request: Request, caller: Caller) -> list[dict[str, Any]]:
+        """Answers with the caller's endpoints; `role=any` adds public ones."""
+        public = request.query_params.get("role") == "any"
+        return [_brief(row) for row in await self._store.endpoints(caller.user, public=public)]
+
+    async def status(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Answers whether an agent is there, and what its last heartbeat said."""
+        row = await self._store.endpoint(caller.user, _endpoint_id(request))
+        heartbeat = self._parts.collector.heartbeat(row.endpoint_id)
+        online = self._parts.collector.present(row.endpoint_id)
+        details = dict(heartbeat.state) if heartbeat else {}
+        return {"status": "online" if online else "offline", "details": details}
+
+    async def lock(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Stops an endpoint's agent; a local one is not started again before the next submit."""
+        row = await self._store.endpoint(caller.user, _endpoint_id(request))
+        self._own(row, caller)
+        await self._parts.supervisor.stop(row.endpoint_id)
+        return {"endpoint_id": str(row.endpoint_id), "lock_expiration_timestamp": str(time.time())}
+
+    async def delete(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Forgets an endpoint: its open tasks end, its agent's password is void."""
+        endpoint_id = _endpoint_id(request)
+        ended = await self._store.delete_endpoint(caller.user, endpoint_id)
+        await self._parts.supervisor.forget(endpoint_id)
+        self._parts.publisher.events((), ended.results)
+        await self._shut_out(endpoint_id)
+        await self._store.synced()
+        return {"result": 302}
+
+    def _own(self, row: EndpointRow, caller: Caller) -> None:
+        if row.owner != caller.user:
+            raise bad_request(f"endpoint {row.endpoint_id} can be stopped by its owner only")
+
+    async def _shut_out(self, endpoint_id: UUID) -> None:
+        username = agent_username(endpoint_id)
+        generations = self._parts.keys.revoke(username)
+        await self._store.set_meta(GENERATIONS, json.dumps(dict(generations)))
+        self._parts.broker.disconnect(username)
+        for queue in (tasks_queue(endpoint_id), commands_queue(endpoint_id)):
+            self._parts.broker.delete_queue(queue)
+
+    async def _register(self, fields: Body, caller: Caller, known: UUID | None) -> dict[str, Any]:
+        name = fields.take("endpoint_name", str)
+        if not _NAME.fullmatch(name):
+            raise bad_request(
+                f"endpoint name {name[:140]!r}: at most 128 characters, no white space, slashes or quotes, "
+                "no dot at the start"
+            )
+        endpoint_id = await self._store.register_endpoint(
+            caller.user,
+            name,
+            fields.take("metadata", dict, {}) | fields.given(*_KEPT),
+            known,
+            public=fields.take("public", bool, False),
+            display_name=fields.take("display_name", str, "") or None,
+        )
+        self._parts.collector.declare(endpoint_id)
+        return self._queues(endpoint_id)
+
+    def _queues(self, endpoint_id: UUID) -> dict[str, Any]:
+        """Returns where the agent reads and writes, in the published shapes."""
+        url = self._parts.broker_url(agent_username(endpoint_id))
+        return {
+            "endpoint_id": str(endpoint_id),
+            "task_queue_info": {"connection_url": url, "queue": tasks_queue(endpoint_id)},
+            "command_queue_info": {"connection_url": url, "queue": commands_queue(endpoint_id)},
+            "result_queue_info": _exchange_info(url, "results", endpoint_id),
+            "heartbeat_queue_info": _exchange_info(url, "heartbeats", endpoint_id),
+        }
+
+
+def _exchange_info(url: str, name: str, endpoint_id: UUID) -> dict[str, Any]:
+    return {
+        "connection_url": url,
+        "exchange": name,
+        "queue": name,
+        "queue_publish_kwargs": {
+            "exchange": name,
+            "routing_key": f"{endpoint_id}.{name}",
+            "mandatory": True,
+            "properties": {"delivery_mode": 2},
+        },
+    }
+
+
+def _endpoint_id(request: Request) -> UUID:
+    return body.as_uuid(request.path_params["endpoint_id"], "the endpoint")
+
+
+def _brief(row: EndpointRow) -> dict[str, Any]:
+    return {
+        "uuid": str(row.endpoint_id),
+        "name": row.name,
+        "display_name": row.display_name or row.name,
+        "owner": str(row.owner),
+    }

@@ -1,0 +1,134 @@
+"""This module is the routes of docs/extensions.md: watch, cancel, local, stop, status, group pages."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from starlette.requests import Request
+
+from compute_nb.service import body
+from compute_nb.service.config import MAX_STATUS_IDS, MAX_WATCH_GROUPS, VERSION
+from compute_nb.service.gate import Caller
+from compute_nb.service.parts import Parts
+from compute_nb.service.refusal import Refusal, bad_request
+from compute_nb.service.store import EndpointRow
+from compute_nb.service.tokens import client_username
+
+API_VERSION = "2.0.0"
+OLDEST_PEER = "2.0.0"
+MAX_PAGE = 10_000
+
+
+class ExtensionRoutes:
+    """What only our own clients ask; loop thread only."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._store = parts.store
+
+    async def version(self, request: Request, _: Caller) -> dict[str, Any] | str:
+        """Answers with the oldest peers that are served, and with our own version."""
+        if request.query_params.get("service") != "all":
+            return API_VERSION
+        return {
+            "api": API_VERSION,
+            "min_sdk_version": OLDEST_PEER,
+            "min_ep_version": OLDEST_PEER,
+            "compute_nb": {"version": VERSION, "service_id": str(self._parts.service_id)},
+        }
+
+    async def watch(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Makes a watcher's private queue, or finds it again; its groups need not be there yet."""
+        fields = await body.read(request)
+        watch_id = fields.uuid("watch_id")
+        groups = fields.uuids("task_groups", MAX_WATCH_GROUPS)
+        queue = self._parts.publisher.open_watch(caller.user, watch_id, groups)
+        for row in await self._store.groups_of(caller.user, groups):
+            self._parts.publisher.accepted(caller.user, row.task_group_id)
+        url = self._parts.broker_url(client_username(caller.user))
+        return {"watch_id": str(watch_id), "queue": queue, "connection_url": url}
+
+    async def cancel(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Ends tasks now; agents hear which of their runs to kill."""
+        fields = await body.read(request)
+        group = fields.uuid_or_none("task_group_id")
+        task_ids = fields.uuids("task_ids", MAX_STATUS_IDS) if "task_ids" in fields else []
+        if (group is None) != ("task_ids" in fields):
+            raise bad_request("the body must have either 'task_ids' or 'task_group_id'")
+        ended = await self._store.cancel(caller.user, task_ids=task_ids, task_group_id=group)
+        self._parts.publisher.ended(ended)
+        await self._store.synced()
+        return {"cancelled": len(ended.results)}
+
+    async def local(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Finds or makes the endpoint of an interpreter on this host, and starts its agent."""
+        self._own(request, caller, "use its local endpoints")
+        fields = await body.read(request)
+        python, prefix = fields.take("python", str), fields.take("prefix", str)
+        if not (os.path.isabs(python) and os.access(python, os.X_OK)):
+            raise bad_request(f"'python' {python[:300]!r} is no program with a full path")
+        endpoint_id, name = await self._parts.supervisor.local(caller.user, python, prefix)
+        self._parts.collector.declare(endpoint_id)
+        return {"endpoint_id": str(endpoint_id), "name": name}
+
+    async def stop(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Ends the service, its local agents first; `keep_agents` leaves them to the next one."""
+        self._own(request, caller, "stop it")
+        self._parts.stop((await body.read(request)).take("keep_agents", bool, False))
+        return {"stopping": True}
+
+    async def status(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Answers with what `compute-nb service status --json` prints."""
+        self._own(request, caller, "see its state")
+        endpoints = await self._store.endpoints(caller.user)
+        counts = await self._store.counts()
+        home = self._parts.config.home
+        return {
+            "url": self._parts.address.url,
+            "pid": os.getpid(),
+            "broker": "embedded",
+            "store": f"sqlite:///{home.store_file}",
+            "token_file": str(home.token_file),
+            "endpoints": [self._endpoint(row) for row in endpoints],
+            "tasks": {state.value: count for state, count in counts.items()},
+        }
+
+    async def group_page(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Answers with one page of a group's tasks, ordered by task id."""
+        task_group_id = body.as_uuid(request.path_params["task_group_id"], "the task group")
+        after = request.query_params.get("after")
+        page = await self._store.tasks_of_group(
+            caller.user,
+            task_group_id,
+            None if after is None else body.as_uuid(after, "'after'"),
+            _limit(request),
+        )
+        return {
+            "task_group_id": str(task_group_id),
+            "endpoint_id": str(page.group.endpoint_id),
+            "tasks": [[str(row[0]), row[1].value, row[2]] for row in page.tasks],
+            "more": page.more,
+        }
+
+    def _own(self, request: Request, caller: Caller, what: str) -> None:
+        self._parts.gate.own(caller, what)
+        if request.client is None or request.client.host != "127.0.0.1":
+            raise Refusal(403, "FORBIDDEN", f"only programs on the service's own host may {what}")
+
+    def _endpoint(self, row: EndpointRow) -> dict[str, Any]:
+        agent = row.agent or {}
+        return {
+            "id": str(row.endpoint_id),
+            "name": row.name,
+            "state": "online" if self._parts.collector.present(row.endpoint_id) else "offline",
+            "workers": agent.get("workers"),
+            "python": agent.get("python"),
+        }
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", "1000")
+    if not text.isdigit() or not 1 <= int(text) <= MAX_PAGE:
+        raise bad_request(f"'limit' must be between 1 and {MAX_PAGE:,}, not {text[:40]!r}")
+    return int(text)

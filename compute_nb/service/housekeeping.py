@@ -1,0 +1,56 @@
+"""This module is what the service does once a minute: tasks expire, and one that nobody needs ends itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from compute_nb.errors import ComputeError
+from compute_nb.service.parts import Parts
+
+_log = logging.getLogger(__name__)
+
+PERIOD_S = 60.0
+
+
+class Housekeeping:
+    """Runs beside the work, on the loop; nothing waits for it.
+
+    Args:
+        stopping: Set when the service ends.
+    """
+
+    def __init__(self, parts: Parts, stopping: asyncio.Event) -> None:
+        self._parts = parts
+        self._stopping = stopping
+        self._busy_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Looks once a period, until the service ends."""
+        period_s = min(PERIOD_S, self._parts.config.idle_s / 4)
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), period_s)
+                return
+            try:
+                await self._expire()
+                await self._end_if_idle()
+            except ComputeError as error:
+                _log.error("housekeeping failed, it is tried again in %.0f s: %s", period_s, error)
+
+    async def _expire(self) -> None:
+        ended = await self._parts.store.expire()
+        self._parts.publisher.ended(ended)
+
+    async def _end_if_idle(self) -> None:
+        parts = self._parts
+        if not parts.config.auto:
+            return
+        if parts.collector.watchers or await parts.store.open_count():
+            self._busy_at = time.monotonic()
+        idle_s = time.monotonic() - max(self._busy_at, parts.gate.last_used_at)
+        if idle_s >= parts.config.idle_s:
+            _log.info("no tasks, watchers or requests for %.0f s: the service ends", idle_s)
+            parts.stop(False)

@@ -1,0 +1,40 @@
+"""This module is the question whether a home's service runs, and where: asked of its lock, never of a pid."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from filelock import FileLock, Timeout
+
+from compute_nb.config import Home
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service as it wrote about itself in service.json."""
+
+    url: str
+    pid: int
+
+
+def running(home: Home) -> Running | None:
+    """Returns the service of a home, or None if none runs or it does not listen yet."""
+    if not locked(home):
+        return None
+    try:
+        facts = json.loads(home.service_file.read_text(encoding="utf-8"))
+        return Running(str(facts["url"]), int(facts["pid"]))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def locked(home: Home) -> bool:
+    """True if some process is the service of a home."""
+    if not home.service_lock.exists():
+        return False
+    try:
+        with FileLock(home.service_lock, timeout=0):
+            return False
+    except Timeout:
+        return True

@@ -1,0 +1,208 @@
+"""This module is what the service sends: tasks and commands to agents, events to watchers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from compute_nb import wire
+from compute_nb.service.broker import Broker
+from compute_nb.service.config import GROUP_QUEUE_EXPIRES_S, WATCH_EXPIRES_S
+from compute_nb.service.store import Ended
+from compute_nb.service.tokens import (
+    commands_queue,
+    group_queue_prefix,
+    tasks_queue,
+    watch_queue,
+)
+from compute_nb.tasks import Dispatch, ErrorCode, Events, Move, TaskResult, TaskState
+
+_log = logging.getLogger(__name__)
+
+MAX_EVENT_CHARACTERS = 1_000_000
+MAX_EVENT_TASKS = 2_000
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One watcher: its queue, its groups, what it will hear next, which agents it knows already."""
+
+    user: UUID
+    queue: str
+    groups: set[UUID] = field(default_factory=set)
+    moves: list[Move] = field(default_factory=list)
+    results: list[TaskResult] = field(default_factory=list)
+    environments: dict[UUID, Mapping[str, Any]] = field(default_factory=dict)
+    told: dict[UUID, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class Publisher:
+    """Sends all that leaves the service by the broker; loop thread only.
+
+    Events gather until the loop's next turn. The store wakes all that a commit brought in one turn, so
+    that a watcher hears one message a commit.
+
+    Args:
+        broker: Started.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._watches: dict[str, _Watch] = {}
+        self._by_group: dict[UUID, set[str]] = {}
+        self._hoped_for: dict[UUID, set[str]] = {}
+        self._group_queues: dict[UUID, str] = {}
+        self._agents: dict[UUID, Mapping[str, Any]] = {}
+        self._changed: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<Publisher, {len(self._watches)} watches, {len(self._by_group)} groups>"
+
+    def dispatch(self, dispatches: Iterable[tuple[UUID, Dispatch]]) -> None:
+        """Sends tasks to agents; called by the store once they are committed as sent."""
+        for endpoint_id, dispatch in dispatches:
+            self._broker.publish("", tasks_queue(endpoint_id), wire.encode(dispatch))
+            _log.debug("endpoint %s: %s tasks sent", endpoint_id, _count(dispatch))
+
+    def command(self, endpoint_id: UUID, message: wire.Message) -> None:
+        """Sends a welcome, stored, cancel or stop to an agent."""
+        self._broker.publish("", commands_queue(endpoint_id), wire.encode(message))
+
+    def open_watch(self, user: UUID, watch_id: UUID, groups: Iterable[UUID]) -> str:
+        """Makes a watcher's queue, or finds it again, and notes which groups it hopes to hear of.
+
+        It hears of a group once `accepted` has said whose that is. So a watch can be opened before the
+        first submit, and nobody hears of a group by naming its id.
+
+        Returns:
+            The name of the queue.
+        """
+        queue = watch_queue(user, watch_id)
+        self._broker.declare_queue(queue, expires_s=WATCH_EXPIRES_S)
+        watch = self._watches.setdefault(queue, _Watch(user, queue))
+        watch.told.clear()
+        for group in groups:
+            watch.groups.add(group)
+            if queue not in self._by_group.get(group, ()):
+                self._hoped_for.setdefault(group, set()).add(queue)
+        return queue
+
+    def accepted(self, user: UUID, group: UUID) -> None:
+        """Learns whose a group is: his watchers hear of it from now on."""
+        for queue in self._hoped_for.pop(group, ()):
+            if self._watches[queue].user == user:
+                self._by_group.setdefault(group, set()).add(queue)
+
+    def open_group_queue(self, user: UUID, group: UUID) -> None:
+        """Makes the shared queue of a group that published SDKs read."""
+        queue = f"{group_queue_prefix(user)}{group}"
+        self._broker.declare_queue(queue, expires_s=GROUP_QUEUE_EXPIRES_S)
+        self._group_queues[group] = queue
+
+    def met(self, endpoint_id: UUID, agent: Mapping[str, Any]) -> None:
+        """Remembers what an agent said of itself, for those who watch its tasks."""
+        self._agents[endpoint_id] = agent
+
+    def events(
+        self, moves: Iterable[Move], results: Iterable[TaskResult], endpoint_id: UUID | None = None
+    ) -> None:
+        """Tells watchers what has become of their tasks, at the loop's next turn.
+
+        Args:
+            endpoint_id: Whose agent did it, if one did.
+        """
+        for move in moves:
+            for watch in self._watching(move.task_group_id, endpoint_id):
+                watch.moves.append(move)
+        for result in results:
+            for watch in self._watching(result.task_group_id, endpoint_id):
+                watch.results.append(result)
+            self._to_group_queue(result)
+
+    def ended(self, ended: Ended) -> None:
+        """Tells watchers and agents of tasks that were ended from this side."""
+        self.events((), ended.results)
+        for endpoint_id, runs in ended.runs.items():
+            if runs:
+                self.command(endpoint_id, wire.Cancel(tuple(runs)))
+
+    def _watching(self, group: UUID, endpoint_id: UUID | None) -> Iterator[_Watch]:
+        for queue in self._by_group.get(group, ()):
+            watch = self._watches[queue]
+            if endpoint_id is not None and endpoint_id in self._agents:
+                watch.environments[endpoint_id] = self._agents[endpoint_id]
+            self._change(queue)
+            yield watch
+
+    def _change(self, queue: str) -> None:
+        if not self._changed:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._changed.add(queue)
+
+    def _flush(self) -> None:
+        changed, self._changed = self._changed, set()
+        for queue in changed:
+            watch = self._watches[queue]
+            if not all(self._send(watch, events) for events in _messages(watch)):
+                self._drop(watch)
+
+    def _send(self, watch: _Watch, events: Events) -> bool:
+        return self._broker.publish("", watch.queue, wire.encode(events))
+
+    def _drop(self, watch: _Watch) -> None:
+        """Forgets a watcher whose queue is gone because nobody read it for too long."""
+        _log.info("queue %s has expired: its watcher is forgotten", watch.queue)
+        del self._watches[watch.queue]
+        for index in (self._by_group, self._hoped_for):
+            for group in watch.groups & index.keys():
+                index[group].discard(watch.queue)
+                if not index[group]:
+                    del index[group]
+
+    def _to_group_queue(self, result: TaskResult) -> None:
+        queue = self._group_queues.get(result.task_group_id)
+        if queue is None:
+            return
+        message = wire.PublishedResult(result.task_id, result.data, None, _published_error(result))
+        if not self._broker.publish("", queue, wire.encode(message), timestamp_s=int(result.ended_at or 0)):
+            del self._group_queues[result.task_group_id]
+
+
+def _published_error(result: TaskResult) -> tuple[str, str] | None:
+    if result.state is TaskState.SUCCEEDED:
+        return None
+    return result.error_code or ErrorCode.REMOTE, result.data
+
+
+def _messages(watch: _Watch) -> Iterator[Events]:
+    """Takes what a watcher is to hear, in messages of bounded size."""
+    moves, watch.moves = watch.moves, []
+    results, watch.results = watch.results, []
+    environments = {k: v for k, v in watch.environments.items() if watch.told.get(k) is not v}
+    watch.environments = {}
+    watch.told.update(environments)
+    parts = list(_parts(results))
+    yield Events(tuple(moves), tuple(parts[0]) if parts else (), environments)
+    for part in parts[1:]:
+        yield Events(results=tuple(part))
+
+
+def _parts(results: Sequence[TaskResult]) -> Iterator[list[TaskResult]]:
+    part: list[TaskResult] = []
+    size = 0
+    for result in results:
+        if part and (size + len(result.data) > MAX_EVENT_CHARACTERS or len(part) == MAX_EVENT_TASKS):
+            yield part
+            part, size = [], 0
+        part.append(result)
+        size += len(result.data)
+    if part:
+        yield part
+
+
+def _count(dispatch: Dispatch) -> int:
+    return sum(len(batch.tasks) for batch in dispatch.batches)

@@ -1,0 +1,53 @@
+"""This module is the service's "no": status, code and text, in the form that published clients read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from compute_nb.errors import ComputeError
+
+
+class Refusal(ComputeError):
+    """A request that is not carried out.
+
+    Args:
+        status: HTTP status. Only 4xx and 507 once anything was committed: clients repeat other 5xx.
+        code: For programs, upper case.
+        message: For people: what was tried, which id, what to do next.
+    """
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        self.message = message
+        super().__init__(message)
+
+    def response(self) -> JSONResponse:
+        """Returns the answer that says so."""
+        body: dict[str, Any] = {
+            "code": self.code,
+            "message": self.message,
+            "status": "Failed",
+            "http_status_code": self.status,
+            "error_args": [],
+        }
+        headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else None
+        return JSONResponse(body, self.status, headers)
+
+
+def bad_request(message: str) -> Refusal:
+    """A body or path that does not say what it must."""
+    return Refusal(400, "BAD_REQUEST", message)
+
+
+def not_found(kind: str, value: object) -> Refusal:
+    """Something that this service does not have, or that is somebody else's."""
+    code = f"{kind.upper().replace(' ', '_')}_NOT_FOUND"
+    return Refusal(404, code, f"{kind} {value} is not known to this service")
+
+
+def too_large(message: str) -> Refusal:
+    """More in one request than it may carry."""
+    return Refusal(413, "TASK_PAYLOAD_TOO_LARGE", f"TASK_PAYLOAD_TOO_LARGE: {message}")

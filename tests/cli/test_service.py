@@ -1,0 +1,111 @@
+"""`compute-nb service …` as a user calls it, on a temporary home."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from compute_nb.config import Home
+from compute_nb.service.lock import running
+
+WAIT_S = 30
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def compute_nb(home):
+    """Runs the command line; a service that a test leaves behind is stopped."""
+
+    def run(*words):
+        environment = os.environ | {"COMPUTE_NB_HOME": str(home.root)}
+        return subprocess.run(
+            [sys.executable, "-m", "compute_nb.cli", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WAIT_S,
+            env=environment,
+        )
+
+    yield run
+    run("service", "stop")
+
+
+def test_start_status_stop(home, compute_nb):
+    started = compute_nb("service", "start")
+    assert (started.returncode, started.stderr) == (0, "")
+    url = started.stdout.strip()
+    assert compute_nb("service", "start").stdout.strip() == url
+    status = json.loads(compute_nb("service", "status", "--json").stdout)
+    assert status == {
+        "url": url,
+        "pid": running(home).pid,
+        "broker": "embedded",
+        "store": f"sqlite:///{home.store_file}",
+        "token_file": str(home.token_file),
+        "endpoints": [],
+        "tasks": status["tasks"],
+    }
+    assert not any(status["tasks"].values())
+    assert url in compute_nb("service", "status").stdout
+
+    assert compute_nb("service", "stop").stdout == "stopped\n"
+    assert home.stopped_mark.exists()
+    after = compute_nb("service", "status", "--json")
+    assert (after.returncode, json.loads(after.stdout)["url"]) == (1, None)
+    assert "service start" in compute_nb("service", "status").stderr
+    assert compute_nb("service", "stop").stdout == "not running\n"
+
+
+def test_restart_keeps_the_address_and_clears_the_mark(home, compute_nb):
+    url = compute_nb("service", "start").stdout
+    pid = running(home).pid
+    assert compute_nb("service", "restart").stdout == url
+    assert running(home).pid != pid
+    assert not home.stopped_mark.exists()
+
+
+def test_one_that_does_not_answer_is_stopped_by_signal(home, compute_nb):
+    compute_nb("service", "start")
+    home.token_file.write_text("spoiled")
+    stopped = compute_nb("service", "stop")
+    assert stopped.stdout == "stopped\n"
+    assert "SIGTERM" in stopped.stderr
+    assert running(home) is None
+
+
+def test_a_stale_file_of_a_killed_service_is_no_service(home, compute_nb):
+    compute_nb("service", "start")
+    os.kill(running(home).pid, signal.SIGKILL)
+    compute_nb("service", "stop")
+    assert home.service_file.exists()
+    assert compute_nb("service", "status", "--json").returncode == 1
+
+
+def test_an_unwritable_home_is_one_clear_line(home, compute_nb):
+    home.root.write_text("a file, no folder")
+    started = compute_nb("service", "start")
+    assert started.returncode == 1
+    assert started.stderr.count("\n") == 1
+    assert "COMPUTE_NB_HOME" in started.stderr
+    home.root.unlink()
+
+
+def test_wrong_usage_is_2(compute_nb):
+    assert compute_nb("service", "begin").returncode == 2
+    assert compute_nb("nonsense").returncode == 2
+    assert compute_nb("service", "start", "--port", "70000").returncode == 2
+    assert "service" in compute_nb("--help").stdout
+
+
+def test_another_address_needs_tls(compute_nb):
+    refused = compute_nb("service", "start", "--host", "0.0.0.0")
+    assert refused.returncode == 1
+    assert "TLS" in refused.stderr
