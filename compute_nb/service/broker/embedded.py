@@ -19,7 +19,7 @@ from compute_nb.service.broker.hub import Hub
 from compute_nb.service.broker.limits import Limits
 from compute_nb.service.broker.peer import Peer
 from compute_nb.service.broker.protocol import Phase
-from compute_nb.service.broker.pulse import Beat, Pulse
+from compute_nb.service.broker.pulse import Pulse
 from compute_nb.service.broker.queues import Message
 from compute_nb.service.broker.vhost import Vhost
 
@@ -237,8 +237,6 @@ class ClientLink(asyncio.Protocol):
         data = self.peer.flush()
         if data:
             self.transport.write(data)
-            if self._pulse is not None:
-                self._pulse.sent()
         self._end_if_over()
         self.peer.resume()
 
@@ -263,12 +261,10 @@ class ClientLink(asyncio.Protocol):
             self._timer = self._loop.call_later(self._pulse.period_s, self._tick, self._pulse)
 
     def _tick(self, pulse: Pulse) -> None:
-        beat = pulse.tick(self._broker.clock())
-        if beat is Beat.GIVE_UP:
+        if pulse.gone(self._broker.clock()):
             self._abort("two heartbeats")
             return
-        if beat is Beat.SEND:
-            self.peer.connection.send_heartbeat()
+        self.peer.connection.send_heartbeat()
         self._timer = self._loop.call_later(pulse.period_s, self._tick, pulse)
 
     def _restart_timer(self, seconds: float, awaited: str) -> None:

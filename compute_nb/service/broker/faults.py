@@ -41,14 +41,14 @@ class Fault(ComputeError):
     """
 
     def __init__(self, code: Code, text: str, method: tuple[int, int] = (0, 0)) -> None:
-        self.code = code
+        self.reply_code = code
         self.method = method
         super().__init__(f"{code.name} - {text}")
 
     @property
     def closes_channel(self) -> bool:
         """True if the connection and its other channels live on."""
-        return self.code in SOFT
+        return self.reply_code in SOFT
 
     @property
     def reply_text(self) -> str:

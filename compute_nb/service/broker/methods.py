@@ -161,7 +161,9 @@ def _get(channel: Channel, method: commands.Basic.Get) -> None:
     tag, message = channel.draw_tag(), entry.message
     if not method.no_ack:
         channel.hold(tag, Unacked(queue, entry, None))
-    answer = commands.Basic.GetOk(tag, entry.redelivered, message.exchange, message.routing_key, queue.ready_count)
+    answer = commands.Basic.GetOk(
+        tag, entry.redelivered, message.exchange, message.routing_key, queue.ready_count
+    )
     channel.send_content(frames.write_method(channel.number, answer), message)
 
 

@@ -194,7 +194,7 @@ class Connection:
             self.close(fault)
         elif not known.closing and not self.over:
             known.closing, known.content = True, None
-            self.send(channel, commands.Channel.Close(fault.code, fault.reply_text, *fault.method))
+            self.send(channel, commands.Channel.Close(fault.reply_code, fault.reply_text, *fault.method))
 
     def close(self, fault: Fault) -> None:
         """Closes the connection; only the client's close-ok is heard from now on."""
@@ -205,7 +205,7 @@ class Connection:
             return
         self.phase = Phase.CLOSING
         self._channels.clear()
-        self.send(0, commands.Connection.Close(fault.code, fault.reply_text, *fault.method))
+        self.send(0, commands.Connection.Close(fault.reply_code, fault.reply_text, *fault.method))
 
     def _put(self, data: bytes) -> None:
         self._unsent.append(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from compute_nb.errors import ComputeError
@@ -10,6 +11,8 @@ from compute_nb.service.broker.contract import OnConsumer
 from compute_nb.service.broker.exchanges import KINDS, Exchange
 from compute_nb.service.broker.faults import not_found
 from compute_nb.service.broker.queues import Consumer, Message, Queue
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_EXCHANGE = ""
 
@@ -142,6 +145,7 @@ class Vhost:
         for deadline_s, name in waiting:
             if deadline_s <= now_s:
                 self.delete_queue(name)
+                logger.info("queue %s had no consumer for its time: gone with its messages", name)
         return min((deadline_s for deadline_s, _ in waiting if deadline_s > now_s), default=None)
 
     def _watch(self, queue: Queue) -> None:

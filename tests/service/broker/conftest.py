@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import struct
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
+from typing import ClassVar
 from uuid import uuid4
 
 import pika
@@ -15,7 +18,7 @@ import pytest
 from pamqp import base, commands, frame
 
 from compute_nb.service.broker import EmbeddedBroker, Limits, Operation
-from compute_nb.service.broker.frames import PROTOCOL_HEADER, write_content, write_method
+from compute_nb.service.broker.frames import END, PROTOCOL_HEADER, Splitter, write_content, write_method
 
 PASSWORD = "s3cret"
 TIMEOUT_S = 10
@@ -25,7 +28,7 @@ class RuleGuard:
     """`ada` may do anything; `eve` what mechanics.md lets an agent do; nobody may declare."""
 
     READ = re.compile(r"^eve\.(tasks|commands)$")
-    KEYS = {"results": "eve.results", "heartbeats": "eve.heartbeats"}
+    KEYS: ClassVar = {"results": "eve.results", "heartbeats": "eve.heartbeats"}
 
     def authenticate(self, username: str, password: str) -> bool:
         return username in {"ada", "eve", "root"} and password == PASSWORD
@@ -88,7 +91,8 @@ class RawClient:
 
     def __init__(self, port: int, heartbeat_s: int = 60, frame_max: int = 131_072) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
-        self.buffer = b""
+        self.splitter = Splitter(131_072)
+        self.frames: deque[tuple[int, int, bytes]] = deque()
         self.sock.sendall(PROTOCOL_HEADER)
         assert isinstance(self.read(), commands.Connection.Start)
         self.call(commands.Connection.StartOk({}, "PLAIN", f"\0ada\0{PASSWORD}", "en_US"), channel=0)
@@ -110,16 +114,13 @@ class RawClient:
 
     def read(self):
         """The next frame, or None at the end of the stream."""
-        while True:
-            if len(self.buffer) >= 7:
-                size = int.from_bytes(self.buffer[3:7], "big") + 8
-                if len(self.buffer) >= size:
-                    data, self.buffer = self.buffer[:size], self.buffer[size:]
-                    return frame.unmarshal(data)[2]
+        while not self.frames:
             data = self.sock.recv(65_536)
             if not data:
                 return None
-            self.buffer += data
+            self.frames.extend(self.splitter.split(data))
+        kind, channel, payload = self.frames.popleft()
+        return frame.unmarshal(struct.pack(">BHI", kind, channel, len(payload)) + payload + END)[2]
 
     def close(self) -> None:
         self.sock.close()

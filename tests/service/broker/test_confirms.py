@@ -61,7 +61,7 @@ def test_every_publish_is_told_once_and_rightly(data):
                 covered = range(1, confirm.number + 1) if confirm.multiple else [confirm.number]
                 for n in covered:
                     told.setdefault(n, confirm.ok)
-    assert told == {n: ok for n, ok in enumerate(outcomes, 1)}
+    assert told == dict(enumerate(outcomes, 1))
 
 
 def test_a_receipt_waits_for_all_and_is_ok_if_all_are():

@@ -181,7 +181,10 @@ CONTENT_HEADER = write_content(1, b"\0\0", b"", 4096)
         (PUBLISH + BODY_FRAME, Code.UNEXPECTED_FRAME),
         (PUBLISH + HEADER_OF_QUEUE_CLASS, Code.UNEXPECTED_FRAME),
         (PUBLISH + write_content(1, b"\0\0", b"ab", 4096)[:22] * 2, Code.UNEXPECTED_FRAME),
-        (PUBLISH + write_content(1, b"\0\0", b"a", 4096)[:22] + b"\x03\0\x01\0\0\0\x02ab\xce", Code.UNEXPECTED_FRAME),
+        (
+            PUBLISH + write_content(1, b"\0\0", b"a", 4096)[:22] + b"\x03\0\x01\0\0\0\x02ab\xce",
+            Code.UNEXPECTED_FRAME,
+        ),
         (message(b"a", properties=b"\x20\0\xff\xff\xff\xff"), Code.SYNTAX_ERROR),
         (PUBLISH[:-2] + b"\x02\xce" + CONTENT_HEADER, Code.NOT_IMPLEMENTED),
         (write_method(1, commands.Tx.Select()), Code.NOT_IMPLEMENTED),
@@ -370,7 +373,7 @@ CODES = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.integers(0, 3), st.lists(st.one_of(FRAMES, VALID, st.binary(max_size=30)), max_size=12))
 def test_garbage_never_breaks_the_core(steps, pieces):
     wire = Wire(steps, channels=1 if steps == 3 else 0)
@@ -383,7 +386,7 @@ def test_garbage_never_breaks_the_core(steps, pieces):
     assert wire.phase in OVER or wire.peer.connection.unsent_bytes == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=64))
 def test_any_first_bytes_are_awaited_or_answered(data):
     peer = Peer(Hub(OpenGuard(), LIMITS, Vhost(lambda: 0.0, lambda: None)), lambda: None)

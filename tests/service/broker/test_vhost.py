@@ -49,19 +49,19 @@ def test_a_declaration_may_be_repeated_but_not_changed(vhost):
     assert vhost.declare_queue("q", 5, "ada") is vhost.declare_queue("q", 5, "ada")
     vhost.declare_exchange("x", "topic")
     vhost.declare_exchange("x", "topic")
-    with pytest.raises(Mismatch, match="'q' exists with expires_s=5, owner=ada"):
+    with pytest.raises(Mismatch, match=r"'q' exists with expires_s=5, owner=ada"):
         vhost.declare_queue("q", 5, "eve")
-    with pytest.raises(Mismatch, match="exists with kind 'topic'"):
+    with pytest.raises(Mismatch, match=r"exists with kind 'topic'"):
         vhost.declare_exchange("x", "direct")
-    with pytest.raises(Mismatch, match="'headers' is none of direct, topic"):
+    with pytest.raises(Mismatch, match=r"'headers' is none of direct, topic"):
         vhost.declare_exchange("y", "headers")
 
 
 def test_what_is_missing_is_not_found(vhost):
     for ask in (vhost.queue, vhost.exchange):
-        with pytest.raises(Fault, match="NOT_FOUND - no .* 'gone'"):
+        with pytest.raises(Fault, match=r"NOT_FOUND - no .* 'gone'"):
             ask("gone")
-    with pytest.raises(Fault, match="NOT_FOUND - no exchange 'gone'"):
+    with pytest.raises(Fault, match=r"NOT_FOUND - no exchange 'gone'"):
         vhost.publish(message("gone", ""))
 
 
