@@ -12,6 +12,8 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -86,18 +88,15 @@ class Lane:
         elif hold not in holds:
             holds.append(hold)
 
-    def sent(self, number: int, characters: int) -> None:
-        """A task is out."""
-        self.out[number] = characters
-        self.characters += characters
+    def sent(self, tasks: list[tuple[int, TaskCall]]) -> None:
+        """Tasks, with their numbers, are out."""
+        sizes = {number: len(call.args) for number, call in tasks}
+        self.out |= sizes
+        self.characters += sum(sizes.values())
 
-    def freed(self, number: int) -> bool:
-        """A task is not out any more; False if it was not."""
-        characters = self.out.pop(number, None)
-        if characters is None:
-            return False
-        self.characters -= characters
-        return True
+    def freed(self, numbers: list[int]) -> None:
+        """Tasks are not out any more, if they were."""
+        self.characters -= sum([self.out.pop(number, 0) for number in numbers])
 
 
 class Parcel:
@@ -113,20 +112,26 @@ class Parcel:
         self._tasks = 0
         self._characters = 0
 
-    def add(self, key: tuple[int, int, int], call: TaskCall) -> bool:
-        """Adds one task to the open batch; False if a batch must be begun for it first.
+    def add(self, key: tuple[int, int, int], calls: list[TaskCall]) -> int:
+        """Adds tasks to the open batch as long as they fit, and returns how many did.
 
         Args:
             key: The numbers of task group, function and options: what tasks of a batch share.
+            calls: All with this key.
         """
-        characters = self._characters + len(call.args)
-        full = self._tasks == MESSAGE_TASKS or (self._tasks and characters > MESSAGE_CHARACTERS)
-        if full or key != self._key:
-            return False
-        self._calls.append(call)
-        self._tasks += 1
-        self._characters = characters
-        return True
+        if key != self._key:
+            return 0
+        characters, room = self._characters, MESSAGE_TASKS - self._tasks
+        fits = 0
+        for call in calls[:room]:
+            characters += len(call.args)
+            if characters > MESSAGE_CHARACTERS and self._tasks + fits:
+                break
+            self._characters = characters
+            fits += 1
+        self._tasks += fits
+        self._calls += calls[:fits]
+        return fits
 
     def begin(
         self,
@@ -238,10 +243,11 @@ class Dispatcher:
             lane.wait(group, hold)
             self._touched.add(endpoint)
 
-    def freed(self, endpoint: int, number: int) -> None:
-        """A task is not out any more."""
+    def freed(self, endpoint: int, numbers: list[int]) -> None:
+        """Tasks are not out any more, if they were."""
         lane = self._lanes.get(endpoint)
-        if lane is not None and lane.freed(number):
+        if lane is not None:
+            lane.freed(numbers)
             self._touched.add(endpoint)
 
     def finished(self, endpoint: int, count: int, now: float) -> None:
@@ -261,29 +267,29 @@ class Dispatcher:
         )
 
     def send(
-        self, tx: Transaction, endpoint: int, key: tuple[int, int, int], number: int, call: TaskCall
+        self, tx: Transaction, endpoint: int, key: tuple[int, int, int], tasks: list[tuple[int, TaskCall]]
     ) -> None:
-        """Adds a task to what leaves with this commit; the caller marks it sent in the database.
+        """Adds tasks to what leaves with this commit; the caller marks them sent in the database.
 
         Args:
-            key: The numbers of its task group, function and options.
-            number: Of the task.
+            key: The numbers of their task group, function and options.
+            tasks: With their numbers.
         """
         lane = self._lanes[endpoint]
         parcel = self._parcels.get(endpoint)
         if parcel is None:
             parcel = self._parcels[endpoint] = Parcel(lane)
-        if not parcel.add(key, call):
+        lane.sent(tasks)
+        calls = [call for _, call in tasks]
+        while calls := calls[parcel.add(key, calls) :]:
             group, function, options = key
             parcel.begin(
                 key,
                 self.group(tx, group)[0],
                 self.function(tx, function),
                 self.options(tx, options),
-                len(call.args),
+                len(calls[0].args),
             )
-            parcel.add(key, call)
-        lane.sent(number, len(call.args))
 
     # -- the step at the end of each transaction ----------------------------------------------
 
@@ -307,20 +313,32 @@ class Dispatcher:
 
     def _take(self, tx: Transaction, lane: Lane, group: int, share: int) -> list[int]:
         """Adds up to `share` tasks of a group to the parcel; drops a group with nothing left to send."""
-        holds, numbers = lane.waiting[group], []
-        cursor = tx.run("outbox", lane.number, group, holds[0], share)
-        for number, task_id, attempt, function, options, args in cursor:
-            call = TaskCall(Run(uuid_of(task_id), attempt), args)
-            self.send(tx, lane.number, (group, function, options), number, call)
-            numbers.append(number)
-            if lane.characters >= WINDOW_CHARACTERS:
-                cursor.close()
-                return numbers
-        if len(numbers) < share:
+        holds = lane.waiting[group]
+        rows = self._outbox(tx, lane, group, holds[0], share)
+        for (function, options), same in groupby(rows, key=itemgetter(3, 4)):
+            tasks = [
+                (number, TaskCall(Run(uuid_of(task_id), attempt), args))
+                for number, task_id, attempt, _, _, args in same
+            ]
+            self.send(tx, lane.number, (group, function, options), tasks)
+        if len(rows) < share and lane.characters < WINDOW_CHARACTERS:
             holds.pop(0)
             if not holds:
                 del lane.waiting[group]
-        return numbers
+        return [row[0] for row in rows]
+
+    @staticmethod
+    def _outbox(tx: Transaction, lane: Lane, group: int, hold: int, share: int) -> list[Any]:
+        """Reads tasks to send until their number or the size of their arguments is enough."""
+        rows, characters = [], lane.characters
+        cursor = tx.run("outbox", lane.number, group, hold, share)
+        for row in cursor:
+            rows.append(row)
+            characters += len(row[5])
+            if characters >= WINDOW_CHARACTERS:
+                break
+        cursor.close()
+        return rows
 
     def leaving(self) -> list[tuple[UUID, Dispatch]]:
         """Returns, once, the messages of a transaction that was committed."""

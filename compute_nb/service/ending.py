@@ -15,8 +15,9 @@ from compute_nb.service.intake import EXPIRY_S
 from compute_nb.service.ledger import CANCELLED_TEXT, Entry, Ledger
 from compute_nb.service.registry import owned_endpoint, owned_group
 from compute_nb.service.rows import Ended
+from compute_nb.service.statements import CANCELLED, FAILED, LOST, WAITING
 from compute_nb.service.transaction import Transaction
-from compute_nb.tasks import ErrorCode, TaskState
+from compute_nb.tasks import ErrorCode
 
 PART = 2_000
 HOLD_S = 3600.0
@@ -55,7 +56,7 @@ def cancel_group(tx: Transaction, dispatcher: Dispatcher, owner: UUID, group_id:
     ledger = Ledger(tx, dispatcher)
     number = owned_group(tx, owner, group_id)
     rows = tx.all("standing_of_group", number, after, PART)
-    for entry in ledger.entries(row[:11] for row in rows).values():
+    for entry in ledger.entries(row[:11] for row in rows):
         if entry.open:
             _cancel(ledger, entry, CANCELLED_TEXT)
     return Part(ledger.ended(), rows[-1][1] if len(rows) == PART else None)
@@ -66,7 +67,7 @@ def lose_tasks(tx: Transaction, dispatcher: Dispatcher, owner: UUID, task_ids: S
     ledger = Ledger(tx, dispatcher)
     for entry in _own_open(tx, dispatcher, ledger, owner, task_ids):
         text = "given up by its owner: submit it again; should a value still come, a reload shows it"
-        ledger.end(entry, TaskState.LOST, text, ErrorCode.LOST)
+        ledger.end(entry, LOST, text, ErrorCode.LOST)
     return Part(ledger.ended())
 
 
@@ -80,7 +81,7 @@ def expire(tx: Transaction, dispatcher: Dispatcher, due: Due, now: float) -> tup
     """Ends those among the next tasks of a group whose time is over; None if the group is done."""
     ledger = Ledger(tx, dispatcher)
     rows = tx.all("standing_of_group", due.group, due.after, PART)
-    entries = ledger.entries(row[:11] for row in rows).values()
+    entries = ledger.entries(row[:11] for row in rows)
     later = [] if due.next_s is None else [due.next_s]
     for entry, row in zip(entries, rows, strict=True):
         if entry.open and row[11] <= now:
@@ -96,12 +97,12 @@ def expire(tx: Transaction, dispatcher: Dispatcher, due: Due, now: float) -> tup
 
 
 def _expire(ledger: Ledger, entry: Entry) -> None:
-    if entry.state is TaskState.WAITING:
+    if entry.state is WAITING:
         text = "its endpoint did not take it in time, so it never began: start the endpoint and submit again"
-        ledger.call_off(entry, TaskState.FAILED, text, ErrorCode.EXPIRED)
+        ledger.call_off(entry, FAILED, text, ErrorCode.EXPIRED)
     else:
         text = "its endpoint took it and gave no result in time: look there, then submit it again"
-        ledger.call_off(entry, TaskState.LOST, text, ErrorCode.LOST)
+        ledger.call_off(entry, LOST, text, ErrorCode.LOST)
 
 
 def end_stale_hold(tx: Transaction, dispatcher: Dispatcher, now: float) -> Part:
@@ -115,7 +116,7 @@ def end_stale_hold(tx: Transaction, dispatcher: Dispatcher, now: float) -> Part:
     room = PART
     for (endpoint,) in tx.all("endpoints_of_hold", hold):
         held = tx.all("held_tasks", endpoint, group, hold, room)
-        for entry in ledger.entries(held).values():
+        for entry in ledger.entries(held):
             _cancel(ledger, entry, text)
         room -= len(held)
     if room:
@@ -129,21 +130,21 @@ def delete_endpoint(tx: Transaction, dispatcher: Dispatcher, owner: UUID, endpoi
     ledger = Ledger(tx, dispatcher)
     number = owned_endpoint(tx, owner, endpoint_id)
     waiting = tx.all("waiting_of_endpoint", number, PART)
-    for entry in ledger.entries(waiting).values():
+    for entry in ledger.entries(waiting):
         text = f"endpoint {endpoint_id} was deleted before it took this task: submit it to another one"
-        ledger.end(entry, TaskState.FAILED, text, ErrorCode.EXPIRED)
+        ledger.end(entry, FAILED, text, ErrorCode.EXPIRED)
     if len(waiting) == PART:
         return Part(ledger.ended(), b"")
-    for entry in ledger.entries(tx.all("tasks_out", number)).values():
+    for entry in ledger.entries(tx.all("tasks_out", number)):
         text = f"endpoint {endpoint_id} was deleted while it had this task: submit it to another one"
-        ledger.call_off(entry, TaskState.LOST, text, ErrorCode.LOST)
+        ledger.call_off(entry, LOST, text, ErrorCode.LOST)
     tx.run("delete_endpoint", tx.now, endpoint_id.bytes)
     dispatcher.disconnect(tx, number, None)
     return Part(ledger.ended())
 
 
 def _cancel(ledger: Ledger, entry: Entry, text: str) -> None:
-    ledger.call_off(entry, TaskState.CANCELLED, text, ErrorCode.CANCELLED)
+    ledger.call_off(entry, CANCELLED, text, ErrorCode.CANCELLED)
 
 
 def _own_open(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
 from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.rows import Conflict, Forbidden, NotFound, SubmitReply
+from compute_nb.service.statements import WAITING
 from compute_nb.service.transaction import Transaction
-from compute_nb.tasks import Run, Submission, TaskCall, TaskState
+from compute_nb.tasks import Run, Submission, TaskCall
 
 EXPIRY_S = 14 * 24 * 3600.0
 REPEAT_WINDOW_S = 60.0
@@ -134,17 +136,18 @@ class Intake:
                 "nothing was stored, submit again with new ids"
             ) from error
         tx.many("add_payload", [(number, t.args) for number, t in enumerate(tasks, first)])
-        tx.count(TaskState.WAITING, len(tasks))
+        tx.count(WAITING, len(tasks))
         tx.on_rollback(lambda: self._forget(first))
         self._last += len(tasks)
         if not at_once:
             if not hold:
                 dispatcher.wait(terms.endpoint, terms.group, 0)
             return
-        for number, task in enumerate(tasks, first):
-            key = (terms.group, terms.functions[task.function_id], terms.options)
-            call = TaskCall(Run(task.task_id, 0), task.args)
-            dispatcher.send(tx, terms.endpoint, key, number, call)
+        numbered = enumerate(tasks, first)
+        for function_id, same in groupby(numbered, key=lambda pair: pair[1].function_id):
+            key = (terms.group, terms.functions[function_id], terms.options)
+            calls = [(number, TaskCall(Run(t.task_id, 0), t.args)) for number, t in same]
+            dispatcher.send(tx, terms.endpoint, key, calls)
 
     def _forget(self, first: int) -> None:
         self._last = first - 1

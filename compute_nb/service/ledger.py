@@ -6,41 +6,39 @@ A `Ledger` belongs to one operation. It looks tasks up once, moves them in memor
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 from uuid import UUID
 
 from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.rows import Ended, uuid_of
-from compute_nb.service.statements import CODES, MAY_BECOME, MAY_REQUEUE, STATES
-from compute_nb.service.transaction import Transaction
-from compute_nb.tasks import (
-    MOVES,
-    OPEN,
-    ErrorCode,
-    IllegalMove,
-    Move,
-    Outcome,
-    Run,
-    RunResult,
-    TaskResult,
-    TaskState,
-    move,
+from compute_nb.service.statements import (
+    CANCELLED,
+    FAILED,
+    LOST,
+    RUNNING,
+    STATES,
+    SUCCEEDED,
+    WAITING,
+    StoredState,
 )
-
-logger = logging.getLogger(__name__)
+from compute_nb.service.transaction import Transaction
+from compute_nb.tasks import ErrorCode, IllegalMove, Move, Outcome, Run, RunResult, TaskResult
 
 CANCELLED_TEXT = "cancelled"
-_OUTCOMES = {
-    Outcome.SUCCESS: TaskState.SUCCEEDED,
-    Outcome.ERROR: TaskState.FAILED,
-    Outcome.DIED: TaskState.FAILED,
-    Outcome.CANCELLED: TaskState.CANCELLED,
-}
+# What was sent can be sent again; for a task that is WAITING already this is no move.
+_MAY_REQUEUE = WAITING.sources | 1 << WAITING.code
 
 
 class Entry:
-    """A task as this operation sees it."""
+    """A task as this operation sees it.
+
+    Args:
+        row: As the statements that say where tasks stand give it.
+        task_id: The second value in it.
+    """
 
     __slots__ = (
         "attempt",
@@ -56,18 +54,31 @@ class Entry:
         "task_id",
     )
 
-    def __init__(
-        self, row: tuple[int, bytes, int, int, int, int, int, float, float | None, float | None, int]
-    ) -> None:
-        self.number, task_id, self.group, self.endpoint, code = row[:5]
-        self.attempt, self.retries, self.submitted_at, self.started_at, self.sent_at, self.hold = row[5:]
-        self.task_id = uuid_of(task_id)
-        self.state = STATES[code]
+    def __init__(self, row: Any, task_id: UUID) -> None:
+        (
+            self.number,
+            _,
+            self.group,
+            self.endpoint,
+            code,
+            self.attempt,
+            self.retries,
+            self.submitted_at,
+            self.started_at,
+            self.sent_at,
+            self.hold,
+        ) = row
+        self.state: StoredState = STATES[code]
+        self.task_id = task_id
 
     @property
     def open(self) -> bool:
         """True if the task has not ended."""
-        return self.state in OPEN
+        return self.state.open
+
+    def runs_as(self, run: Run, endpoint: int) -> bool:
+        """True if that endpoint has this very run by right: it is open and of this attempt."""
+        return self.open and (self.endpoint, self.attempt) == (endpoint, run.attempt)
 
 
 class Ledger:
@@ -83,46 +94,51 @@ class Ledger:
         self.results: list[TaskResult] = []
         self._tx = tx
         self._dispatcher = dispatcher
-        self._marks: list[tuple[object, ...]] = []
-        self._requeues: list[tuple[object, ...]] = []
-        self._ends: list[tuple[object, ...]] = []
+        self._marks: list[tuple[Any, ...]] = []
+        self._requeues: list[tuple[Any, ...]] = []
+        self._ends: list[tuple[Any, ...]] = []
         self._bodies: list[tuple[int, str, str | None]] = []
         self._runs: dict[int, list[Run]] = {}
+        self._group_ids: dict[int, UUID] = {}
 
-    def find(self, task_ids: Iterable[UUID]) -> dict[UUID, Entry]:
-        """Returns the tasks of these ids that are known."""
-        blobs = list({task_id.bytes: None for task_id in task_ids})
-        return self.entries(self._tx.by_ids("tasks", blobs))
+    # -- looking up ---------------------------------------------------------------------------
+
+    def find(self, task_ids: Iterable[UUID]) -> dict[int, Entry]:
+        """Returns the tasks of these ids that are known, by the integer in the id."""
+        # UUIDs hash in Python, integers don't: this is on the way of every task.
+        ids = {task_id.int: task_id for task_id in task_ids}
+        rows = self._tx.by_ids("tasks", [task_id.bytes for task_id in ids.values()])
+        keyed = [(int.from_bytes(row[1], "big"), row) for row in rows]
+        return {key: Entry(row, ids[key]) for key, row in keyed}
 
     @staticmethod
-    def entries(rows: Iterable[tuple[int, ...]]) -> dict[UUID, Entry]:
-        """Returns rows of the task statements by id, in their order."""
-        found = [Entry(row) for row in rows]  # type: ignore[arg-type]
-        return {entry.task_id: entry for entry in found}
+    def entries(rows: Iterable[Any]) -> list[Entry]:
+        """Returns rows of the task statements, in their order."""
+        return [Entry(row, uuid_of(row[1])) for row in rows]
 
-    def mark(self, entry: Entry, state: TaskState, started_at: float | None = None) -> bool:
-        """The agent has the task (DELIVERED) or runs it (RUNNING); False if that is no news."""
-        if state not in MOVES[entry.state]:
-            return False
-        self._go(entry, state)
-        entry.started_at = started_at
-        self._note_mark(entry)
-        self.moves.append(self._move(entry))
-        return True
+    # -- moves --------------------------------------------------------------------------------
+
+    def mark(self, entry: Entry, state: StoredState, started_at: float | None = None) -> None:
+        """The agent has the task (DELIVERED) or runs it (RUNNING); nothing if that is no news."""
+        if state.reachable(entry.state):
+            self._go(entry, state)
+            entry.started_at = started_at
+            self._note_mark(entry)
+            self.moves.append(self._move(entry))
 
     def adopt(self, entry: Entry) -> None:
-        """The agent has a task that the store, younger by a power cut, does not know as sent."""
+        """The agent has a task that the store, set back by a power cut, does not know as sent."""
         if entry.sent_at is None:
             entry.sent_at = self._tx.now
             self._note_mark(entry)
 
     def requeue(self, entry: Entry, attempt: int) -> None:
         """The task is to be sent again, under this attempt."""
-        if entry.state is not TaskState.WAITING:
-            self._go(entry, TaskState.WAITING)
+        if entry.state is not WAITING:
+            self._go(entry, WAITING)
         entry.attempt, entry.started_at, entry.sent_at = attempt, None, None
-        self._requeues.append((attempt, entry.number, MAY_REQUEUE))
-        self._dispatcher.freed(entry.endpoint, entry.number)
+        self._requeues.append((attempt, entry.number, _MAY_REQUEUE))
+        self._dispatcher.freed(entry.endpoint, [entry.number])
         self._dispatcher.wait(entry.endpoint, entry.group, entry.hold)
         self.moves.append(self._move(entry))
 
@@ -135,75 +151,73 @@ class Ledger:
             f"{reason}; it had begun, or may have ({_attempts(entry)}), so nobody can know what it did: "
             "look there, then submit it again, or give retries=N to tasks that may begin twice"
         )
-        self.end(entry, TaskState.LOST, text, ErrorCode.LOST)
+        self.end(entry, LOST, text, ErrorCode.LOST)
 
     def take(self, entry: Entry, result: RunResult) -> bool:
-        """Takes the end of a run as an agent reports it; False if it does not count."""
-        state = _OUTCOMES[result.outcome]
-        final = result.outcome in (Outcome.SUCCESS, Outcome.ERROR)
-        if state not in MOVES[entry.state] or not (final or result.run.attempt == entry.attempt):
+        """Takes the end of a run as its agent reports it; False if it does not count."""
+        run, outcome, text, error_code, started_at, ended_at = result
+        if outcome is Outcome.SUCCESS or outcome is Outcome.ERROR:
+            state = SUCCEEDED if outcome is Outcome.SUCCESS else FAILED
+        elif run.attempt != entry.attempt:
             return False
-        if result.outcome is Outcome.DIED and entry.open and entry.attempt < entry.retries:
+        elif outcome is Outcome.CANCELLED:
+            state, text, error_code = CANCELLED, CANCELLED_TEXT, ErrorCode.CANCELLED
+        elif entry.open and entry.attempt < entry.retries:
             self.requeue(entry, entry.attempt + 1)
             return True
-        text, code = result.data, result.error_code
-        if result.outcome is Outcome.DIED:
+        else:
+            state, error_code = FAILED, error_code or ErrorCode.WORKER_DIED
             text = (
                 f"{text}\n{_attempts(entry)}; submit it again, or give retries=N to tasks "
                 "that may begin again"
             )
-            code = code or ErrorCode.WORKER_DIED
-        elif result.outcome is Outcome.CANCELLED:
-            text, code = CANCELLED_TEXT, ErrorCode.CANCELLED
-        entry.attempt = result.run.attempt
-        entry.started_at = result.started_at
-        self.end(entry, state, text, code, result.ended_at)
+        if not state.reachable(entry.state):
+            return False
+        entry.attempt, entry.started_at = run.attempt, started_at
+        self.end(entry, state, text, error_code, ended_at)
         return True
 
     def end(
         self,
         entry: Entry,
-        state: TaskState,
+        state: StoredState,
         text: str,
         error_code: str | None,
         ended_at: float | None = None,
     ) -> None:
         """The end of a task, with its packed value or the text of its error."""
         self._go(entry, state)
-        ended_at = self._tx.now if ended_at is None else ended_at
-        self._ends.append(
-            (
-                CODES[state],
-                entry.attempt,
-                entry.started_at,
-                ended_at,
-                entry.number,
-                entry.endpoint,
-                MAY_BECOME[state],
-            )
+        number, endpoint, attempt, started_at = (
+            entry.number,
+            entry.endpoint,
+            entry.attempt,
+            entry.started_at,
         )
-        if state is not TaskState.CANCELLED:
-            self._bodies.append((entry.number, text, error_code))
-        self._dispatcher.freed(entry.endpoint, entry.number)
+        ended_at = self._tx.now if ended_at is None else ended_at
+        self._ends.append((state.code, attempt, started_at, ended_at, number, endpoint, state.sources))
+        if state is not CANCELLED:
+            self._bodies.append((number, text, error_code))
         self.results.append(
             TaskResult(
                 entry.task_id,
-                self._dispatcher.group(self._tx, entry.group)[0],
-                state,
+                self._group_id(entry.group),
+                state.state,
                 text,
                 error_code,
-                entry.attempt,
+                attempt,
                 entry.submitted_at,
-                entry.started_at,
+                started_at,
                 ended_at,
             )
         )
 
-    def call_off(self, entry: Entry, state: TaskState, text: str, error_code: str) -> None:
+    def call_off(self, entry: Entry, state: StoredState, text: str, error_code: str) -> None:
         """Ends a task from the service's side; if it was sent, its agent is to be told."""
         if entry.sent_at is not None:
             self._runs.setdefault(entry.endpoint, []).append(Run(entry.task_id, entry.attempt))
         self.end(entry, state, text, error_code)
+
+    # -- writing ------------------------------------------------------------------------------
 
     def write(self) -> None:
         """Writes all moves so far; rows read from now on show them.
@@ -219,7 +233,10 @@ class Ledger:
         ):
             if rows and (changed := self._tx.many(name, rows)) != len(rows):
                 raise IllegalMove(f"{name} changed {changed} tasks of {len(rows)}: {rows[:3]}")
-            rows.clear()
+        for endpoint, ends in groupby(self._ends, key=itemgetter(5)):
+            self._dispatcher.freed(endpoint, [end[4] for end in ends])
+        for written in (self._marks, self._requeues, self._ends):
+            written.clear()
         if self._bodies:
             self._tx.many("set_result", self._bodies)
             self._bodies.clear()
@@ -233,28 +250,29 @@ class Ledger:
         }
         return Ended(tuple(self.results), runs)
 
-    def _go(self, entry: Entry, state: TaskState) -> None:
-        self._tx.count(entry.state, -1)
-        entry.state = move(entry.task_id, entry.state, state)
+    def _go(self, entry: Entry, state: StoredState) -> None:
+        old = entry.state
+        if not state.reachable(old):
+            raise IllegalMove(f"task {entry.task_id} cannot go from {old.state.value} to {state.state.value}")
+        self._tx.count(old, -1)
         self._tx.count(state, 1)
+        entry.state = state
 
     def _move(self, entry: Entry) -> Move:
-        at = entry.started_at if entry.state is TaskState.RUNNING else None
-        group_id, _ = self._dispatcher.group(self._tx, entry.group)
-        return Move(entry.task_id, group_id, entry.state, entry.attempt, at or self._tx.now)
+        at = entry.started_at if entry.state is RUNNING else None
+        group_id = self._group_id(entry.group)
+        return Move(entry.task_id, group_id, entry.state.state, entry.attempt, at or self._tx.now)
+
+    def _group_id(self, number: int) -> UUID:
+        group_id = self._group_ids.get(number)
+        if group_id is None:
+            group_id = self._group_ids[number] = self._dispatcher.group(self._tx, number)[0]
+        return group_id
 
     def _note_mark(self, entry: Entry) -> None:
-        code = CODES[entry.state]
-        self._marks.append(
-            (
-                code,
-                entry.started_at,
-                entry.sent_at,
-                entry.number,
-                entry.attempt,
-                MAY_BECOME[entry.state] | 1 << code,
-            )
-        )
+        state = entry.state
+        may = state.sources | 1 << state.code
+        self._marks.append((state.code, entry.started_at, entry.sent_at, entry.number, entry.attempt, may))
 
 
 def _attempts(entry: Entry) -> str:

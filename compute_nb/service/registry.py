@@ -70,7 +70,7 @@ def register_endpoint(
     """Stores an endpoint, or what is new of it, and returns its id."""
     kind = "compute_nb" if "compute_nb" in metadata else "published"
     text = json.dumps(dict(metadata))
-    known = endpoint_id and tx.one("endpoint_owner", endpoint_id.bytes)
+    known = None if endpoint_id is None else tx.one("endpoint_owner", endpoint_id.bytes)
     if endpoint_id is not None and known is not None:
         if known[1] != owner.bytes:
             raise Forbidden(f"endpoint {endpoint_id} is somebody else's: register without an id")

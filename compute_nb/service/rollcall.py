@@ -11,8 +11,9 @@ from uuid import UUID
 from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.ledger import Entry, Ledger
 from compute_nb.service.rows import HelloDone, NotFound, ReportDone
+from compute_nb.service.statements import DELIVERED, LOST, RUNNING, SUCCEEDED, StoredState
 from compute_nb.service.transaction import Transaction
-from compute_nb.tasks import MOVES, Hello, Report, Run, TaskState
+from compute_nb.tasks import Hello, Report, Run, RunResult
 from compute_nb.wire import Welcome
 
 logger = logging.getLogger(__name__)
@@ -26,33 +27,47 @@ def report(tx: Transaction, dispatcher: Dispatcher, endpoint_id: UUID, message: 
     """
     number, _ = _endpoint(tx, endpoint_id)
     ledger = Ledger(tx, dispatcher)
-    current = message.session == dispatcher.session(number)
     entries = ledger.find(_task_ids(message))
-    if current:
-        for run in message.held:
-            if (entry := _sent(entries, run, number)) is not None:
-                ledger.mark(entry, TaskState.DELIVERED)
-        for run, started_at in message.running:
-            if (entry := _sent(entries, run, number)) is not None:
-                ledger.mark(entry, TaskState.RUNNING, started_at)
-        for run in message.returned:
-            if (entry := _sent(entries, run, number)) is not None:
-                ledger.requeue(entry, entry.attempt)
+    if message.session == dispatcher.session(number):
+        _take_marks(ledger, number, message, entries)
     for result in message.results:
-        entry = entries.get(result.run.task_id)
+        entry = entries.get(result.run.task_id.int)
         if entry is None or entry.endpoint != number or not ledger.take(entry, result):
-            logger.warning(
-                "set aside: %s of task %s, attempt %d, from endpoint %s, where it is %s",
-                result.outcome.value,
-                result.run.task_id,
-                result.run.attempt,
-                endpoint_id,
-                _standing(entry, number),
-            )
+            _set_aside(endpoint_id, number, result, entry)
     ledger.write()
     dispatcher.finished(number, len(message.results), tx.now)
     stored = tuple(result.run for result in message.results)
     return ReportDone(stored, tuple(ledger.moves), tuple(ledger.results))
+
+
+def _take_marks(ledger: Ledger, number: int, message: Report, entries: Mapping[int, Entry]) -> None:
+    def sent(run: Run) -> Entry | None:
+        entry = entries.get(run.task_id.int)
+        if entry is None or entry.sent_at is None or not entry.runs_as(run, number):
+            return None
+        return entry
+
+    for run in message.held:
+        if (entry := sent(run)) is not None:
+            ledger.mark(entry, DELIVERED)
+    for run, started_at in message.running:
+        if (entry := sent(run)) is not None:
+            ledger.mark(entry, RUNNING, started_at)
+    for run in message.returned:
+        if (entry := sent(run)) is not None:
+            ledger.requeue(entry, entry.attempt)
+
+
+def _set_aside(endpoint_id: UUID, number: int, result: RunResult, entry: Entry | None) -> None:
+    known = entry is not None and entry.endpoint == number
+    logger.warning(
+        "set aside: %s of task %s, attempt %d, from endpoint %s; it is %s there",
+        result.outcome.value,
+        result.run.task_id,
+        result.run.attempt,
+        endpoint_id,
+        f"{entry.state.state.value}, attempt {entry.attempt}" if entry and known else "unknown",
+    )
 
 
 def hello(tx: Transaction, dispatcher: Dispatcher, endpoint_id: UUID, message: Hello) -> HelloDone:
@@ -63,15 +78,16 @@ def hello(tx: Transaction, dispatcher: Dispatcher, endpoint_id: UUID, message: H
     """
     number, journal_id = _endpoint(tx, endpoint_id)
     ledger = Ledger(tx, dispatcher)
-    sent = ledger.entries(tx.all("tasks_out", number))
+    sent = {entry.task_id.int: entry for entry in ledger.entries(tx.all("tasks_out", number))}
     if journal_id not in (None, message.journal_id.bytes):
         for entry in sent.values():
             ledger.break_off(entry, "the agent came back without the journal that held this task")
         ledger.write()
         sent = {}
-    named, drop = _take_inventory(tx, ledger, number, message, sent)
-    for entry in sent.values():
-        if entry.open and entry.sent_at is not None and entry.task_id not in named:
+    inventory = _Inventory(tx, ledger, number, message, sent)
+    inventory.take(message)
+    for key, entry in sent.items():
+        if key not in inventory.named:
             ledger.requeue(entry, entry.attempt)
     ledger.write()
     tx.run(
@@ -83,7 +99,9 @@ def hello(tx: Transaction, dispatcher: Dispatcher, endpoint_id: UUID, message: H
         number,
     )
     dispatcher.connect(tx, number, endpoint_id, message.session, _workers(message.agent))
-    return HelloDone(Welcome(message.session, tuple(drop)), tuple(ledger.moves), tuple(ledger.results))
+    return HelloDone(
+        Welcome(message.session, tuple(inventory.drop)), tuple(ledger.moves), tuple(ledger.results)
+    )
 
 
 def _endpoint(tx: Transaction, endpoint_id: UUID) -> tuple[int, bytes | None]:
@@ -100,68 +118,67 @@ def _task_ids(message: Report) -> list[UUID]:
     return [run.task_id for run in runs]
 
 
-def _sent(entries: Mapping[UUID, Entry], run: Run, number: int) -> Entry | None:
-    """The task of a run, if this very run was sent to that endpoint and is open."""
-    entry = entries.get(run.task_id)
-    if entry is None or entry.endpoint != number or not entry.open or entry.sent_at is None:
-        return None
-    return entry if entry.attempt == run.attempt else None
+class _Inventory:
+    """What an agent holds: the tasks that it names by right, and the runs it is to forget."""
 
+    def __init__(
+        self,
+        tx: Transaction,
+        ledger: Ledger,
+        number: int,
+        message: Hello,
+        sent: Mapping[int, Entry],
+    ) -> None:
+        runs = [*message.held, *message.running, *message.done, *(b.run for b in message.broken)]
+        unsent = [run.task_id for run in runs if run.task_id.int not in sent]
+        self.named: set[int] = set()
+        self.drop: list[Run] = []
+        self._entries = {**ledger.find(unsent), **sent}
+        self._now = tx.now
+        self._ledger = ledger
+        self._number = number
 
-def _standing(entry: Entry | None, number: int) -> str:
-    if entry is None or entry.endpoint != number:
-        return "unknown"
-    return f"{entry.state.value} in attempt {entry.attempt}"
+    def take(self, message: Hello) -> None:
+        """Moves each task to where the agent has it."""
+        for run in message.held:
+            self._has(run, DELIVERED)
+        for run in message.running:
+            self._has(run, RUNNING)
+        for run in message.done:
+            self._has_ended(run)
+        for run, reason in message.broken:
+            entry = self._entries.get(run.task_id.int)
+            if entry is not None and entry.runs_as(run, self._number):
+                self._ledger.break_off(entry, reason)
+                self.named.add(run.task_id.int)
+            self.drop.append(run)
 
+    def _has(self, run: Run, state: StoredState) -> None:
+        entry = self._entries.get(run.task_id.int)
+        if entry is not None and entry.runs_as(run, self._number):
+            self.named.add(run.task_id.int)
+            self._ledger.adopt(entry)
+            self._ledger.mark(entry, state, self._now if state is RUNNING else None)
+        elif state is not RUNNING or not self._is_late(run, entry):
+            self.drop.append(run)
 
-def _take_inventory(
-    tx: Transaction, ledger: Ledger, number: int, message: Hello, sent: Mapping[UUID, Entry]
-) -> tuple[set[UUID], list[Run]]:
-    """Returns the tasks that the agent rightly has, and the runs it is to forget."""
-    runs = [*message.held, *message.running, *message.done, *(b.run for b in message.broken)]
-    others = [run.task_id for run in runs if run.task_id not in sent]
-    entries = {**ledger.find(others), **sent}
-    named: set[UUID] = set()
-    drop: list[Run] = []
+    def _is_late(self, run: Run, entry: Entry | None) -> bool:
+        """True for a run whose task was given up as LOST: its value still counts."""
+        return (
+            entry is not None
+            and entry.endpoint == self._number
+            and entry.state is LOST
+            and entry.attempt == run.attempt
+        )
 
-    def wanted(run: Run) -> Entry | None:
-        entry = entries.get(run.task_id)
-        if entry is None or entry.endpoint != number or entry.attempt != run.attempt:
-            return None
-        return entry if entry.open else None
-
-    for runs_of, state in ((message.held, TaskState.DELIVERED), (message.running, TaskState.RUNNING)):
-        for run in runs_of:
-            entry = wanted(run)
-            if entry is not None:
-                named.add(run.task_id)
-                ledger.adopt(entry)
-                ledger.mark(entry, state, tx.now if state is TaskState.RUNNING else None)
-            elif not (state is TaskState.RUNNING and _late(entries.get(run.task_id), run, number)):
-                drop.append(run)
-    for run in message.done:
-        entry = entries.get(run.task_id)
-        if entry is None or entry.endpoint != number or TaskState.SUCCEEDED not in MOVES[entry.state]:
-            drop.append(run)
-        elif (entry := wanted(run)) is not None:
-            named.add(run.task_id)
-            ledger.adopt(entry)
-    for run, reason in message.broken:
-        if (entry := wanted(run)) is not None:
-            ledger.break_off(entry, reason)
-            named.add(run.task_id)
-        drop.append(run)
-    return named, drop
-
-
-def _late(entry: Entry | None, run: Run, number: int) -> bool:
-    """True for a run whose task was given up as LOST: its value still counts."""
-    return (
-        entry is not None
-        and entry.endpoint == number
-        and entry.state is TaskState.LOST
-        and entry.attempt == run.attempt
-    )
+    def _has_ended(self, run: Run) -> None:
+        """A run whose result follows; of an older attempt too, if the task can still take it."""
+        entry = self._entries.get(run.task_id.int)
+        if entry is None or entry.endpoint != self._number or not SUCCEEDED.reachable(entry.state):
+            self.drop.append(run)
+        elif entry.runs_as(run, self._number):
+            self.named.add(run.task_id.int)
+            self._ledger.adopt(entry)
 
 
 def _workers(agent: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 from compute_nb.tasks import OPEN, TaskState, sources
 
@@ -20,21 +21,43 @@ CODES: Mapping[TaskState, int] = {
     TaskState.CANCELLED: 5,
     TaskState.LOST: 6,
 }
-STATES: Mapping[int, TaskState] = {code: state for state, code in CODES.items()}
 _FIRST_ENDED = len(OPEN)
 
 _STATEMENT = re.compile(r"^-- name: (\w+)\n((?:--.*\n)+)((?:(?!--).*\n?)+)", re.MULTILINE)
 
 
-def mask(states: Iterable[TaskState]) -> int:
-    """A set of states as bits, for `(mask >> state) & 1` (an IN list builds a table at each execution)."""
+class StoredState(NamedTuple):
+    """A state as the database knows it; compared by identity, since hashing an enum costs more than all else.
+
+    Attributes:
+        code: What stands in the table.
+        sources: The states from which a task may come here, as bits, for `(sources >> code) & 1` (an IN
+            list builds a table at each execution).
+    """
+
+    state: TaskState
+    code: int
+    sources: int
+
+    def reachable(self, old: StoredState) -> bool:
+        """True if a task may come here from `old`."""
+        return bool((self.sources >> old.code) & 1)
+
+    @property
+    def open(self) -> bool:
+        """True if a task that stands here has not ended."""
+        return self.code < _FIRST_ENDED
+
+
+def _bits(states: Iterable[TaskState]) -> int:
     return sum(1 << CODES[state] for state in states)
 
 
-# For each state, those from which a task may come to it.
-MAY_BECOME: Mapping[TaskState, int] = {state: mask(sources(state)) for state in TaskState}
-# What was sent can be sent again; for a task that is WAITING already this is no move.
-MAY_REQUEUE = MAY_BECOME[TaskState.WAITING] | mask([TaskState.WAITING])
+# By code.
+STATES: tuple[StoredState, ...] = tuple(
+    StoredState(state, code, _bits(sources(state))) for state, code in CODES.items()
+)
+WAITING, DELIVERED, RUNNING, SUCCEEDED, FAILED, CANCELLED, LOST = STATES
 
 
 def fill(text: str) -> str:

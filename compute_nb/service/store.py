@@ -399,13 +399,13 @@ class Store:
             return registry.group(tx, owner, task_group_id), rows
 
         group, rows = await self._run(read)
-        tasks = tuple((uuid_of(i), STATES[code], submitted) for i, code, submitted in rows[:limit])
+        tasks = tuple((uuid_of(i), STATES[code].state, submitted) for i, code, submitted in rows[:limit])
         return GroupPage(group, tasks, len(rows) > limit)
 
     async def counts(self) -> dict[TaskState, int]:
         """Returns how many tasks are in each state."""
         rows = await self._run(lambda tx: tx.all("tally"))
-        return {STATES[code]: n for code, n in rows}
+        return {STATES[code].state: n for code, n in rows}
 
     async def open_count(self) -> int:
         """Returns how many tasks have not ended."""
@@ -475,7 +475,7 @@ def _joined(parts: list[Ended]) -> Ended:
 
 def _task_row(row: Any) -> TaskRow:
     task_id, group_id, endpoint_id, function_id, code, attempt, retries, *times, data, error = row
-    state = STATES[code]
+    state = STATES[code].state
     if state is TaskState.CANCELLED:
         data, error = CANCELLED_TEXT, ErrorCode.CANCELLED
     submitted_at, started_at, ended_at = times

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from compute_nb.service.statements import CODES, Statements
-from compute_nb.tasks import TaskState
+from compute_nb.service.statements import STATES, Statements, StoredState
 
 # Statements with a list of ids are prepared for these lengths only, so that few are kept.
 _LENGTHS = (1, 8, 64, 512)
@@ -27,7 +25,7 @@ class Transaction:
         self.now = now
         self._connection = connection
         self._statements = statements
-        self._tally: Counter[TaskState] = Counter()
+        self._tally = [0] * len(STATES)
         self._undo: list[Callable[[], None]] = []
 
     def run(self, name: str, *values: Any) -> sqlite3.Cursor:
@@ -60,9 +58,9 @@ class Transaction:
             found += self._connection.execute(self._statements.for_ids(name, length), padded)
         return found
 
-    def count(self, state: TaskState, change: int) -> None:
+    def count(self, state: StoredState, change: int) -> None:
         """Notes that a state has more or fewer tasks; written once, at the end."""
-        self._tally[state] += change
+        self._tally[state.code] += change
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Has something in memory undone if this transaction is."""
@@ -70,10 +68,9 @@ class Transaction:
 
     def write_counts(self) -> None:
         """Brings the stored counts up to date."""
-        changes = [(n, CODES[state]) for state, n in self._tally.items() if n]
+        changes = [(n, code) for code, n in enumerate(self._tally) if n]
         if changes:
             self.many("add_to_tally", changes)
-        self._tally.clear()
 
     def rolled_back(self) -> None:
         """Undoes in memory what was noted, last first."""
