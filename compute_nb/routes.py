@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from compute_nb.connection import Connection, Repeat
-from compute_nb.errors import ComputeError
+from compute_nb.errors import ComputeError, VersionMismatch
 from compute_nb.tasks import Move, Submission, TaskResult, TaskState
 
+EXTENSION_VERSION = 1
 MAX_IDS = 1_000
 PAGE = 10_000
 
@@ -55,6 +56,7 @@ def extensions(connection: Connection) -> Mapping[str, Any]:
     """Returns what the service says of its extensions.
 
     Raises:
+        VersionMismatch: It speaks another version of them.
         ComputeError: It has none.
     """
     answer = connection.get("/v2/version?service=all")
@@ -63,6 +65,11 @@ def extensions(connection: Connection) -> Mapping[str, Any]:
         raise ComputeError(
             f"the service at {connection.url} speaks the published protocol only; this version of compute_nb "
             "needs a service with its extensions: start one by `compute-nb service start`"
+        )
+    if found.get("version") != EXTENSION_VERSION:
+        raise VersionMismatch(
+            f"the service at {connection.url} speaks version {found.get('version')} of the extensions, this "
+            f"package version {EXTENSION_VERSION}: install the same compute_nb on both sides"
         )
     return found
 

@@ -1,0 +1,85 @@
+"""This module is the batch: tasks collected by hand, to be sent in one request by `Client.batch_run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from compute_nb.serialize.serializer import ComputeSerializer
+from compute_nb.serialize.strategy import resolve
+from compute_nb.terms import user_runtime
+
+
+class Batch:
+    """Tasks that go out together; made by `Client.create_batch`.
+
+    Args:
+        task_group_id: The group they join; None: the service makes one.
+        resource_specification: For engines that take one.
+        user_endpoint_config: For endpoints that are configured by their users.
+        request_queue: True if an Executor will wait for the results.
+        serializer: Writes the arguments.
+        user_runtime: What Python this is; found out by default.
+        result_serializers: Strategies for the results, tried in this order.
+    """
+
+    def __init__(  # noqa: PLR0917 - the published signature
+        self,
+        task_group_id: UUID | str | None,
+        resource_specification: Mapping[str, Any] | None = None,
+        user_endpoint_config: Mapping[str, Any] | None = None,
+        request_queue: bool = False,
+        serializer: ComputeSerializer | None = None,
+        user_runtime: Mapping[str, Any] | None = None,
+        result_serializers: Sequence[object] | None = None,
+    ) -> None:
+        self.task_group_id = None if task_group_id is None else UUID(str(task_group_id))
+        self.resource_specification = resource_specification
+        self.user_endpoint_config = user_endpoint_config
+        self.result_serializers = [resolve(one).import_path for one in result_serializers or ()]
+        self.tasks: dict[UUID, list[str]] = {}
+        self._request_queue = request_queue
+        self._serializer = serializer or ComputeSerializer()
+        self._user_runtime = user_runtime
+
+    def __repr__(self) -> str:
+        return f"Batch({len(self)} tasks, group {self.task_group_id})"
+
+    def __len__(self) -> int:
+        return sum(len(tasks) for tasks in self.tasks.values())
+
+    def add(
+        self,
+        function_id: UUID | str,
+        args: list[Any] | tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Adds one call.
+
+        Raises:
+            ValueError: `function_id` is no UUID.
+            TypeError: `args` is no list or tuple, or `kwargs` no dict with text keys.
+            SerializationError: An argument can't be written.
+        """
+        if not isinstance(args, list | tuple | None):
+            raise TypeError(f"args must be a list or tuple, not {type(args).__name__}")
+        if not isinstance(kwargs, dict | None) or not all(isinstance(k, str) for k in kwargs or ()):
+            raise TypeError("kwargs must be a dict whose keys are text")
+        function_id = UUID(str(function_id))
+        packed = self._serializer.pack_call(tuple(args or ()), kwargs or {})
+        self.tasks.setdefault(function_id, []).append(packed)
+
+    def prepare(self) -> dict[str, Any]:
+        """Returns the body of the submit request."""
+        body: dict[str, Any] = {
+            "tasks": {str(function_id): tasks for function_id, tasks in self.tasks.items()},
+            "create_queue": self._request_queue,
+            "user_runtime": self._user_runtime or user_runtime(),
+        }
+        if self.task_group_id is not None:
+            body["task_group_id"] = str(self.task_group_id)
+        for name in ("resource_specification", "user_endpoint_config", "result_serializers"):
+            if getattr(self, name):
+                body[name] = getattr(self, name)
+        return body

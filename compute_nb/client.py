@@ -1,0 +1,355 @@
+"""This module is the client: one method for each call of the web API, functions and values on this side."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from compute_nb import routes
+from compute_nb.batch import Batch
+from compute_nb.config import Home, ServiceSettings, Settings
+from compute_nb.connection import Connection, Repeat
+from compute_nb.errors import ComputeError, TaskExecutionFailed, TaskPending
+from compute_nb.failure import failure
+from compute_nb.reach import Reach
+from compute_nb.serialize.serializer import ComputeSerializer
+from compute_nb.serialize.strategy import SerializationStrategy
+from compute_nb.tasks import ErrorCode, TaskState, new_ids
+
+T = TypeVar("T")
+
+Id = UUID | str
+
+
+class Client:
+    """Speaks to one service. Any thread may use it; each method blocks, and none before the first is called.
+
+    Args:
+        environment, local_compute_services: Accepted for scripts of the published SDK; the service is
+            chosen by `service`, the environment variables or config.toml.
+        do_version_check: True: the first call asks first whether the service speaks our version.
+        code_serialization_strategy, data_serialization_strategy: How functions and values are written.
+        app, authorizer: A Globus login, which this version does not have.
+        service: A service by name, its settings, or the way to it; the local one by default.
+
+    Raises:
+        ComputeError: A Globus login was given, or the service is not configured.
+    """
+
+    def __init__(
+        self,
+        environment: str | None = None,
+        local_compute_services: bool = False,
+        do_version_check: bool = True,
+        *,
+        code_serialization_strategy: SerializationStrategy | None = None,
+        data_serialization_strategy: SerializationStrategy | None = None,
+        app: object = None,
+        authorizer: object = None,
+        service: str | ServiceSettings | Reach | None = None,
+        **ignored: object,
+    ) -> None:
+        if app is not None or authorizer is not None:
+            raise ComputeError("a Globus login is not possible in this version; name a service instead")
+        for name in ignored:
+            warnings.warn(f"Client ignores {name!r}", UserWarning, stacklevel=2)
+        self.reach = _reach(service)
+        self.fx_serializer = ComputeSerializer(code_serialization_strategy, data_serialization_strategy)
+        self._unchecked = do_version_check
+        self._ended: dict[str, dict[str, Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"Client<{self.reach}>"
+
+    @property
+    def web_service_address(self) -> str:
+        """The service's base address; starts the local service if there has never been one."""
+        return self.reach.connection.url
+
+    def version_check(self, endpoint_version: str | None = None) -> None:
+        """Returns if the service speaks our version.
+
+        Raises:
+            VersionMismatch: It speaks another one.
+            ComputeError: It lacks our extensions.
+        """
+        self.reach.call(routes.extensions)
+
+    # -- functions
+
+    def register_function(  # noqa: PLR0917 - the published signature
+        self,
+        function: Callable[..., Any],
+        description: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        public: bool = False,
+        group: Id | None = None,
+        ha_endpoint_id: Id | None = None,
+    ) -> str:
+        """Stores a function at the service and returns its id.
+
+        Raises:
+            SerializationError: It can't be written.
+        """
+        code = self.fx_serializer.serialize(function)
+        options = description, metadata, public, group, ha_endpoint_id
+        return self.register_serialized(function, code, *options)
+
+    def register_serialized(  # noqa: PLR0917 - as register_function
+        self,
+        function: Callable[..., Any],
+        code: str,
+        description: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        public: bool = False,
+        group: Id | None = None,
+        ha_endpoint_id: Id | None = None,
+    ) -> str:
+        """Stores a function whose buffer is there already, perhaps by another serializer; returns its id."""
+        fields = {
+            "function_name": _name_of(function),
+            "function_code": self.fx_serializer.pack_buffers([code]),
+            "serialized": True,
+            "meta": _meta(metadata, code[:2]),
+        }
+        described = description or getattr(function, "__doc__", None)
+        return self._register(fields, described, public, group, ha_endpoint_id)
+
+    def register_source_code(  # noqa: PLR0917 - the published signature
+        self,
+        source: str,
+        function_name: str,
+        description: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        public: bool = False,
+        group: Id | None = None,
+        ha_endpoint_id: Id | None = None,
+    ) -> str:
+        """Stores a function given by its source and its name in it; returns its id."""
+        fields = {
+            "function_name": function_name,
+            "function_code": source,
+            "serialized": False,
+            "meta": _meta(metadata, None),
+        }
+        return self._register(fields, description, public, group, ha_endpoint_id)
+
+    def get_function(self, function_id: Id) -> dict[str, Any]:
+        """Returns what the service has of a function."""
+        return self._dict(lambda c: c.get(f"/v2/functions/{function_id}"))
+
+    def delete_function(self, function_id: Id) -> dict[str, Any]:
+        """Has the service forget a function; tasks that were accepted still run."""
+        return self._dict(lambda c: c.send("DELETE", f"/v2/functions/{function_id}", None, Repeat.ALWAYS))
+
+    # -- tasks
+
+    def create_batch(
+        self,
+        task_group_id: Id | None = None,
+        resource_specification: Mapping[str, Any] | None = None,
+        user_endpoint_config: Mapping[str, Any] | None = None,
+        create_websocket_queue: bool = False,
+        result_serializers: Sequence[object] | None = None,
+    ) -> Batch:
+        """Returns an empty batch."""
+        return Batch(
+            task_group_id,
+            resource_specification,
+            user_endpoint_config,
+            create_websocket_queue,
+            self.fx_serializer,
+            result_serializers=result_serializers,
+        )
+
+    def batch_run(self, endpoint_id: Id, batch: Batch) -> dict[str, Any]:
+        """Sends a batch; returns `tasks`, `task_group_id`, `request_id` and `endpoint_id`."""
+        body = batch.prepare()
+        body["compute_nb"] = {"task_ids": _new_ids_for(body["tasks"])}
+        path = f"/v3/endpoints/{endpoint_id}/submit"
+        return self._dict(lambda c: c.post(path, body, Repeat.ALWAYS))
+
+    def run(self, *args: Any, endpoint_id: Id, function_id: Id, **kwargs: Any) -> str:
+        """Sends one call; returns the task's id."""
+        batch = self.create_batch()
+        batch.add(function_id, args, kwargs)
+        answer = self.batch_run(endpoint_id, batch)
+        return str(answer["tasks"][str(function_id)][0])
+
+    def get_task(self, task_id: Id) -> dict[str, Any]:
+        """Returns `pending` and `status` of a task and, if it has ended, `result` and `completion_t`.
+
+        Raises:
+            TaskExecutionFailed: It failed.
+            DeserializationError: Its value can't be read here.
+        """
+        known = self._ended.get(str(task_id))
+        if known is None:
+            answer = self._dict(lambda c: c.get(f"/v2/tasks/{task_id}"))
+            known = self._stand(str(task_id), answer)
+        if "exception" in known:
+            raise known["exception"]
+        return known
+
+    def get_result(self, task_id: Id) -> Any:
+        """Returns a task's value.
+
+        Raises:
+            TaskPending: It has not ended.
+            TaskExecutionFailed: It failed.
+        """
+        task = self.get_task(task_id)
+        if task["pending"]:
+            raise TaskPending(task["status"])
+        return task["result"]
+
+    def get_batch_result(self, task_id_list: Sequence[Id]) -> dict[str, dict[str, Any]]:
+        """Returns, for each id that the service knows, what `get_task` does, with errors as `exception`."""
+        found: dict[str, dict[str, Any]] = {}
+        wanted = [str(UUID(str(task_id))) for task_id in task_id_list]
+        for start in range(0, len(wanted), routes.MAX_IDS):
+            answer = self._batch_status(wanted[start : start + routes.MAX_IDS])
+            found |= {task_id: self._stand(task_id, task) for task_id, task in answer.items()}
+        return found
+
+    # -- endpoints
+
+    def register_endpoint(
+        self, name: str, endpoint_id: Id | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Registers an agent, again under `endpoint_id` if that is given; returns its queues."""
+        fields = {"endpoint_name": name, "metadata": dict(metadata or {})}
+        if endpoint_id is None:
+            return self._dict(lambda c: c.post("/v3/endpoints", fields))
+        body = _encoded(fields)
+        return self._dict(lambda c: c.send("PUT", f"/v3/endpoints/{endpoint_id}", body, Repeat.ALWAYS))
+
+    def get_endpoint_status(self, endpoint_uuid: Id) -> dict[str, Any]:
+        """Returns `status` ("online" or "offline") and the `details` of the last heartbeat."""
+        return self._dict(lambda c: c.get(f"/v2/endpoints/{endpoint_uuid}/status"))
+
+    def get_endpoint_metadata(self, endpoint_uuid: Id) -> dict[str, Any]:
+        """Returns what an endpoint said of itself."""
+        return self._dict(lambda c: c.get(f"/v2/endpoints/{endpoint_uuid}"))
+
+    def get_endpoints(self, role: str | None = None) -> list[dict[str, Any]]:
+        """Returns your endpoints; with role "any" public ones too."""
+        path = "/v2/endpoints" + (f"?role={role}" if role else "")
+        found = self._ask(lambda c: c.get(path))
+        return list(found)
+
+    def stop_endpoint(self, endpoint_uuid: Id) -> dict[str, Any]:
+        """Stops an endpoint's agent."""
+        return self._dict(
+            lambda c: c.send("POST", f"/v3/endpoints/{endpoint_uuid}/lock", None, Repeat.ALWAYS)
+        )
+
+    def delete_endpoint(self, endpoint_uuid: Id) -> dict[str, Any]:
+        """Has the service forget an endpoint; its open tasks end."""
+        return self._dict(lambda c: c.send("DELETE", f"/v2/endpoints/{endpoint_uuid}", None, Repeat.ALWAYS))
+
+    def get_result_amqp_url(self) -> dict[str, Any]:
+        """Returns `queue_prefix` and `connection_url` for a reader of task groups."""
+        return self._dict(lambda c: c.get("/v2/get_amqp_result_connection_url"))
+
+    # -- inside
+
+    def _ask(self, question: Callable[[Connection], T]) -> T:
+        if self._unchecked:
+            self.version_check()
+            self._unchecked = False
+        return self.reach.call(question)
+
+    def _dict(self, question: Callable[[Connection], Any]) -> dict[str, Any]:
+        answer = self._ask(question)
+        if not isinstance(answer, dict):
+            raise ComputeError(f"{self.reach} answered with {type(answer).__name__}, not an object")
+        return answer
+
+    def _batch_status(self, task_ids: list[str]) -> dict[str, dict[str, Any]]:
+        fields = {"task_ids": task_ids}
+        results = self._dict(lambda c: c.post("/v2/batch_status", fields, Repeat.ALWAYS))["results"]
+        return dict(results)
+
+    def _register(
+        self,
+        fields: dict[str, Any],
+        description: str | None,
+        public: bool,
+        group: Id | None,
+        ha_endpoint_id: Id | None,
+    ) -> str:
+        given = {
+            "description": description,
+            "public": public or None,
+            "group": group and str(group),
+            "ha_endpoint_id": ha_endpoint_id and str(ha_endpoint_id),
+        }
+        fields |= {name: value for name, value in given.items() if value is not None}
+        answer = self._dict(lambda c: c.post("/v3/functions", fields))
+        if answer.get("ha_warning"):
+            warnings.warn(answer["ha_warning"], UserWarning, stacklevel=3)
+        return str(answer["function_uuid"])
+
+    def _stand(self, task_id: str, task: dict[str, Any]) -> dict[str, Any]:
+        """Returns a task as `get_task` does, with its error as a value."""
+        status = str(task.get("status", "unknown"))
+        pending = status.lower() not in ("success", "failed")
+        stand: dict[str, Any] = {"pending": pending, "status": status}
+        stand |= {name: task[name] for name in ("reason", "details") if task.get(name)}
+        if pending:
+            return stand
+        stand["completion_t"] = task.get("completion_t", "0")
+        if "result" in task:
+            stand["result"] = self.fx_serializer.deserialize(task["result"])
+        else:
+            stand["exception"] = self._error(task)
+        self._ended[task_id] = stand
+        return stand
+
+    def _error(self, task: Mapping[str, Any]) -> TaskExecutionFailed:
+        text = task.get("exception") or task.get("reason") or "no reason was given"
+        ours = task.get("compute_nb", {})
+        return failure(
+            text,
+            self.fx_serializer,
+            state=TaskState(ours.get("state", "FAILED")),
+            code=ours.get("error_code", ErrorCode.REMOTE),
+            ended_at=float(task.get("completion_t", 0)),
+        )
+
+
+def _reach(service: str | ServiceSettings | Reach | None) -> Reach:
+    if isinstance(service, Reach):
+        return service
+    home = Home.default()
+    if isinstance(service, ServiceSettings):
+        return Reach(service, home)
+    settings = Settings.load(home)
+    return Reach(settings.service(service) if service else settings.default_service, home)
+
+
+def _meta(metadata: Mapping[str, Any] | None, serde_identifier: str | None) -> dict[str, Any]:
+    from compute_nb import __version__
+
+    meta = {"python_version": platform.python_version(), "sdk_version": __version__}
+    if serde_identifier is not None:
+        meta["serde_identifier"] = serde_identifier
+    return {**meta, **(metadata or {})}
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _new_ids_for(tasks: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {function_id: [str(i) for i in new_ids(len(args))] for function_id, args in tasks.items()}
+
+
+def _encoded(fields: Mapping[str, Any]) -> bytes:
+    import json
+
+    return json.dumps(fields).encode()

@@ -1,0 +1,454 @@
+"""This module is the Executor: the standard library's contract over a service, an endpoint and a task group."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from compute_nb.client import Client
+from compute_nb.config import Home, Settings
+from compute_nb.functions import Functions, chunk_function
+from compute_nb.future import ComputeFuture
+from compute_nb.ledger import Ledger
+from compute_nb.places import Place, Places
+from compute_nb.serialize.serializer import ComputeSerializer
+from compute_nb.serialize.strategy import resolve
+from compute_nb.session import Session
+from compute_nb.submitter import Parcel
+from compute_nb.tasks import new_id, new_ids
+from compute_nb.terms import Terms
+
+
+class _Setting:
+    """An attribute that later submits follow; `check` turns what is assigned into what is kept."""
+
+    def __init__(self, check: Callable[[Any], Any]) -> None:
+        self._check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, executor: Any, owner: type | None = None) -> Any:
+        return self if executor is None else getattr(executor, self._name)
+
+    def __set__(self, executor: Executor, value: Any) -> None:
+        setattr(executor, self._name, self._check(value))
+        executor._terms = None
+
+
+def _jsonable(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    json.dumps(value)
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"a dict was expected, not {type(value).__name__}")
+    return value
+
+
+def _group_id(value: UUID | str | None) -> UUID:
+    return new_id() if value is None else UUID(str(value))
+
+
+def _import_paths(value: Sequence[object] | None) -> list[str]:
+    return [resolve(one).import_path for one in value or ()]
+
+
+def _walltime(value: float | None) -> float | None:
+    if value is not None and not value > 0:
+        raise ValueError(f"walltime is a number of seconds above 0, not {value}")
+    return value
+
+
+def _count(value: int) -> int:
+    if not (isinstance(value, int) and value >= 0):
+        raise ValueError(f"retries is a count from 0, not {value!r}")
+    return value
+
+
+class Executor(concurrent.futures.Executor):
+    """Runs functions at an endpoint. `submit` is for any thread.
+
+    Nothing is asked and started before the first submit or the first look at `endpoint_id`. Functions,
+    and the globals that a notebook's functions read, are taken as they are at a submit.
+
+    Args:
+        endpoint_id: `local`, an alias, an id, an endpoint's name, any of them after `service:`; the
+            configured default (`local`) if None.
+        client: Speaks to the service; by default one is made for the endpoint's service.
+        task_group_id: The group that tasks join; a new one by default.
+        resource_specification: For engines that take one.
+        user_endpoint_config: For endpoints that are configured by their users.
+        label: For people.
+        batch_size, api_burst_limit, api_burst_window_s: Kept for scripts of the published SDK; here
+            whatever has gathered is sent at once, up to 1,000 tasks.
+        amqp_port: Used instead of the port that the service names.
+        serializer: Writes functions and arguments, reads results; by default the client's.
+        result_serializers: Strategies for the results, tried in this order.
+        retries: How often a task may begin again after its worker or agent was lost.
+        walltime: Seconds that one attempt may run.
+        service: The service, by name, where `endpoint_id` names none.
+
+    Raises:
+        TypeError: A specification is no dict that JSON can write.
+        ValueError: An id is no UUID, a number out of range.
+    """
+
+    task_group_id = _Setting(_group_id)
+    resource_specification = _Setting(_jsonable)
+    user_endpoint_config = _Setting(_jsonable)
+    result_serializers = _Setting(_import_paths)
+    retries = _Setting(_count)
+    walltime = _Setting(_walltime)
+
+    def __init__(  # noqa: PLR0917 - the published signature
+        self,
+        endpoint_id: UUID | str | None = None,
+        client: Client | None = None,
+        task_group_id: UUID | str | None = None,
+        resource_specification: Mapping[str, Any] | None = None,
+        user_endpoint_config: Mapping[str, Any] | None = None,
+        label: str = "",
+        batch_size: int = 128,
+        amqp_port: int | None = None,
+        api_burst_limit: int = 4,
+        api_burst_window_s: int = 16,
+        serializer: ComputeSerializer | None = None,
+        result_serializers: Sequence[object] | None = None,
+        *,
+        retries: int = 0,
+        walltime: float | None = None,
+        service: str | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is at least 1, not {batch_size}")
+        self._terms: Terms | None = None
+        self._name = endpoint_id
+        self._service = service
+        self._place: Place | None = None
+        self._session: Session | None = None
+        self._client = client
+        self._serializer = serializer
+        self._context: tuple[Any, ...] | None = None
+        self._functions = Functions()
+        self._ledger = Ledger()
+        self._down = False
+        self.label = label
+        self.batch_size = batch_size
+        self.amqp_port = amqp_port
+        self.api_burst_limit = min(max(api_burst_limit, 1), 8)
+        self.api_burst_window_s = min(max(api_burst_window_s, 1), 32)
+        self.task_group_id = task_group_id
+        self.resource_specification = resource_specification
+        self.user_endpoint_config = user_endpoint_config
+        self.result_serializers = result_serializers
+        self.retries = retries
+        self.walltime = walltime
+
+    def __repr__(self) -> str:
+        label = f"{self.label!r} " if self.label else ""
+        where = self._name if self._place is None else self._place.endpoint_id
+        return f"Executor<{label}endpoint {where}, group {self.task_group_id}>"
+
+    # -- where to
+
+    @property
+    def endpoint_id(self) -> UUID:
+        """The endpoint's id; finds it, and starts the local service, at the first look.
+
+        Raises:
+            EndpointNotFound: Nobody knows it.
+            ComputeError: Its service can't be reached or started.
+        """
+        return self._found().endpoint_id
+
+    @endpoint_id.setter
+    def endpoint_id(self, name: UUID | str | None) -> None:
+        self._name, self._place, self._terms = name, None, None
+
+    @property
+    def client(self) -> Client:
+        """The client of the endpoint's service."""
+        if self._client is None:
+            self._client = Client(do_version_check=False, service=self._found().reach)
+        return self._client
+
+    @property
+    def serializer(self) -> ComputeSerializer:
+        """Writes functions and arguments, reads results."""
+        if self._serializer is None:
+            self._serializer = ComputeSerializer() if self._client is None else self._client.fx_serializer
+        return self._serializer
+
+    @serializer.setter
+    def serializer(self, serializer: ComputeSerializer) -> None:
+        self._serializer, self._terms = serializer, None
+        self._functions = Functions()
+
+    @property
+    def task_count_submitted(self) -> int:
+        """How many tasks the service has accepted."""
+        return self._ledger.accepted_count
+
+    # -- functions
+
+    def register_function(
+        self, fn: Callable[..., Any], function_id: UUID | str | None = None, **registration: Any
+    ) -> str:
+        """Registers a function, so that later submits of it use the id that is returned; blocks.
+
+        Args:
+            function_id: The id under which it was registered before; nothing is sent then.
+
+        Raises:
+            ValueError: It is registered already, perhaps under another id.
+            SerializationError: It can't be written.
+        """
+        self._refuse_if_down()
+        if function_id is not None:
+            known = UUID(str(function_id))
+            self._functions.add_known(fn, known)
+            return str(known)
+        if self._functions.find(fn) is not None:
+            raise ValueError(f"{fn!r} is registered as {self._functions.find(fn)} already")
+        return str(self._register(fn, registration))
+
+    def register_source_code(self, source: str, function_name: str, **registration: Any) -> str:
+        """Registers a function given by its source and its name in it; blocks.
+
+        The same source a second time gives the same id.
+        """
+        self._refuse_if_down()
+        known = self._functions.find_source(source, function_name)
+        if known is None:
+            session, client = self._ready(), self.client
+            known = UUID(
+                session.ask(lambda _: client.register_source_code(source, function_name, **registration))
+            )
+            self._functions.add_source(source, function_name, known)
+        return str(known)
+
+    # -- tasks
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ComputeFuture:
+        """Has `fn(*args, **kwargs)` run; returns at once, except for the first submit of a function.
+
+        Raises:
+            RuntimeError: After shutdown.
+            SerializationError: The function or an argument can't be written.
+            EndpointNotFound: Nobody knows the endpoint.
+            ComputeError: The service can't be reached or started.
+        """
+        self._refuse_if_down()
+        function_id = self._functions.find(fn) or self._register(fn, {})
+        return self._submit(function_id, args, kwargs)
+
+    def submit_to_registered_function(
+        self,
+        function_id: UUID | str,
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+    ) -> ComputeFuture:
+        """Has a registered function run; raises as `submit`."""
+        self._refuse_if_down()
+        return self._submit(UUID(str(function_id)), tuple(args or ()), kwargs or {})
+
+    def submit_many(
+        self,
+        function_id: UUID | str,
+        calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
+        *,
+        hold_until_complete: bool = True,
+    ) -> list[ComputeFuture]:
+        """Has a registered function run once for each (args, kwargs); returns at once.
+
+        Args:
+            hold_until_complete: True: no task begins before all are accepted, and if one is refused
+                none is accepted.
+
+        Raises:
+            SerializationError: An argument can't be written; nothing is sent.
+            ComputeError: As `submit`.
+        """
+        self._refuse_if_down()
+        session, terms = self._ready(), self._current_terms()
+        known, pack = UUID(str(function_id)), self.serializer.pack_call
+        packed = [pack(args, kwargs) for args, kwargs in calls]
+        ids = new_ids(len(packed))
+        parcels = [
+            Parcel(ComputeFuture(task_id, terms, session), known, text)
+            for task_id, text in zip(ids, packed, strict=True)
+        ]
+        self._ledger.enter(len(parcels))
+        if parcels and hold_until_complete:
+            session.submit_whole(parcels)
+        else:
+            for parcel in parcels:
+                session.submit(parcel)
+        return [parcel.future for parcel in parcels]
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[Any]:
+        """Yields `fn(*args)` for the arguments of each turn, in their order, as the standard library does.
+
+        Args:
+            timeout: Seconds from now until all results must be there.
+            chunksize: How many calls one task makes.
+
+        Raises:
+            TimeoutError: While results are taken: they are not all there; what is open is cancelled.
+            ValueError: `chunksize` is below 1.
+        """
+        if chunksize < 1:
+            raise ValueError(f"chunksize is at least 1, not {chunksize}")
+        if chunksize == 1:
+            return super().map(fn, *iterables, timeout=timeout)
+        calls = zip(*iterables, strict=False)
+        chunks = iter(lambda: list(itertools.islice(calls, chunksize)), [])
+        results = super().map(chunk_function(fn), chunks, timeout=timeout)
+        return itertools.chain.from_iterable(results)
+
+    def wait_accepted(self, timeout: float | None = None) -> None:
+        """Blocks until all tasks submitted so far are on the service's disk; an Interrupt is seen at once.
+
+        Raises:
+            SubmitRefused: The service refused some; their futures have the same error.
+            ComputeError: It can't be reached.
+            TimeoutError: It took longer than `timeout` seconds; they are still on their way.
+        """
+        self._ledger.wait(timeout)
+
+    def add_update_callback(self, fn: Callable[[list[ComputeFuture]], None]) -> None:
+        """Has `fn(futures)` called after each piece of news, with the futures of this Executor it is about.
+
+        It is called on the thread that everything else waits for: it must not block.
+        """
+        self._ledger.listeners.append(fn)
+
+    def cancel_all(self) -> None:
+        """Ends all open futures of this Executor as cancelled, and has the service end their tasks."""
+        if self._session is None:
+            return
+        withdrawn = [future for future in self._open_futures() if future.withdraw()]
+        if withdrawn:
+            self._session.cancel(withdrawn)
+
+    def reload_tasks(self, task_group_id: UUID | str | None = None) -> list[ComputeFuture]:
+        """Returns futures for all tasks of a group, ordered by task id; blocks.
+
+        Tasks that this process still waits for keep the future that they have.
+
+        Args:
+            task_group_id: Becomes the Executor's own group if given.
+
+        Raises:
+            ComputeError: The service does not know the group, or it is somebody else's.
+        """
+        self._refuse_if_down()
+        if task_group_id is not None:
+            self.task_group_id = task_group_id
+        session = self._connected()
+        terms = Terms(UUID(int=0), self.task_group_id, serializer=self.serializer, ledger=self._ledger)
+        return session.reload(terms)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more tasks; what was submitted is still sent.
+
+        Args:
+            wait: True: blocks until all futures of this Executor have ended.
+            cancel_futures: True: cancels all that are not known to run.
+        """
+        self._down = True
+        if self._session is None or self._session.process_id != os.getpid():
+            return
+        if cancel_futures:
+            self._session.cancel([f for f in self._open_futures() if not f.running() and f.withdraw()])
+        if wait:
+            concurrent.futures.wait(self._open_futures())
+
+    # -- inside
+
+    def _refuse_if_down(self) -> None:
+        if self._down:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _open_futures(self) -> list[ComputeFuture]:
+        return [] if self._session is None else self._session.open_futures(self._ledger)
+
+    def _submit(self, function_id: UUID, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ComputeFuture:
+        session, terms = self._ready(), self._current_terms()
+        packed = terms.serializer.pack_call(args, kwargs)
+        future = ComputeFuture(new_id(), terms, session)
+        self._ledger.enter()
+        session.submit(Parcel(future, function_id, packed))
+        return future
+
+    def _register(self, fn: Callable[..., Any], registration: dict[str, Any]) -> UUID:
+        client, serializer = self.client, self.serializer
+        code = serializer.serialize(fn)
+        function_id = UUID(self._ready().ask(lambda _: client.register_serialized(fn, code, **registration)))
+        self._functions.add(fn, function_id, serializer)
+        return function_id
+
+    def _found(self) -> Place:
+        if self._place is None:
+            home = Home.default()
+            only = None if self._client is None else self._client.reach
+            places = Places(home, self._ask, only)
+            name = self._name if self._name is not None else Settings.load(home).default_endpoint
+            self._place = places.find(name, self._service)
+            self._session = Session.of(self._place.reach, self.amqp_port)
+        return self._place
+
+    def _ask(self, reach: Any, question: Callable[[Any], Any]) -> Any:
+        return Session.of(reach, self.amqp_port).ask(question)
+
+    def _connected(self) -> Session:
+        """Returns the session, also if no endpoint was named: a group is found by its service alone."""
+        if self._session is None and self._name is None:
+            client = self._client or Client(do_version_check=False)
+            self._session = Session.of(client.reach, self.amqp_port)
+        return self._ready() if self._session is None else self._session
+
+    def _ready(self) -> Session:
+        if self._session is None or self._place is None:
+            self._found()
+        session = self._session
+        assert session is not None
+        session.check_process()
+        return session
+
+    def _current_terms(self) -> Terms:
+        place = self._found()
+        context = (os.getcwd(), *sys.path) if place.here else None
+        if self._terms is None or context != self._context:
+            self._context = context
+            self._terms = Terms(
+                place.endpoint_id,
+                self.task_group_id,
+                self._options(context),
+                self.retries,
+                self.serializer,
+                self._ledger,
+            )
+        return self._terms
+
+    def _options(self, context: tuple[str, ...] | None) -> dict[str, Any]:
+        options = {
+            "resource_specification": self.resource_specification,
+            "user_endpoint_config": self.user_endpoint_config,
+            "result_serializers": self.result_serializers,
+            "walltime_s": self.walltime,
+        }
+        if context is not None:
+            folder, *path = context
+            options["context"] = {"cwd": folder, "sys_path": [entry or folder for entry in path]}
+        return {name: value for name, value in options.items() if value}

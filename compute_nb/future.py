@@ -1,0 +1,374 @@
+"""This module is the future of a task: it ends when the result is here, and reads it when it is asked for.
+
+The watcher's thread ends futures, any thread may wait. A future costs a fraction of the standard one, since
+its condition is made when somebody first waits on it; until then one lock of the module guards all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import CancelledError, Future
+from typing import Any, Protocol
+from uuid import UUID
+
+from compute_nb.errors import ComputeError, DeserializationError, TaskExecutionFailed
+from compute_nb.failure import failure
+from compute_nb.serialize.serializer import ComputeSerializer
+from compute_nb.tasks import Move, TaskResult, TaskState
+from compute_nb.terms import Terms
+
+# The states of concurrent.futures, which its `wait` and `as_completed` look at.
+_PENDING = "PENDING"
+_FINISHED = "FINISHED"
+_CANCELLED = "CANCELLED_AND_NOTIFIED"
+_SLICE_S = 0.25
+_PLAIN = ComputeSerializer()
+
+_lock = threading.Lock()
+
+
+def _new_lock() -> None:
+    global _lock  # noqa: PLW0603 - the parent's may have been held at the fork
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_new_lock)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class Keeper(Protocol):
+    """Whoever a future tells that it was cancelled, and asks what it does not know itself."""
+
+    process_id: int
+
+    def cancel(self, futures: Iterable[ComputeFuture]) -> None:
+        """Has the service end these tasks; does not block."""
+
+    def environment(self, endpoint_id: UUID) -> Mapping[str, Any]:
+        """What the endpoint's agent said of itself; {} if nothing is known."""
+
+
+class ComputeFuture(Future[Any]):
+    """The result to come of one task.
+
+    `cancel` ends the future at once and the request to end the task follows. A failed task raises
+    `TaskExecutionFailed` and, where its type exists here, that type too. Waiting stops by `TimeoutError` or
+    an Interrupt and leaves the task alone; so does stopping an `await`.
+
+    Attributes:
+        terms: Where the task was sent and how.
+        submitted_at, started_at, ended_at: Seconds since the epoch, None if not known.
+        attempt: 0 for the first.
+        raw: The packed value, or the text of the error, as it came; None before.
+        sent: True once a request with the task has been tried.
+    """
+
+    __slots__ = (
+        "_cond",
+        "_done_callbacks",
+        "_exception",
+        "_id",
+        "_keeper",
+        "_result",
+        "_state",
+        "_waiters",
+        "attempt",
+        "ended_at",
+        "error_code",
+        "raw",
+        "sent",
+        "started_at",
+        "state",
+        "submitted_at",
+        "terms",
+    )
+
+    def __init__(
+        self, task_id: UUID | None = None, terms: Terms | None = None, keeper: Keeper | None = None
+    ) -> None:
+        # Not the base's: it would make a condition and a lock, five times the rest.
+        self._id = task_id
+        self._keeper = keeper
+        self._cond: threading.Condition | None = None
+        self._state: str = _PENDING
+        self._result: Any = None
+        self._exception: BaseException | None = None
+        self._waiters: Any = ()
+        self._done_callbacks: Any = ()
+        self.terms = terms
+        self.state = TaskState.WAITING
+        self.submitted_at: float | None = None
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.attempt = 0
+        self.error_code: str | None = None
+        self.raw: str | None = None
+        self.sent = False
+
+    def __repr__(self) -> str:
+        return f"<ComputeFuture {self.task_id} {self.state.value}>"
+
+    # -- what is known of the task
+
+    @property
+    def task_id(self) -> str | None:
+        """The task's id as text."""
+        return None if self._id is None else str(self._id)
+
+    @property
+    def id(self) -> UUID:
+        """The task's id.
+
+        Raises:
+            ComputeError: This future stands for no task.
+        """
+        if self._id is None:
+            raise ComputeError("this future was made without a task")
+        return self._id
+
+    @property
+    def task_group_id(self) -> str | None:
+        """The id of the task's group as text."""
+        return None if self.terms is None else str(self.terms.task_group_id)
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """What the agent of the task's endpoint said of itself: python, dill, platform, hostname, ..."""
+        if self.terms is None or self._keeper is None:
+            return {}
+        return self._keeper.environment(self.terms.endpoint_id)
+
+    def running(self) -> bool:
+        """True while a worker runs the task, as far as is known here."""
+        return self.state is TaskState.RUNNING
+
+    # -- waiting
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Returns the task's value; blocks for at most `timeout` seconds.
+
+        Raises:
+            TimeoutError: You stopped waiting; the task goes on.
+            CancelledError: This future was cancelled.
+            TaskExecutionFailed: The task failed; also of the error's own type.
+            DeserializationError: The value can't be read here; asking again tries again.
+            ComputeError: The task never got to the service, or its service is out of reach for good.
+        """
+        error = self.exception(timeout)
+        try:
+            if error is not None:
+                raise error
+            return self._result
+        finally:
+            error = None  # a traceback that holds its own error is a circle
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Returns what `result` would raise, None for a value; blocks as it does.
+
+        Raises:
+            TimeoutError: You stopped waiting.
+            CancelledError: This future was cancelled.
+        """
+        self._wait(timeout)
+        if self._state == _CANCELLED:
+            raise CancelledError(f"task {self._id} was cancelled")
+        if self._result is None and self._exception is None and self.raw is not None:
+            return self._read(self.raw)
+        return self._exception
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Waits in an event loop; ending the wait does not cancel the task."""
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> Any:
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+
+        def wake(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(_wake, waiter)
+
+        self.add_done_callback(wake)
+        try:
+            # In slices: an Interrupt is seen only when the loop wakes.
+            while not waiter.done():
+                await asyncio.wait((waiter,), timeout=_SLICE_S)
+        finally:
+            self._forget_callback(wake)
+        return self.result(0)
+
+    def _wait(self, timeout: float | None) -> None:
+        if self._state != _PENDING:
+            return
+        if self._keeper is not None and self._keeper.process_id != os.getpid():
+            raise ComputeError(
+                f"task {self._id} is watched by process {self._keeper.process_id}, from which this one was "
+                "forked; wait there, or make a new Executor here and call its reload_tasks"
+            )
+        until = None if timeout is None else time.monotonic() + timeout
+        with self._condition:
+            while self._state == _PENDING:
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(
+                        f"task {self._id} has not ended within {timeout} s; it goes on ({self.state.value})"
+                    )
+                self._condition.wait(left)
+
+    def _read(self, raw: str) -> BaseException | None:
+        """Decodes what came. A value that can't be read may be readable later, so that is not kept."""
+        serializer = _PLAIN if self.terms is None else self.terms.serializer
+        if self.state is not TaskState.SUCCEEDED:
+            ended_at, code = self.ended_at, self.error_code
+            error = failure(raw, serializer, state=self.state, code=code, ended_at=ended_at)
+            self._exception = error
+            return error
+        try:
+            self._result = serializer.deserialize(raw)
+        except DeserializationError as error:
+            unread = DeserializationError(f"the value of task {self._id}: {error}")
+            unread.__cause__ = error
+            return unread
+        return None
+
+    # -- ending; the watcher's and the submitter's threads
+
+    def take(self, result: TaskResult) -> bool:
+        """Ends with what the service says; False if it had ended already."""
+        return self._end(_FINISHED, result.state, result=result)
+
+    def follow(self, move: Move) -> bool:
+        """Notes how the task stands; False if it had ended already."""
+        with _lock:
+            if self._state != _PENDING:
+                return False
+            self.state, self.attempt = move.state, move.attempt
+            if move.state is TaskState.RUNNING:
+                self.started_at = move.at
+        return True
+
+    def fail(self, error: BaseException) -> bool:
+        """Ends with an error of our own; False if it had ended already."""
+        return self._end(_FINISHED, TaskState.FAILED, error=error)
+
+    def set_result(self, result: Any) -> None:
+        """Ends with a value that is here; for futures made by hand."""
+        self._end(_FINISHED, TaskState.SUCCEEDED, value=result)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Ends with an error; for futures made by hand."""
+        self.fail(exception or TaskExecutionFailed("no reason was given"))
+
+    def cancel(self) -> bool:
+        """Ends this future now and asks the service to end the task; False if it has ended otherwise."""
+        if not self.withdraw():
+            return self.cancelled()
+        if self._keeper is not None:
+            self._keeper.cancel((self,))
+        return True
+
+    def withdraw(self) -> bool:
+        """Ends this future as cancelled and tells nobody; False if it had ended already."""
+        return self._end(_CANCELLED, TaskState.CANCELLED)
+
+    def _end(
+        self,
+        future_state: str,
+        state: TaskState,
+        *,
+        result: TaskResult | None = None,
+        error: BaseException | None = None,
+        value: Any = None,
+    ) -> bool:
+        with _lock:
+            if self._state != _PENDING:
+                return False
+            condition = self._cond
+            if condition is None:
+                self._fill(future_state, state, result, error, value)
+        # Somebody waits, perhaps counting under this condition how many are still pending.
+        if condition is not None:
+            with condition:
+                if self._state != _PENDING:
+                    return False
+                with _lock:
+                    self._fill(future_state, state, result, error, value)
+                for waiter in self._waiters:
+                    self._tell(waiter)
+                condition.notify_all()
+        callbacks, self._done_callbacks = self._done_callbacks, ()
+        for callback in callbacks:
+            self._call(callback)
+        return True
+
+    def _fill(
+        self,
+        future_state: str,
+        state: TaskState,
+        result: TaskResult | None,
+        error: BaseException | None,
+        value: Any,
+    ) -> None:
+        self.state, self._exception, self._result = state, error, value
+        if result is None:
+            self.ended_at = time.time()
+        else:
+            self.raw, self.error_code, self.attempt = result.data, result.error_code, result.attempt
+            self.submitted_at, self.started_at = result.submitted_at, result.started_at
+            self.ended_at = result.ended_at
+        self._state = future_state
+
+    def _tell(self, waiter: Any) -> None:
+        if self._state == _CANCELLED:
+            waiter.add_cancelled(self)
+        elif self.state is TaskState.SUCCEEDED:
+            waiter.add_result(self)
+        else:
+            waiter.add_exception(self)
+
+    # -- what concurrent.futures reaches for
+
+    def done(self) -> bool:
+        """True if it has ended, in whatever way."""
+        return self._state != _PENDING
+
+    def cancelled(self) -> bool:
+        """True if it was cancelled here."""
+        return self._state == _CANCELLED
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Has `fn(self)` called when it ends, on the thread that ends it; at once if it has."""
+        with _lock:
+            if self._state == _PENDING:
+                self._done_callbacks = [*self._done_callbacks, fn]
+                return
+        self._call(fn)
+
+    def _call(self, callback: Callable[[Any], object]) -> None:
+        try:
+            callback(self)
+        except Exception:
+            import logging
+
+            logging.getLogger(__name__).exception("a callback of task %s failed", self._id)
+
+    def _forget_callback(self, fn: Callable[[Any], object]) -> None:
+        with _lock:
+            self._done_callbacks = [one for one in self._done_callbacks if one is not fn]
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        with _lock:
+            if self._cond is None:
+                self._waiters = []
+                self._cond = threading.Condition()
+            return self._cond

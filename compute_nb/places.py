@@ -1,0 +1,134 @@
+"""This module is the places where tasks can go: what an endpoint's name means, and at which service."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from compute_nb import routes
+from compute_nb.config import LOCAL, Home, ServiceSettings, Settings
+from compute_nb.connection import Connection
+from compute_nb.errors import AccessRefused, ComputeError, EndpointNotFound, ServiceUnreachable
+from compute_nb.reach import Reach
+
+
+class Place(NamedTuple):
+    """An endpoint, and the way to its service; `here` if it is this interpreter's own."""
+
+    reach: Reach
+    endpoint_id: UUID
+    here: bool
+
+
+Ask = Callable[[Reach, Callable[[Connection], Any]], Any]
+
+
+class Places:
+    """Finds endpoints by name. Any thread may use it; finding blocks.
+
+    Args:
+        home: Whose settings count.
+        ask: Puts a question to a service, given the way to it.
+        only: The one service that is asked; None for all that are configured.
+    """
+
+    def __init__(self, home: Home, ask: Ask, only: Reach | None = None) -> None:
+        self._home = home
+        self._ask = ask
+        self._only = only
+        self._settings = Settings.load(home)
+
+    def find(self, name: str | UUID, service: str | None = None) -> Place:
+        """Returns the place that is called so: `local`, an alias, an id, an endpoint's own name.
+
+        Args:
+            name: Perhaps with a service before a colon.
+            service: The service, by name, where `name` has none.
+
+        Raises:
+            EndpointNotFound: Nobody knows it; lists what is known and what comes near.
+            ComputeError: The service is not configured, can't be reached or refuses.
+        """
+        text = str(name)
+        if ":" in text:
+            service, _, text = text.partition(":")
+        if text == LOCAL:
+            return self._here(service)
+        alias = self._settings.aliases.get(text)
+        if alias is not None and service in (None, alias.service):
+            return self._checked(text, alias.endpoint_id, alias.service)
+        endpoint_id = _as_uuid(text)
+        if endpoint_id is not None:
+            return self._checked(text, endpoint_id, service)
+        return self._named(text, service)
+
+    def _here(self, service: str | None) -> Place:
+        reach = next(self._reaches(service or self._settings.default_service.name))
+        return Place(reach, self._ask(reach, routes.local_endpoint), here=True)
+
+    def _checked(self, name: str, endpoint_id: UUID, service: str | None) -> Place:
+        """Returns the first service that knows this id."""
+        for reach in self._reaches(service):
+            try:
+                self._ask(reach, lambda c: c.get(f"/v2/endpoints/{endpoint_id}"))
+            except ComputeError as error:
+                if error.http_status != 404:
+                    raise
+            else:
+                return Place(reach, endpoint_id, here=False)
+        raise self._unknown(name, service)
+
+    def _named(self, name: str, service: str | None) -> Place:
+        for reach in self._reaches(service):
+            for endpoint_id, own_name in self._endpoints(reach):
+                if own_name == name:
+                    return Place(reach, endpoint_id, here=False)
+        raise self._unknown(name, service)
+
+    def _reaches(self, service: str | None) -> Iterator[Reach]:
+        """Yields the ways to the services that may be asked, in their order."""
+        if self._only is not None:
+            yield self._only
+            return
+        settings = self._settings
+        if settings.only is not None:
+            yield Reach(settings.only, self._home)
+            return
+        if service is not None:
+            yield Reach(settings.service(service), self._home)
+            return
+        for one in settings.services.values():
+            if self._can_be_asked(one):
+                yield Reach(one, self._home)
+
+    def _can_be_asked(self, service: ServiceSettings) -> bool:
+        # Without a file the home's own service has never run, so it knows nothing: no reason to start it.
+        return service.auth == "token" and (service.url is not None or self._home.service_file.exists())
+
+    def _endpoints(self, reach: Reach) -> list[tuple[UUID, str]]:
+        found = self._ask(reach, lambda c: c.get("/v2/endpoints"))
+        return [(UUID(one["uuid"]), one["name"]) for one in found]
+
+    def _unknown(self, name: str, service: str | None) -> EndpointNotFound:
+        known = [LOCAL, *self._settings.aliases]
+        for reach in self._reaches(service):
+            try:
+                known += [own_name for _, own_name in self._endpoints(reach)]
+            except (ServiceUnreachable, AccessRefused):
+                continue
+        known = list(dict.fromkeys(known))
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        return EndpointNotFound(
+            f"no configured service knows an endpoint {name!r}{hint} Known are: {', '.join(known)}; aliases "
+            f"are set in {self._home.config_file}"
+        )
+
+
+def _as_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

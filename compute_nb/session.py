@@ -1,0 +1,180 @@
+"""This module is the session: what a process has open towards one service, shared by all its Executors."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+from uuid import UUID
+
+from compute_nb import routes
+from compute_nb.connection import Connection
+from compute_nb.errors import ComputeError
+from compute_nb.future import ComputeFuture
+from compute_nb.ledger import Ledger
+from compute_nb.reach import Reach
+from compute_nb.submitter import Parcel, Submitter
+from compute_nb.terms import Terms
+from compute_nb.watcher import ResultWatcher
+
+T = TypeVar("T")
+
+EXIT_BOUND_S = 5.0
+
+
+class Session:
+    """The submitter and the watcher for one service; `of` gives the one that is there. For any thread.
+
+    Nothing runs before it is used. At the interpreter's exit what is queued is sent, within 5 s.
+    """
+
+    def __init__(self, reach: Reach, amqp_port: int | None = None) -> None:
+        self.process_id = os.getpid()
+        self.reach = reach
+        self._watcher = ResultWatcher(reach, amqp_port)
+        self._submitter = Submitter(reach, self._watcher)
+        self._watcher.use(self._submitter)
+        self._checked = False
+
+    def __repr__(self) -> str:
+        return f"Session<{self.reach} {self._watcher}>"
+
+    @classmethod
+    def of(cls, reach: Reach, amqp_port: int | None = None) -> Session:
+        """Returns the session of this process for that service and user."""
+        return _sessions.get(reach, amqp_port)
+
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """Returns `question(connection)`, asked on the submitter's thread; blocks. Harmless to repeat.
+
+        Raises:
+            ComputeError: What it raised, or that this process was forked from the session's.
+        """
+        self.check_process()
+        if not self._checked:
+            self._submitter.call(routes.extensions).result()
+            self._checked = True
+        return self._submitter.call(question).result()
+
+    def submit(self, parcel: Parcel) -> None:
+        """Has a task sent; returns at once."""
+        self._watcher.add(parcel.future)
+        self._submitter.put(parcel)
+
+    def submit_whole(self, parcels: list[Parcel]) -> None:
+        """Has tasks of the same terms sent, accepted all or not at all; returns at once."""
+        for parcel in parcels:
+            self._watcher.add(parcel.future)
+        self._submitter.put_whole(parcels)
+
+    def cancel(self, futures: Iterable[ComputeFuture]) -> None:
+        """Has the service end tasks whose futures have been withdrawn; returns at once."""
+        cancelled = list(futures)
+        if not cancelled:
+            return
+        self._submitter.cancel(cancelled)
+        self._watcher.tell(cancelled)
+
+    def environment(self, endpoint_id: UUID) -> Mapping[str, Any]:
+        """What an endpoint's agent said of itself; {} if nothing was heard."""
+        return self._watcher.environments.get(endpoint_id, {})
+
+    def open_futures(self, ledger: Ledger) -> list[ComputeFuture]:
+        """Returns the futures of the Executor with this ledger that have not ended."""
+        return self._watcher.open_futures(ledger)
+
+    def reload(self, terms: Terms) -> list[ComputeFuture]:
+        """Returns futures for all tasks of a group, ordered by task id; those that ended are done; blocks.
+
+        Args:
+            terms: Of the Executor that asks; the endpoint is the one that each task was sent to.
+        """
+        return self.ask(lambda connection: self._reload(connection, terms))
+
+    def close(self, timeout_s: float) -> None:
+        """Sends what is queued and ends both threads."""
+        self._watcher.seal()
+        self._submitter.close(timeout_s)
+        self._watcher.stop(timeout_s)
+
+    def check_process(self) -> None:
+        """Raises if this is not the process that the session belongs to.
+
+        Raises:
+            ComputeError: A fork has no threads of its parent, so nothing would ever be sent.
+        """
+        if os.getpid() != self.process_id:
+            raise ComputeError(
+                f"this Executor belongs to process {self.process_id}, from which this one "
+                f"({os.getpid()}) was forked; make a new Executor here"
+            )
+
+    def _reload(self, connection: Connection, terms: Terms) -> list[ComputeFuture]:
+        found = routes.group(connection, terms.task_group_id)
+        if any(not row.state.ended for row in found.tasks):
+            self._watcher.follow(connection, terms.task_group_id)
+        terms = replace(terms, endpoint_id=found.endpoint_id)
+        fresh: list[ComputeFuture] = []
+        futures = [self._future(row, terms, fresh) for row in found.tasks]
+        status = routes.status(connection, [future.id for future in fresh])
+        _place(fresh, terms, status.endpoints)
+        self._watcher.absorb(status)
+        return futures
+
+    def _future(self, row: routes.GroupRow, terms: Terms, fresh: list[ComputeFuture]) -> ComputeFuture:
+        """Returns the future of a task, the one that is waited for if there is one."""
+        future = self._watcher.find(row.task_id)
+        if future is not None and not future.cancelled():
+            return future
+        future = ComputeFuture(row.task_id, terms, self)
+        future.sent, future.submitted_at = True, row.submitted_at
+        if not row.state.ended:
+            future.state = row.state
+        self._watcher.add(future)
+        fresh.append(future)
+        return future
+
+
+def _place(futures: Sequence[ComputeFuture], terms: Terms, endpoints: Mapping[UUID, UUID]) -> None:
+    """Corrects the endpoint of tasks that went elsewhere than the first of their group."""
+    by_endpoint = {terms.endpoint_id: terms}
+    for future in futures:
+        endpoint_id = endpoints.get(future.id, terms.endpoint_id)
+        if endpoint_id not in by_endpoint:
+            by_endpoint[endpoint_id] = replace(terms, endpoint_id=endpoint_id)
+        future.terms = by_endpoint[endpoint_id]
+
+
+class _Sessions:
+    """The sessions of this process, by all that tells them apart."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_key: dict[Hashable, Session] = {}
+
+    def get(self, reach: Reach, amqp_port: int | None) -> Session:
+        key = (reach.key, amqp_port)
+        with self._lock:
+            if not self._by_key:
+                atexit.register(self.close)
+            if key not in self._by_key:
+                self._by_key[key] = Session(reach, amqp_port)
+            return self._by_key[key]
+
+    def close(self) -> None:
+        with self._lock:
+            sessions = list(self._by_key.values())
+            self._by_key.clear()
+        for session in sessions:
+            session.close(EXIT_BOUND_S)
+
+    def after_fork(self) -> None:
+        atexit.unregister(self.close)
+        self.__init__()  # type: ignore[misc] # the parent's threads and locks are not here
+
+
+_sessions = _Sessions()
+os.register_at_fork(after_in_child=_sessions.after_fork)

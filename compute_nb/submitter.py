@@ -1,0 +1,340 @@
+"""This module is the submitter: the one thread on which a process speaks REST with a service.
+
+It sends at once when it is idle and gathers while a request is in flight. A request that got no answer is
+sent again: the service knows tasks by the ids that were made here.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple, Protocol, TypeVar
+from uuid import UUID
+
+from compute_nb import routes
+from compute_nb.connection import Connection
+from compute_nb.errors import ComputeError, EndpointNotFound, ServiceUnreachable, SubmitRefused
+from compute_nb.future import ComputeFuture
+from compute_nb.reach import Reach
+from compute_nb.tasks import Submission, TaskSpec
+from compute_nb.terms import Terms, user_runtime
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_TASKS = 1_000
+MAX_CHARACTERS = 1_000_000
+PATIENCE_S = 60.0
+LONGEST_PAUSE_S = 5.0
+
+
+class Watching(Protocol):
+    """Whoever waits for the results; both hooks are called on the submitter's thread."""
+
+    def follow(self, connection: Connection, task_group_id: UUID) -> None:
+        """Is called before tasks of a group are sent, so that no result is missed."""
+
+    def discard(self, futures: Iterable[ComputeFuture]) -> None:
+        """These tasks never got to the service."""
+
+
+class Parcel(NamedTuple):
+    """One task to be sent; `args` is the packed text of its arguments."""
+
+    future: ComputeFuture
+    function_id: UUID
+    args: str
+
+
+class _Whole(NamedTuple):
+    """Tasks with the same terms that are accepted all or not at all."""
+
+    parcels: list[Parcel]
+
+
+class _Call(NamedTuple):
+    ask: Callable[[Connection], Any]
+    revive: bool
+    answer: Future[Any]
+
+
+class _Cancel(NamedTuple):
+    futures: list[ComputeFuture]
+
+
+class _Stop:
+    pass
+
+
+_Item = Parcel | _Whole | _Call | _Cancel | _Stop
+
+
+class Submitter:
+    """Owns the thread `compute_nb submitter`, which is started by the first thing to send.
+
+    All methods but those marked are for any thread; none blocks except `close`.
+
+    Args:
+        reach: The way to the service.
+        watching: Told what is sent.
+    """
+
+    def __init__(self, reach: Reach, watching: Watching) -> None:
+        self._reach = reach
+        self._watching = watching
+        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._next: _Item | None = None
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._closing = threading.Event()
+
+    def put(self, parcel: Parcel) -> None:
+        """Has one task sent."""
+        self._put(parcel)
+
+    def put_whole(self, parcels: list[Parcel]) -> None:
+        """Has tasks of the same terms sent, to be accepted all or not at all."""
+        self._put(_Whole(parcels))
+
+    def call(self, ask: Callable[[Connection], T], *, revive: bool = True) -> Future[T]:
+        """Has `ask(connection)` called on the submitter's thread; it must be harmless to repeat.
+
+        Args:
+            revive: True if the home's own service may be started for it.
+        """
+        answer: Future[T] = Future()
+        self._put(_Call(ask, revive, answer))
+        return answer
+
+    def cancel(self, futures: Iterable[ComputeFuture]) -> None:
+        """Has the service end tasks whose futures have been withdrawn."""
+        self._put(_Cancel(list(futures)))
+
+    def close(self, timeout_s: float) -> bool:
+        """Sends what is waiting, then ends; True if that was done within `timeout_s` seconds."""
+        thread = self._thread
+        if thread is None:
+            return True
+        self._queue.put(_Stop())
+        thread.join(timeout_s / 2)
+        self._closing.set()
+        thread.join(timeout_s / 2)
+        return not thread.is_alive()
+
+    def _put(self, item: _Item) -> None:
+        self._queue.put(item)
+        if self._thread is None:
+            self._start()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="compute_nb submitter", daemon=True)
+                self._thread.start()
+
+    # -- the submitter's thread
+
+    def _run(self) -> None:
+        try:
+            while not isinstance(item := self._take(), _Stop):
+                self._handle(item)
+        except Exception as error:  # the top of a thread: whoever waits on it must hear
+            log.exception("the submitter failed")
+            self._break(error)
+        self._break(ComputeError("the submitter of this process was closed before it could send this"))
+
+    def _take(self) -> _Item:
+        item, self._next = self._next, None
+        return self._queue.get() if item is None else item
+
+    def _handle(self, item: _Item) -> None:
+        if isinstance(item, Parcel):
+            for parcels in self._gathered(item):
+                self._send(parcels)
+        elif isinstance(item, _Whole):
+            self._send_whole(item.parcels)
+        elif isinstance(item, _Call):
+            self._answer(item)
+        elif isinstance(item, _Cancel):
+            self._end(item.futures)
+
+    def _gathered(self, first: Parcel) -> Iterable[list[Parcel]]:
+        """Takes the tasks that are waiting, up to the limits, and sorts them by their terms."""
+        by_terms: dict[int, list[Parcel]] = {}
+        item: _Item = first
+        count, size = 0, 0
+        while True:
+            if not isinstance(item, Parcel):
+                self._next = item
+                break
+            by_terms.setdefault(id(item.future.terms), []).append(item)
+            count, size = count + 1, size + len(item.args)
+            if count >= MAX_TASKS or size >= MAX_CHARACTERS:
+                break
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+        return by_terms.values()
+
+    def _send(self, parcels: Sequence[Parcel]) -> None:
+        terms = _terms(parcels[0])
+        wanted = self._still_wanted(parcels, terms)
+        if not wanted:
+            return
+        try:
+            self._post(terms, wanted, hold=False)
+        except ComputeError as error:
+            self._refuse(wanted, terms, error)
+        else:
+            self._accept(wanted, terms)
+
+    def _send_whole(self, parcels: Sequence[Parcel]) -> None:
+        terms = _terms(parcels[0])
+        wanted = self._still_wanted(parcels, terms)
+        if not wanted:
+            return
+        chunks = list(_chunks(wanted))
+        try:
+            for chunk in chunks[:-1]:
+                self._post(terms, chunk, hold=True)
+            self._post(terms, chunks[-1], hold=False)
+        except ComputeError as error:
+            self._withdraw(wanted)
+            self._refuse(wanted, terms, error)
+        else:
+            self._accept(wanted, terms)
+
+    def _still_wanted(self, parcels: Sequence[Parcel], terms: Terms) -> list[Parcel]:
+        wanted = [parcel for parcel in parcels if not parcel.future.done()]
+        if len(wanted) < len(parcels):
+            self._watching.discard([p.future for p in parcels if p.future.done()])
+            terms.ledger.drop(len(parcels) - len(wanted))
+        return wanted
+
+    def _post(self, terms: Terms, parcels: Sequence[Parcel], *, hold: bool) -> None:
+        for parcel in parcels:
+            parcel.future.sent = True
+        submission = Submission(
+            endpoint_id=terms.endpoint_id,
+            task_group_id=terms.task_group_id,
+            tasks=tuple(TaskSpec(p.future.id, p.function_id, p.args) for p in parcels),
+            options=terms.options,
+            retries=terms.retries,
+            hold=hold,
+        )
+
+        def ask(connection: Connection) -> None:
+            self._watching.follow(connection, terms.task_group_id)
+            routes.submit(connection, submission, user_runtime())
+
+        self._patiently(ask)
+
+    def _patiently(self, ask: Callable[[Connection], T]) -> T:
+        """Asks until there is an answer, for a minute at most; the home's own service is started."""
+        until, pause_s = time.monotonic() + PATIENCE_S, 0.1
+        while True:
+            try:
+                return self._reach.call(ask)
+            except ServiceUnreachable:
+                if time.monotonic() + pause_s > until or self._closing.wait(pause_s):
+                    raise
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _accept(self, parcels: Sequence[Parcel], terms: Terms) -> None:
+        now = time.time()
+        for parcel in parcels:
+            if parcel.future.submitted_at is None:
+                parcel.future.submitted_at = now
+        terms.ledger.accept(len(parcels))
+        log.debug("group %s: %s tasks accepted", terms.task_group_id, len(parcels))
+
+    def _refuse(self, parcels: Sequence[Parcel], terms: Terms, error: ComputeError) -> None:
+        refusal = _refusal(terms, len(parcels), error)
+        futures = [parcel.future for parcel in parcels]
+        self._watching.discard(futures)
+        for future in futures:
+            future.fail(refusal)
+        terms.ledger.refuse(len(futures), refusal)
+        terms.ledger.tell(futures)
+
+    def _withdraw(self, parcels: Sequence[Parcel]) -> None:
+        """Takes back what was held; if that can't be told, the service drops it within the hour."""
+        held = [parcel.future.id for parcel in parcels if parcel.future.sent]
+        try:
+            self._reach.call(lambda connection: routes.cancel(connection, held))
+        except ComputeError as error:
+            log.warning("%s held tasks could not be taken back: %s", len(held), error)
+
+    def _end(self, futures: Sequence[ComputeFuture]) -> None:
+        task_ids = [future.id for future in futures if future.sent]
+        self._watching.discard([future for future in futures if not future.sent])
+        if not task_ids:
+            return
+        try:
+            self._patiently(lambda connection: routes.cancel(connection, task_ids))
+        except ComputeError as error:
+            log.warning("%s tasks could not be cancelled and may still run: %s", len(task_ids), error)
+
+    def _answer(self, call: _Call) -> None:
+        try:
+            if call.revive:
+                call.answer.set_result(self._reach.call(call.ask))
+            else:
+                call.answer.set_result(call.ask(self._reach.connection))
+        except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
+            call.answer.set_exception(error)
+
+    def _break(self, error: Exception) -> None:
+        """Fails all that is waiting, so that nobody waits for ever."""
+        while True:
+            try:
+                item = self._next or self._queue.get_nowait()
+            except queue.Empty:
+                return
+            self._next = None
+            if isinstance(item, _Call):
+                item.answer.set_exception(error)
+            elif isinstance(item, Parcel | _Whole):
+                parcels = [item] if isinstance(item, Parcel) else item.parcels
+                self._refuse(parcels, _terms(parcels[0]), SubmitRefused(str(error)))
+
+
+def _terms(parcel: Parcel) -> Terms:
+    terms = parcel.future.terms
+    assert terms is not None
+    return terms
+
+
+def _chunks(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
+    """Cuts a group into requests."""
+    chunk: list[Parcel] = []
+    size = 0
+    for parcel in parcels:
+        if chunk and (len(chunk) >= MAX_TASKS or size + len(parcel.args) > MAX_CHARACTERS):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(parcel)
+        size += len(parcel.args)
+    yield chunk
+
+
+def _refusal(terms: Terms, count: int, error: ComputeError) -> ComputeError:
+    where = f"{count} tasks of group {terms.task_group_id} for endpoint {terms.endpoint_id}"
+    if isinstance(error, ServiceUnreachable):
+        kind: type[ComputeError] = ServiceUnreachable
+        text = (
+            f"{where} got no answer: {error}. If the service had taken them, reload_tasks of the group finds "
+            "them when it is back; else submit again"
+        )
+    else:
+        kind = EndpointNotFound if error.http_status == 404 else SubmitRefused
+        text = f"{where} were refused, none was accepted: {error}"
+    refusal = kind(text)
+    refusal.code, refusal.http_status, refusal.__cause__ = error.code, error.http_status, error
+    return refusal

@@ -1,0 +1,270 @@
+"""This module is the result watcher: it hears what happens to tasks and ends their futures.
+
+Subscribe first, then ask: the queue of a watcher gets all that happens in a group from before its first task
+is sent, and after each lost connection the service is asked how the open tasks stand.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import CancelledError
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from compute_nb import routes, wire
+from compute_nb.amqp import Incoming, Link, LinkPlan
+from compute_nb.connection import Connection
+from compute_nb.errors import ComputeError, ServiceUnreachable
+from compute_nb.future import ComputeFuture
+from compute_nb.ledger import Ledger
+from compute_nb.reach import Reach
+from compute_nb.submitter import Submitter
+from compute_nb.tasks import Events, Move, TaskResult, TaskState, new_id
+
+log = logging.getLogger(__name__)
+
+REVIVE_AFTER_S = 5.0
+MAX_GROUPS = 10_000
+
+
+class ResultWatcher:
+    """Owns the link `compute_nb watcher`, which starts when the first group is followed.
+
+    Futures are added from any thread; messages end them on the link's thread. Each task is in `_open` until
+    its end has been heard, and whoever takes it out of there is the one who ends its future.
+
+    Args:
+        reach: The way to the service.
+        amqp_port: Used instead of the port that the service names, if given.
+    """
+
+    def __init__(self, reach: Reach, amqp_port: int | None = None) -> None:
+        self.environments: dict[UUID, Mapping[str, Any]] = {}
+        self._reach = reach
+        self._amqp_port = amqp_port
+        self._watch_id = new_id()
+        self._submitter: Submitter | None = None
+        self._open: dict[UUID, ComputeFuture] = {}
+        self._groups: set[UUID] = set()
+        self._link: Link | None = None
+        self._first_plan: LinkPlan | None = None
+        self._down_since: float | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"ResultWatcher<{len(self._open)} open, {len(self._groups)} groups, {self._link}>"
+
+    # -- any thread
+
+    def use(self, submitter: Submitter) -> None:
+        """Names the thread on which the watcher's own requests run; called once."""
+        self._submitter = submitter
+
+    def add(self, future: ComputeFuture) -> None:
+        """Waits for one more task; before it is sent."""
+        self._open[future.id] = future
+
+    def find(self, task_id: UUID) -> ComputeFuture | None:
+        """Returns the future of an open task, if one is waited for."""
+        return self._open.get(task_id)
+
+    def open_futures(self, ledger: Ledger) -> list[ComputeFuture]:
+        """Returns the futures of one Executor that have not ended."""
+        return [
+            future
+            for future in list(self._open.values())
+            if future.terms is not None and future.terms.ledger is ledger and not future.done()
+        ]
+
+    def discard(self, futures: Iterable[ComputeFuture]) -> None:
+        """Waits no more for these tasks."""
+        for future in futures:
+            self._open.pop(future.id, None)
+
+    def tell(self, futures: list[ComputeFuture]) -> None:
+        """Has the listeners called for these futures, on the link's thread if there is one."""
+        link = self._link
+        if link is None:
+            _tell_listeners(futures)
+        else:
+            link.call_soon(lambda: _tell_listeners(futures))
+
+    def absorb(self, status: routes.Status) -> None:
+        """Takes what the service said of some tasks."""
+        self._take(status.moves, status.results)
+
+    def seal(self) -> None:
+        """Starts no link any more: at the interpreter's exit no thread can be started."""
+        with self._lock:
+            self._closed = True
+
+    def stop(self, timeout_s: float) -> None:
+        """Ends the link; open futures end with it."""
+        self.seal()
+        if self._link is not None:
+            self._link.stop(timeout_s)
+
+    # -- the submitter's thread
+
+    def follow(self, connection: Connection, task_group_id: UUID) -> None:
+        """Has all news of a group sent here, from now on; starts the link if there is none."""
+        if task_group_id in self._groups:
+            return
+        groups = self._groups
+        plan = self._plan_from(routes.watch(connection, self._watch_id, [task_group_id]))
+        groups.add(task_group_id)
+        with self._lock:
+            if self._link is not None or self._closed:
+                return
+            self._first_plan = plan
+            self._link = Link(self, "compute_nb watcher")
+            self._link.start()
+
+    def _subscribe_again(self, connection: Connection) -> LinkPlan:
+        groups = {f.terms.task_group_id for f in list(self._open.values()) if f.terms is not None}
+        ordered = list(groups)
+        found = routes.watch(connection, self._watch_id, ordered[:MAX_GROUPS])
+        for start in range(MAX_GROUPS, len(ordered), MAX_GROUPS):
+            routes.watch(connection, self._watch_id, ordered[start : start + MAX_GROUPS])
+        self._groups = groups
+        return self._plan_from(found)
+
+    def _ask(self, connection: Connection) -> None:
+        """Asks how the open tasks stand; whoever is accepted and unknown there is lost."""
+        accepted = [f for f in list(self._open.values()) if f.submitted_at is not None]
+        sent = [f.id for f in list(self._open.values()) if f.sent]
+        status = routes.status(connection, sent)
+        self.absorb(status)
+        known = status.endpoints
+        gone = [f for f in accepted if f.id not in known and f.id in self._open]
+        self._take((), [_forgotten(future, connection.url) for future in gone])
+
+    def _plan_from(self, found: routes.WatchQueue) -> LinkPlan:
+        url = found.url
+        if self._amqp_port is not None:
+            parts = urlsplit(url)
+            place = f"{parts.netloc.rpartition('@')[0]}@{parts.hostname}:{self._amqp_port}"
+            url = parts._replace(netloc=place).geturl()
+        return LinkPlan(url, (found.queue,))
+
+    # -- the link's thread
+
+    def plan(self) -> LinkPlan:
+        """Says where to read; asks the service again after a lost connection."""
+        plan, self._first_plan = self._first_plan, None
+        if plan is not None:
+            return plan
+        assert self._submitter is not None
+        try:
+            return self._submitter.call(self._subscribe_again, revive=False).result()
+        except ServiceUnreachable:
+            if self._reach.own and self._down_for_s() > REVIVE_AFTER_S:
+                self._submitter.call(lambda _: self._reach.revive(asked=False), revive=False).result()
+            raise
+        except CancelledError as error:
+            raise ComputeError("the submitter has ended") from error
+
+    def on_open(self, link: Link) -> None:
+        """Nothing is published here."""
+
+    def on_ready(self, link: Link) -> None:
+        """Asks what was missed while there was no connection."""
+        if self._down_since is None:
+            return
+        self._down_since = None
+        assert self._submitter is not None
+        self._submitter.call(self._ask, revive=False).add_done_callback(_log_failure)
+
+    def on_message(self, link: Link, message: Incoming) -> None:
+        """Ends futures, then acknowledges."""
+        try:
+            events = wire.decode(message.body)
+        except wire.MalformedMessage as error:
+            log.warning("a message on %s was set aside: %s", message.queue, error)
+            link.reject(message.tag)
+            return
+        if isinstance(events, Events):
+            self.environments.update(events.environments)
+            self._take(events.moves, events.results)
+        link.ack(message.tag)
+
+    def on_confirm(self, link: Link, number: int, ok: bool) -> None:
+        """Nothing is published here."""
+
+    def on_down(self, error: Exception) -> None:
+        """Trusts no subscription any more."""
+        if self._down_since is None:
+            self._down_since = time.monotonic()
+            log.info("the connection to the service is down, trying again: %s", error)
+        self._groups = set()
+
+    def on_end(self, error: Exception | None) -> None:
+        """Ends what is open: nobody would hear of it. A later submit starts a new link."""
+        with self._lock:
+            self._link = None
+            self._groups = set()
+            self._down_since = time.monotonic()
+        cause = error or ComputeError("this process stopped watching; reload_tasks of the group finds it")
+        for task_id in list(self._open):
+            future = self._open.pop(task_id, None)
+            if future is not None:
+                future.fail(cause)
+
+    def _down_for_s(self) -> float:
+        return 0.0 if self._down_since is None else time.monotonic() - self._down_since
+
+    def _take(self, moves: Iterable[Move], results: Iterable[TaskResult]) -> None:
+        """Gives news to the futures; what nobody waits for (a double, another program's) is dropped."""
+        changed: list[ComputeFuture] = []
+        for move in moves:
+            future = self._open.get(move.task_id)
+            if future is not None and future.follow(move):
+                changed.append(future)
+        for result in results:
+            future = self._open.pop(result.task_id, None)
+            if future is not None:
+                future.take(result)
+                log.debug("task %s has ended: %s", result.task_id, result.state.value)
+                changed.append(future)
+        _tell_listeners(changed)
+
+
+def _tell_listeners(futures: Iterable[ComputeFuture]) -> None:
+    by_ledger: dict[int, tuple[Ledger, list[ComputeFuture]]] = {}
+    for future in futures:
+        if future.terms is not None and future.terms.ledger.listeners:
+            ledger = future.terms.ledger
+            by_ledger.setdefault(id(ledger), (ledger, []))[1].append(future)
+    for ledger, own in by_ledger.values():
+        ledger.tell(own)
+
+
+def _forgotten(future: ComputeFuture, url: str) -> TaskResult:
+    assert future.terms is not None
+    text = (
+        f"the service at {url} accepted task {future.id} and does not know it any more: its store was "
+        "deleted, or the task has expired; submit it again if it is still wanted"
+    )
+    submitted_at = future.submitted_at or time.time()
+    return TaskResult(
+        future.id,
+        future.terms.task_group_id,
+        TaskState.LOST,
+        text,
+        None,
+        future.attempt,
+        submitted_at,
+        None,
+        time.time(),
+    )
+
+
+def _log_failure(asked: Any) -> None:
+    error = asked.exception()
+    if error is not None:
+        log.info("open tasks could not be asked for, the next connection does: %s", error)
