@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from uuid import UUID
 
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
 
@@ -18,7 +17,7 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[UUID, deque[tuple[EngineBatch, deque[EngineTask]]]] = OrderedDict()
+        self._groups: OrderedDict[int, deque[tuple[EngineBatch, deque[EngineTask]]]] = OrderedDict()
         self._numbers: set[int] = set()
 
     def __len__(self) -> int:
@@ -27,15 +26,17 @@ class Turns:
     def put(self, batch: EngineBatch) -> None:
         """Lines up the tasks of a batch behind those of its group."""
         if batch.tasks:
-            self._groups.setdefault(batch.task_group_id, deque()).append((batch, deque(batch.tasks)))
+            parts = self._groups.setdefault(batch.task_group_id.int, deque())
+            parts.append((batch, deque(batch.tasks)))
             self._numbers.update([task.number for task in batch.tasks])
 
     def put_back(self, batch: EngineBatch, tasks: Iterable[EngineTask]) -> None:
         """Lines up tasks that had been taken and not begun, before the others of their group."""
         again = deque(tasks)
         if again:
-            self._groups.setdefault(batch.task_group_id, deque()).appendleft((batch, again))
-            self._groups.move_to_end(batch.task_group_id, last=False)
+            key = batch.task_group_id.int
+            self._groups.setdefault(key, deque()).appendleft((batch, again))
+            self._groups.move_to_end(key, last=False)
             self._numbers.update([task.number for task in again])
 
     def drop(self, number: int) -> bool:
@@ -70,13 +71,13 @@ class Turns:
             size: Says how many tasks of a batch a worker may get at once.
         """
         while self._groups:
-            group_id, parts = next(iter(self._groups.items()))
+            key, parts = next(iter(self._groups.items()))
             batch = parts[0][0]
             taken = self._from_group(parts, size(batch))
             if parts:
-                self._groups.move_to_end(group_id)
+                self._groups.move_to_end(key)
             else:
-                del self._groups[group_id]
+                del self._groups[key]
             if taken:
                 return batch, taken
         return None

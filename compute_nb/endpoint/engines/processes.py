@@ -92,7 +92,8 @@ class ProcessEngine:
         self._slot = [Slot(self._slots, place) for place in range(workers)]
         self._places = deque(range(workers))
         self._unsettled: deque[tuple[int, Slot, int]] = deque()
-        self._settled = 0
+        self._settled = self._settleable = 0
+        self._starved = False
         self._turns, self._sizes, self._timers = Turns(), ChunkSizes(), Timers()
         self._workers: list[Worker] = []
         self._flying: dict[int, tuple[Worker, Chunk]] = {}
@@ -131,8 +132,10 @@ class ProcessEngine:
         return self._news.take()
 
     def settle(self, serial: int) -> None:
-        """Lets the records of tasks go whose ends are journalled."""
-        self._order(lambda: self._settle(serial))
+        """Lets the records of tasks go whose ends are journalled; wakes the engine only if it needs one."""
+        self._settleable = serial
+        if self._starved:
+            self._ring()
 
     def status(self) -> EngineStatus:
         """Returns how busy the engine is."""
@@ -193,7 +196,7 @@ class ProcessEngine:
             if wanted:
                 text = (
                     "this endpoint runs tasks in processes of one machine and takes no "
-                    f"resource_specification ({wanted}): leave it out, or choose an endpoint with an MPI engine"
+                    f"resource_specification ({wanted}): leave it out, or choose an endpoint that does"
                 )
                 for task in batch.tasks:
                     self._end(task, Doom(Outcome.ERROR, text, ErrorCode.REMOTE), None, None)
@@ -202,11 +205,16 @@ class ProcessEngine:
 
     def _assign(self) -> None:
         """Gives waiting tasks to workers and starts workers while tasks wait."""
+        self._starved = False
         while len(self._turns):
             worker = self._idle_worker() or self._half_full_worker()
             if worker is None:
-                return
-            self._feed(worker)
+                self._starved = True
+                if self._settleable == self._settled:
+                    return
+                self._settle(self._settleable)
+            else:
+                self._feed(worker)
 
     def _idle_worker(self) -> Worker | None:
         for worker in self._workers:
