@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 
-from compute_nb.errors import ComputeError
 from compute_nb.service.parts import Parts
 
 _log = logging.getLogger(__name__)
@@ -37,8 +36,8 @@ class Housekeeping:
             try:
                 await self._expire()
                 await self._end_if_idle()
-            except ComputeError as error:
-                _log.error("housekeeping failed, it is tried again in %.0f s: %s", period_s, error)
+            except Exception:  # noqa: BLE001 - the top of a task of the loop
+                _log.exception("housekeeping failed, it is tried again in %.0f s", period_s)
 
     async def _expire(self) -> None:
         ended = await self._parts.store.expire()

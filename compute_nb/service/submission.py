@@ -43,11 +43,11 @@ def read_submission(endpoint_id: UUID, body: Body) -> Submission:
 
 def reply(submission: Submission, task_group_id: UUID, task_ids: Sequence[UUID]) -> dict[str, Any]:
     """Returns the published answer to a submit: ids by function, in the order of its payloads."""
-    tasks: dict[str, list[str]] = {}
+    tasks: dict[UUID, list[str]] = {}
     for spec, task_id in zip(submission.tasks, task_ids, strict=True):
-        tasks.setdefault(str(spec.function_id), []).append(str(task_id))
+        tasks.setdefault(spec.function_id, []).append(str(task_id))
     return {
-        "tasks": tasks,
+        "tasks": {str(function_id): ids for function_id, ids in tasks.items()},
         "task_group_id": str(task_group_id),
         "request_id": str(uuid4()),
         "endpoint_id": str(submission.endpoint_id),

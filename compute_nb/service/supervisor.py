@@ -36,7 +36,7 @@ LOCK_FILE = "agent.lock"
 ID_FILE = "endpoint.json"
 LOG_FILE = "agent.log"
 
-RECONNECT_S = 5.0
+LOOK_S = 0.5
 STOP_S = 6.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.25, 30.0
 HEALTHY_S = 30.0
@@ -183,14 +183,11 @@ class Supervisor:
         await self._store.set_meta(META_KEY, json.dumps(rows))
 
     async def _keep(self, kept: _Kept) -> None:
-        """Has an agent run, until it is let go; a living one gets time to come back by itself."""
+        """Has an agent run, until it is let go."""
         pause_s = FIRST_PAUSE_S
         try:
             while True:
-                if kept.here.is_set():
-                    await kept.gone.wait()
-                if _alive(self._folder(kept)) and await _within(kept.here, RECONNECT_S):
-                    continue
+                await self._away(kept)
                 began = asyncio.get_running_loop().time()
                 self._spawn(kept)
                 await kept.ended.wait()
@@ -202,6 +199,14 @@ class Supervisor:
         except OSError as error:
             _log.error("endpoint %s can't be started: %s", kept.endpoint.endpoint_id, error)
             kept.keeper = None
+
+    async def _away(self, kept: _Kept) -> None:
+        """Returns when no agent is there; one that an earlier service started may still be coming back."""
+        while kept.here.is_set() or _alive(self._folder(kept)):
+            if kept.here.is_set():
+                await kept.gone.wait()
+            else:
+                await _within(kept.here, LOOK_S)
 
     def _folder(self, kept: _Kept) -> Path:
         return self._home.endpoint_dir(kept.endpoint.name)

@@ -109,3 +109,12 @@ def test_another_address_needs_tls(compute_nb):
     refused = compute_nb("service", "start", "--host", "0.0.0.0")
     assert refused.returncode == 1
     assert "TLS" in refused.stderr
+
+
+def test_the_service_imports_nothing_that_only_notebooks_and_people_need():
+    program = (
+        "import sys, compute_nb.cli.service, compute_nb.service.process\n"
+        "print({'rich', 'IPython', 'ipywidgets', 'requests', 'pika', 'dill'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
