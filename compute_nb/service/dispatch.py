@@ -57,7 +57,10 @@ class Lane:
         number: Of the endpoint.
         out: Task number -> characters of its arguments, for all that is sent and open.
         waiting: Task group -> holds under which it has tasks to send (0: without).
-        turns: The task groups of `waiting`, the next one first.
+        turns: The task groups of `waiting` that were served before, the next one first.
+        fresh: Those that were not. They take every other turn, so that a lone task passes a large group and
+            many of them don't stop it.
+        limit: Characters of arguments that may be out.
         functions: Numbers of functions whose code this session has.
     """
 
@@ -65,16 +68,19 @@ class Lane:
     endpoint_id: UUID
     session: UUID
     workers: int
+    limit: int = WINDOW_CHARACTERS
     out: dict[int, int] = field(default_factory=dict)
     characters: int = 0
     waiting: dict[int, list[int]] = field(default_factory=dict)
     turns: deque[int] = field(default_factory=deque)
+    fresh: deque[int] = field(default_factory=deque)
+    fresh_next: bool = True
     functions: set[int] = field(default_factory=set)
     rate: Rate = field(default_factory=Rate)
 
     def room(self, now: float) -> int:
         """How many more tasks may be out."""
-        if self.characters >= WINDOW_CHARACTERS:
+        if self.characters >= self.limit:
             return 0
         window = max(WINDOW_TASKS, WINDOW_PER_WORKER * self.workers, int(self.rate.at(now)))
         return max(window - len(self.out), 0)
@@ -84,9 +90,17 @@ class Lane:
         holds = self.waiting.get(group)
         if holds is None:
             self.waiting[group] = [hold]
-            self.turns.append(group)
+            self.fresh.append(group)
         elif hold not in holds:
             holds.append(hold)
+
+    def next_group(self) -> int:
+        """Takes the task group whose turn it is; there must be one."""
+        if self.fresh and (self.fresh_next or not self.turns):
+            self.fresh_next = not self.turns
+            return self.fresh.popleft()
+        self.fresh_next = True
+        return self.turns.popleft()
 
     def sent(self, tasks: list[tuple[int, TaskCall]]) -> None:
         """Tasks, with their numbers, are out."""
@@ -169,7 +183,8 @@ class Parcel:
 class Dispatcher:
     """Connected endpoints and what leaves for them; store thread only."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_characters: int = WINDOW_CHARACTERS) -> None:
+        self._window_characters = window_characters
         self._lanes: dict[int, Lane] = {}
         self._touched: set[int] = set()
         self._parcels: dict[int, Parcel] = {}
@@ -187,7 +202,7 @@ class Dispatcher:
     def connect(self, tx: Transaction, number: int, endpoint_id: UUID, session: UUID, workers: int) -> None:
         """A session begins: from this commit on its endpoint gets tasks."""
         old = self._lanes.get(number)
-        self._lanes[number] = Lane(number, endpoint_id, session, workers)
+        self._lanes[number] = Lane(number, endpoint_id, session, workers, self._window_characters)
         tx.on_rollback(lambda: self._put_back(number, old))
         self._read(tx, self._lanes[number])
 
@@ -221,7 +236,9 @@ class Dispatcher:
 
     def _read(self, tx: Transaction, lane: Lane) -> None:
         lane.out, lane.characters = {number: 0 for (number,) in tx.all("numbers_out", lane.number)}, 0
-        lane.waiting, lane.turns, lane.functions = {}, deque(), set()
+        lane.waiting, lane.functions = {}, set()
+        lane.turns.clear()
+        lane.fresh.clear()
         group, hold = -1, -1
         while (row := tx.one("next_lane", lane.number, group, hold)) is not None:
             group, hold = row
@@ -263,7 +280,7 @@ class Dispatcher:
             lane is not None
             and not lane.waiting
             and lane.room(now) >= count
-            and lane.characters + characters <= WINDOW_CHARACTERS
+            and lane.characters + characters <= lane.limit
         )
 
     def send(
@@ -302,14 +319,18 @@ class Dispatcher:
         self._touched.clear()
 
     def _refill(self, tx: Transaction, lane: Lane) -> None:
-        while lane.turns and (room := lane.room(tx.now)):
-            group = lane.turns.popleft()
-            share = max(room // (len(lane.turns) + 1), 1)
-            numbers = self._take(tx, lane, group, share)
-            # Marked at once: the next turn of the same group must not see them again.
-            tx.many("send_task", [(tx.now, number) for number in numbers])
-            if group in lane.waiting:
-                lane.turns.append(group)
+        while room := lane.waiting and lane.room(tx.now):
+            share = max(room // len(lane.waiting), 1)
+            for _ in range(min(len(lane.waiting), room)):
+                self._serve(tx, lane, lane.next_group(), share)
+
+    def _serve(self, tx: Transaction, lane: Lane, group: int, share: int) -> None:
+        """Sends up to `share` tasks of the task group whose turn it is, and ends its turn."""
+        numbers = self._take(tx, lane, group, min(share, lane.room(tx.now)))
+        # Marked at once: the next turn of the same group must not see them again.
+        tx.many("send_task", [(tx.now, number) for number in numbers])
+        if group in lane.waiting:
+            lane.turns.append(group)
 
     def _take(self, tx: Transaction, lane: Lane, group: int, share: int) -> list[int]:
         """Adds up to `share` tasks of a group to the parcel; drops a group with nothing left to send."""
@@ -321,7 +342,7 @@ class Dispatcher:
                 for number, task_id, attempt, _, _, args in same
             ]
             self.send(tx, lane.number, (group, function, options), tasks)
-        if len(rows) < share and lane.characters < WINDOW_CHARACTERS:
+        if len(rows) < share and lane.characters < lane.limit:
             holds.pop(0)
             if not holds:
                 del lane.waiting[group]
@@ -335,7 +356,7 @@ class Dispatcher:
         for row in cursor:
             rows.append(row)
             characters += len(row[5])
-            if characters >= WINDOW_CHARACTERS:
+            if characters >= lane.limit:
                 break
         cursor.close()
         return rows

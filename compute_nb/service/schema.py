@@ -82,7 +82,7 @@ class StoreClosed(StoreUnusable):
     """The store was closed before this could be done."""
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, busy_timeout_s: float = 5.0) -> sqlite3.Connection:
     """Opens the store's file, made or migrated if need be; may be used from one thread at a time.
 
     Raises:
@@ -92,7 +92,7 @@ def connect(path: Path) -> sqlite3.Connection:
         # Created by us so that the file, and with it the WAL, is readable by its owner only.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(
-            path, timeout=5, isolation_level=None, check_same_thread=False, cached_statements=512
+            path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=512
         )
     except (sqlite3.Error, OSError) as error:
         raise explain(path, error) from error

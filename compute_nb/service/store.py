@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from compute_nb.service import ending, intake, registry, rollcall
-from compute_nb.service.dispatch import Dispatcher
+from compute_nb.service.dispatch import WINDOW_CHARACTERS, Dispatcher
 from compute_nb.service.ending import Part
 from compute_nb.service.intake import Intake
 from compute_nb.service.ledger import CANCELLED_TEXT
@@ -81,13 +81,18 @@ class Store:
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, durable: bool, clock: Callable[[], float]
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        dispatcher: Dispatcher,
+        durability: Durability,
+        clock: Callable[[], float],
     ) -> None:
         self._path = path
         self._connection = connection
         self._clock = clock
-        self._dispatcher = Dispatcher()
-        self._syncer = Syncer(path, durable=durable)
+        self._dispatcher = dispatcher
+        self._syncer = Syncer(path, durable=durability == "power")
         self._writer = Writer(path, connection, self._dispatcher, clock, self._syncer.wrote)
         (last,) = connection.execute("SELECT coalesce(max(no), 0) FROM task").fetchone()
         self._intake = Intake(self._dispatcher, last)
@@ -104,6 +109,8 @@ class Store:
         *,
         durability: Durability = "power",
         clock: Callable[[], float] = time.time,
+        busy_timeout_s: float = 5.0,
+        window_characters: int = WINDOW_CHARACTERS,
     ) -> Store:
         """Opens the store's file, made or migrated if need be; blocks, starts no thread.
 
@@ -112,11 +119,14 @@ class Store:
             durability: What `synced` waits for: "power" for the disk, "process" for nothing more than
                 the commit, which outlives the process but not the power.
             clock: Seconds since the epoch.
+            busy_timeout_s: How long to wait for another program that writes the file.
+            window_characters: How many characters of arguments may be on their way to one endpoint.
 
         Raises:
             StoreUnusable: The folder can't be written, or the file is damaged, or from a newer version.
         """
-        return cls(path, connect(path), durability == "power", clock)
+        dispatcher = Dispatcher(window_characters)
+        return cls(path, connect(path, busy_timeout_s), dispatcher, durability, clock)
 
     def start(self, on_dispatch: Callable[[Leaving], None]) -> None:
         """Starts the threads; to be called on the running loop.
