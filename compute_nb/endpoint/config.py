@@ -1,0 +1,31 @@
+"""This module is the configuration of an agent, as the command line gives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compute_nb.config import Home
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """What an agent is told at its start.
+
+    Attributes:
+        name: Of the endpoint.
+        directory: Its folder: journal, slots, logs, id, and where tasks run by default.
+        service_url: The service to register with.
+        token: A REST token for it.
+        python: The interpreter that runs the tasks.
+        workers: How many processes at most; None for one a usable processor.
+        home: The user's home folder if the service is its own one, which the agent may start again.
+    """
+
+    name: str
+    directory: Path
+    service_url: str
+    token: str = field(repr=False)
+    python: str
+    workers: int | None = None
+    home: Home | None = None

@@ -1,0 +1,196 @@
+"""This module is the process of an agent: its lock, journal, slots, engine and link, put together.
+
+At the start it ends what an earlier agent of the folder has left running, and learns from its slots what
+had begun.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import platform
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from uuid import UUID
+
+import psutil
+from filelock import FileLock, Timeout
+
+import compute_nb
+from compute_nb.amqp import Link
+from compute_nb.config import TOKEN_VARIABLE
+from compute_nb.endpoint import machine
+from compute_nb.endpoint.agent import Agent
+from compute_nb.endpoint.config import AgentConfig
+from compute_nb.endpoint.engines.processes import ProcessEngine
+from compute_nb.endpoint.engines.worker import RUNNER, WorkerPlan
+from compute_nb.endpoint.journal import Journal, open_journal
+from compute_nb.endpoint.registration import Registration
+from compute_nb.endpoint.slots import Leftover, read_leftovers
+from compute_nb.errors import ComputeError
+
+LOCK_TIMEOUT_S = 1.0
+ABOUT_TIMEOUT_S = 60.0
+DEATH_TIMEOUT_S = 10.0
+SWITCH_INTERVAL_S = 0.0005
+
+_THREAD_POOLS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+_log = logging.getLogger(__name__)
+
+
+class AgentProcess:
+    """One run of an agent in this process, on its main thread."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._config, self._folder = config, config.directory
+        self._workers = config.workers or machine.usable_cpus()
+        self._signals = 0
+
+    def run(self) -> int:
+        """Runs until it is stopped; returns the exit code."""
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with FileLock(self._folder / "agent.lock", timeout=LOCK_TIMEOUT_S):
+                return self._run()
+        except Timeout:
+            _log.error("another agent runs in %s; this one ends", self._folder)
+        except (ComputeError, OSError, sqlite3.Error) as error:
+            _log.error("the agent of %s can't run: %s", self._config.name, error)
+        return 1
+
+    def _run(self) -> int:
+        sys.setswitchinterval(SWITCH_INTERVAL_S)  # the engine's thread must not wait 5 ms for this one
+        boot_id = machine.boot_id()
+        journal = open_journal(self._folder / "journal.db", boot_id)
+        slots = self._folder / "slots"
+        settle_past(journal, slots)
+        about = about_python(self._config.python)
+        engine = ProcessEngine(
+            self._plan(about, journal.journal_id), slots, journal.journal_id, self._workers
+        )
+        facts = self._facts(about)
+        metadata = {"compute_nb": {"version": 1}, "endpoint_version": compute_nb.__version__, **facts}
+        agent = Agent(Registration(self._config, metadata).register, journal, engine, boot_id, facts)
+        link = Link(agent, "agent")
+        self._on_signals(link)
+        agent.start(link, lambda: link.stop(0))
+        link.run()
+        return 0 if agent.failure is None else 1
+
+    def _plan(self, about: Mapping[str, Any], journal_id: UUID) -> WorkerPlan:
+        tasks, logs = self._folder / "tasks_working_dir", self._folder / "logs"
+        for folder in (tasks, logs):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        packages = None if about.get("dill") else lend_dill(self._folder / "packages")
+        environ = worker_environ(os.environ, self._workers, journal_id)
+        return WorkerPlan(self._config.python, tasks, logs, packages, environ)
+
+    def _facts(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "version": compute_nb.__version__,
+            "python": about.get("python"),
+            "dill": about.get("dill") or (_own_dill() if about else None),
+            "platform": platform.platform(),
+            "hostname": platform.node(),
+            "pid": os.getpid(),
+            "workers": self._workers,
+            "prefix": about.get("prefix"),
+        }
+
+    def _on_signals(self, link: Link) -> None:
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._signals += 1
+            if self._signals > 1:
+                os._exit(1)  # the workers end with their parent
+            threading.Thread(target=link.stop, name="stop", daemon=True).start()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+
+
+def settle_past(journal: Journal, slots: Path) -> None:
+    """Ends what an earlier agent has left running and counts what had begun as broken.
+
+    Args:
+        journal: Opened, not recovered.
+        slots: The slots file of that agent.
+    """
+    leftovers = read_leftovers(slots, journal.journal_id)
+    if not journal.same_boot:
+        journal.recover(None, "the machine was restarted while the endpoint held this task")
+    elif leftovers is None:
+        journal.recover(None, "the endpoint's record of begun tasks was lost while it held this one")
+    else:
+        _end_workers(leftovers, str(journal.journal_id))
+        after = read_leftovers(slots, journal.journal_id) or leftovers
+        begun = [number for leftover in after for number in leftover.begun]
+        journal.recover(begun, "the endpoint's agent was killed or stopped while this task ran")
+
+
+def _end_workers(leftovers: list[Leftover], worker_mark: str) -> None:
+    doomed = []
+    for leftover in leftovers:
+        doomed += machine.kill_group(leftover.pid, leftover.start_mark, worker_mark)
+    _, alive = psutil.wait_procs(doomed, timeout=DEATH_TIMEOUT_S)
+    for process in alive:
+        _log.warning("process %d of an earlier agent does not end", process.pid)
+
+
+def worker_environ(environ: Mapping[str, str], workers: int, journal_id: UUID) -> dict[str, str]:
+    """Returns the environment of workers: ours without secrets, thread pools sharing the processors."""
+    share = str(max(1, machine.usable_cpus() // workers))
+    given = {name: value for name, value in environ.items() if name != TOKEN_VARIABLE}
+    return {**dict.fromkeys(_THREAD_POOLS, share), **given, machine.WORKER_MARK: str(journal_id)}
+
+
+def about_python(python: str) -> dict[str, Any]:
+    """Asks an interpreter for its version, prefix and dill; empty if it does not work."""
+    if python == sys.executable:
+        version = platform.python_version()
+        return {"python": version, "dill": _own_dill(), "prefix": sys.prefix}
+    try:
+        asked = subprocess.run(
+            [python, os.fspath(RUNNER), "--about"],
+            capture_output=True,
+            check=True,
+            timeout=ABOUT_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+        )
+        return dict(json.loads(asked.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        _log.warning("%s can't be asked what it is (%s); its tasks will fail", python, error)
+        return {}
+
+
+def _own_dill() -> str:
+    return importlib.metadata.version("dill")
+
+
+def lend_dill(folder: Path) -> Path:
+    """Makes a folder that holds nothing but our own dill, for the end of a worker's path."""
+    spec = importlib.util.find_spec("dill")
+    if spec is None or not spec.submodule_search_locations:
+        raise ComputeError(f"{sys.executable} lacks dill: run `{sys.executable} -m pip install dill`")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    link = folder / "dill"
+    link.unlink(missing_ok=True)
+    link.symlink_to(spec.submodule_search_locations[0])
+    return folder
