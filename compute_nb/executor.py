@@ -1,4 +1,4 @@
-"""This module is the Executor: the standard library's contract over a service, an endpoint and a task group."""
+"""This module is the Executor: the standard library's contract over a service, an endpoint and a group."""
 
 from __future__ import annotations
 

@@ -149,8 +149,20 @@ def _joined(
     for name, value in attributes.items():
         with contextlib.suppress(AttributeError, TypeError):
             setattr(error, name, value)
+    for name, value in _built_in_fields(own, args):
+        if value and not getattr(error, name, None):
+            setattr(error, name, value)
     error.args, error.remote_data, error.completion_t = args, text, completion_t
     return error
+
+
+def _built_in_fields(own: type[Exception], args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """Yields what the built-in parent of a type (OSError, UnicodeError, ...) makes of the arguments."""
+    parent = next(kind for kind in own.__mro__ if kind.__module__ == "builtins")
+    try:
+        yield from _attributes(parent(*args))
+    except Exception:  # noqa: BLE001 - a subclass may have arguments that its parent can't take
+        return
 
 
 @lru_cache(maxsize=256)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import threading
 from typing import Any
 
 from compute_nb.serialize import pickled
@@ -16,7 +18,12 @@ class DillDataBase64(SerializationStrategy):
     for_code = False
 
     def serialize(self, data: Any) -> str:
-        """Returns `data` pickled."""
+        """Returns `data` pickled.
+
+        Raises:
+            TypeError: It is, or holds at its top, something that means nothing in another process.
+        """
+        _refuse_bound(data)
         return self.identifier + pickled.to_text(data)
 
     def deserialize(self, payload: str) -> Any:
@@ -37,3 +44,14 @@ class JSONData(SerializationStrategy):
     def deserialize(self, payload: str) -> Any:
         """Reads the JSON."""
         return json.loads(self.chomp(payload))
+
+
+# dill would make another lock of a lock, and open a file again by its name: neither is what was sent.
+_BOUND = (type(threading.Lock()), type(threading.RLock()), io.IOBase)
+
+
+def _refuse_bound(data: Any) -> None:
+    parts = data if isinstance(data, tuple | list) else (data,)
+    for part in data.values() if isinstance(data, dict) else parts:
+        if isinstance(part, _BOUND):
+            raise TypeError(f"a {type(part).__name__} belongs to the process that made it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import subprocess
 import sys
 import threading
@@ -189,6 +190,14 @@ def test_a_value_that_cannot_travel_is_named():
     assert "make it on the other side" in text
     with pytest.raises(SerializationError, match="argument 'rows'"):
         ComputeSerializer().pack_call((1,), {"rows": generator})
+
+
+@pytest.mark.parametrize("bound", [threading.Lock(), threading.RLock(), io.StringIO("x")])
+def test_what_belongs_to_this_process_is_refused(bound):
+    with pytest.raises(SerializationError, match=r"argument 0.*belongs to the process that made it"):
+        ComputeSerializer().pack_call((bound,), {})
+    with pytest.raises(SerializationError, match="argument 'one'"):
+        ComputeSerializer().pack_call((), {"one": bound})
 
 
 def test_json_says_what_it_cannot_write():
