@@ -14,6 +14,7 @@ import click
 from compute_nb.config import Home
 from compute_nb.errors import ComputeError
 from compute_nb.service.lock import locked, running
+from compute_nb.service.logfile import append
 
 STOP_S = 15.0
 KILL_S = 5.0
@@ -141,7 +142,7 @@ def launch(home: Home, settings: dict[str, Any]) -> str:
     reader, writer = os.pipe()
     words = [sys.executable, "-m", "compute_nb.cli", "service", "run", f"--home={home.root}"]
     words += [f"--{k.replace('_', '-')}={v}" for k, v in settings.items() if v is not None]
-    with os.fdopen(reader, encoding="utf-8") as pipe, home.service_log.open("ab") as log:
+    with os.fdopen(reader, encoding="utf-8") as pipe, append(home.service_log) as log:
         try:
             process = subprocess.Popen(
                 [*words, f"--ready-fd={writer}"],

@@ -11,8 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from io import TextIOWrapper
-from logging.handlers import RotatingFileHandler
 
 from filelock import FileLock, Timeout
 
@@ -20,11 +18,11 @@ from compute_nb.config import Home
 from compute_nb.errors import ComputeError
 from compute_nb.service.config import ServiceConfig
 from compute_nb.service.lock import running
+from compute_nb.service.logfile import LogHandler
 from compute_nb.service.server import Service
 
 _log = logging.getLogger(__name__)
 
-LOG_BYTES, LOG_FILES = 5_000_000, 3
 SWITCH_INTERVAL_S = 0.0005
 OTHER_READY_S = 20.0
 
@@ -49,7 +47,7 @@ def run_service(config: ServiceConfig, ready_fd: int | None = None, quiet: bool 
     announce = _announcer(ready_fd)
     try:
         config.home.prepare()
-        lock = FileLock(config.home.service_lock, thread_local=False)
+        lock = FileLock(config.home.service_lock, mode=0o600, thread_local=False)
         other = _take(lock, config.home, wait=ready_fd is not None)
         if other is not None:
             announce(f"ready {other}")
@@ -137,9 +135,7 @@ async def _run(config: ServiceConfig, announce: Announce) -> None:
 
 def _start_log(home: Home, quiet: bool) -> None:
     """Writes to the service's log file, for its owner only, and to stderr if somebody looks there."""
-    handlers: list[logging.Handler] = [
-        _PrivateLog(home.service_log, maxBytes=LOG_BYTES, backupCount=LOG_FILES)
-    ]
+    handlers: list[logging.Handler] = [LogHandler(home.service_log)]
     if not quiet:
         handlers.append(logging.StreamHandler())
     logging.basicConfig(
@@ -149,14 +145,3 @@ def _start_log(home: Home, quiet: bool) -> None:
         force=True,
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
-class _PrivateLog(RotatingFileHandler):
-    """A log that only its owner reads; not by umask, which the agents and their tasks would inherit."""
-
-    def _open(self) -> TextIOWrapper:
-        return TextIOWrapper(open(self.baseFilename, "ab", opener=_open_private), encoding="utf-8")
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

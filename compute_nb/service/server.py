@@ -10,11 +10,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
-
-import uvicorn
 
 from compute_nb import wire
 from compute_nb.config import write_private
@@ -32,11 +29,9 @@ from compute_nb.service.publisher import Publisher
 from compute_nb.service.store import Principal, Store
 from compute_nb.service.supervisor import Supervisor
 from compute_nb.service.tokens import BrokerKeys, MalformedToken, Token, new_token
+from compute_nb.service.web import WebServer
 
 _log = logging.getLogger(__name__)
-
-KEEP_ALIVE_S = 600
-LAST_REPLIES_S = 2
 
 
 class Service:
@@ -93,7 +88,7 @@ class Service:
             parts.collector.declare(row.endpoint_id)
         await parts.broker.start()
         stack.push_async_callback(self._end_broker, parts)
-        web = _WebServer(App(parts), self._stopping)
+        web = WebServer(App(parts))
         housekeeping = Housekeeping(parts, self._stopping)
         loop = asyncio.get_running_loop()
         serving = loop.create_task(web.serve(sockets=[web_socket]))
@@ -213,37 +208,6 @@ class _Dispatches:
     def __call__(self, dispatches: Any) -> None:
         if self.publisher is not None:
             self.publisher.dispatch(dispatches)
-
-
-class _WebServer(uvicorn.Server):
-    """The web server without its own signals and its tick."""
-
-    def __init__(self, app: App, stopping: asyncio.Event) -> None:
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=LAST_REPLIES_S,
-        )
-        super().__init__(config)
-        self._finished = asyncio.Event()
-
-    def finish(self) -> None:
-        """Answers what is being asked, then ends."""
-        self._finished.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def main_loop(self) -> None:
-        await self._finished.wait()
 
 
 def own_principal(token: Token, user: UUID) -> Principal:

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from compute_nb.config import HOME_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, Home, write_private
 from compute_nb.errors import ComputeError
+from compute_nb.service.logfile import append
 from compute_nb.service.store import Store
 
 _log = logging.getLogger(__name__)
@@ -214,7 +215,7 @@ class Supervisor:
     def _spawn(self, kept: _Kept) -> None:
         endpoint = kept.endpoint
         folder = self._folder(kept)
-        with (folder / LOG_FILE).open("ab") as log:
+        with append(folder / LOG_FILE) as log:
             kept.process = subprocess.Popen(
                 [endpoint.python, "-m", "compute_nb.cli", "endpoint", "run", endpoint.name],
                 stdin=subprocess.DEVNULL,

@@ -6,36 +6,7 @@ import signal
 import subprocess
 import sys
 
-import pytest
-
-from compute_nb.config import Home
 from compute_nb.service.lock import running
-
-WAIT_S = 30
-
-
-@pytest.fixture
-def home(tmp_path):
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def compute_nb(home):
-    """Runs the command line; a service that a test leaves behind is stopped."""
-
-    def run(*words):
-        environment = os.environ | {"COMPUTE_NB_HOME": str(home.root)}
-        return subprocess.run(
-            [sys.executable, "-m", "compute_nb.cli", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=WAIT_S,
-            env=environment,
-        )
-
-    yield run
-    run("service", "stop")
 
 
 def test_start_status_stop(home, compute_nb):
@@ -55,6 +26,7 @@ def test_start_status_stop(home, compute_nb):
     }
     assert not any(status["tasks"].values())
     assert url in compute_nb("service", "status").stdout
+    assert not [path for path in home.state.iterdir() if path.is_file() and path.stat().st_mode & 0o077]
 
     assert compute_nb("service", "stop").stdout == "stopped\n"
     assert home.stopped_mark.exists()

@@ -1,0 +1,45 @@
+"""`compute-nb endpoint …` with a real agent."""
+
+import json
+import subprocess
+
+from .conftest import COMMAND, WAIT_S
+
+
+def test_run_list_stop(compute_nb, environment):
+    agent = subprocess.Popen(
+        [*COMMAND, "endpoint", "run", "lab", "--workers", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert any("is connected" in line for line in agent.stderr)
+    (row,) = json.loads(compute_nb("endpoint", "list", "--json").stdout)
+    assert (row["name"], row["state"], row["workers"]) == ("lab", "online", 1)
+    assert "lab" in compute_nb("endpoint", "list").stdout
+
+    stopped = compute_nb("endpoint", "stop", "lab")
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert row["id"] in stopped.stdout
+    assert agent.wait(WAIT_S) == 0
+    agent.stderr.close()
+    (row,) = json.loads(compute_nb("endpoint", "list", "--json").stdout)
+    assert row["state"] == "offline"
+
+
+def test_unknown_names_and_no_service_are_one_line(compute_nb):
+    refused = compute_nb("endpoint", "list")
+    assert refused.returncode == 1
+    assert "service start" in refused.stderr
+    compute_nb("service", "start")
+    refused = compute_nb("endpoint", "stop", "nope")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "'nope'" in refused.stderr
+
+
+def test_another_service_needs_a_token(compute_nb, tmp_path):
+    refused = compute_nb("endpoint", "run", "lab", "--service", "http://127.0.0.1:9")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "--token-file" in refused.stderr
+    file = f"--token-file={tmp_path / 'none'}"
+    assert "can't be read" in compute_nb("endpoint", "run", "lab", "--service=http://x", file).stderr
