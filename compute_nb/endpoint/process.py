@@ -66,6 +66,7 @@ class AgentProcess:
     def run(self) -> int:
         """Runs until it is stopped; returns the exit code."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("pika").setLevel(logging.WARNING)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with FileLock(self._folder / "agent.lock", timeout=LOCK_TIMEOUT_S):

@@ -1,7 +1,7 @@
 """This module is the process engine: workers of any Python on this machine, fed through pipes.
 
-A worker gets chunks of tasks (`endpoint.sizes`), and a second one while it runs the first if tasks are short,
-so that it need not wait for the journal. What a chunk can't begin soon is taken back: see `_recall`.
+A worker gets chunks of tasks (`endpoint.sizes`), and a second one while it runs the first if tasks are
+short, so that it need not wait for the journal. A chunk that turns out to be long is taken back.
 """
 
 from __future__ import annotations
@@ -18,24 +18,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from compute_nb.endpoint.engine import (
-    Begun,
-    Ended,
-    EngineBatch,
-    EngineStatus,
-    EngineTask,
-    News,
-)
+from compute_nb.endpoint.engine import Begun, Ended, EngineBatch, EngineStatus, EngineTask, News
+from compute_nb.endpoint.engines.fleet import Fleet
+from compute_nb.endpoint.engines.force import CANCELLED, End, Force
 from compute_nb.endpoint.engines.newsbox import NewsBox
-from compute_nb.endpoint.engines.worker import (
-    Chunk,
-    Worker,
-    WorkerPlan,
-    describe_exit,
-)
+from compute_nb.endpoint.engines.worker import Chunk, Worker, WorkerPlan, describe_exit
 from compute_nb.endpoint.sizes import ChunkSizes
 from compute_nb.endpoint.slots import Slot, Slots
 from compute_nb.endpoint.timers import Timers
@@ -43,30 +33,17 @@ from compute_nb.endpoint.turns import Turns
 from compute_nb.tasks import ErrorCode, Outcome, RunResult
 
 LOOK_S = 0.05
-RECALL_S = 0.02
 KILL_S = 5.0
-EXIT_S = 2.0
-RESTART_S = 5.0
-START_LIMIT = 3
+IDLE_S = 600.0
 
 _log = logging.getLogger(__name__)
-
-
-class Doom(NamedTuple):
-    """How a task ends that is being ended by force."""
-
-    outcome: Outcome
-    text: str
-    error_code: str | None
-
-
-CANCELLED = Doom(Outcome.CANCELLED, "the task was cancelled", ErrorCode.CANCELLED)
 
 
 class ProcessEngine:
     """Runs tasks in worker processes; its thread `engine` starts, feeds, reads and kills them.
 
-    Every public method may be called from any thread.
+    The methods of the contract may be called from any thread; what begins with an underscore or `on_`
+    belongs to the engine's.
 
     Args:
         plan: How workers are started.
@@ -84,25 +61,22 @@ class ProcessEngine:
         journal_id: UUID,
         workers: int,
         *,
-        idle_s: float = 600.0,
+        idle_s: float = IDLE_S,
         kill_s: float = KILL_S,
     ) -> None:
-        self._plan, self._max, self._idle_s, self._kill_s = plan, workers, idle_s, kill_s
+        self._max = workers
         self._slots = Slots(slots_path, journal_id, workers)
-        self._slot = [Slot(self._slots, place) for place in range(workers)]
-        self._places = deque(range(workers))
+        self._turns, self._sizes, self._timers = Turns(), ChunkSizes(), Timers()
+        self._selector = selectors.DefaultSelector()
+        slots = [Slot(self._slots, place) for place in range(workers)]
+        self._fleet = Fleet(plan, slots, self._selector, self._timers, idle_s=idle_s, owner=self)
+        self._force = Force(self._timers, kill_s, self._give_back)
+        self._flying: dict[int, tuple[Worker, Chunk]] = {}
+        self._serials = itertools.cycle(range(1, 1 << 32))
         self._unsettled: deque[tuple[int, Slot, int]] = deque()
         self._settled = self._settleable = 0
         self._starved = False
-        self._turns, self._sizes, self._timers = Turns(), ChunkSizes(), Timers()
-        self._workers: list[Worker] = []
-        self._flying: dict[int, tuple[Worker, Chunk]] = {}
-        self._doomed: dict[int, Doom] = {}
-        self._serials = itertools.cycle(range(1, 1 << 32))
-        self._failed_starts = 0
-        self._no_start_before = 0.0
         self._commands: deque[Callable[[], None]] = deque()
-        self._selector = selectors.DefaultSelector()
         self._bell, self._ear = socket.socketpair()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -115,9 +89,8 @@ class ProcessEngine:
         self._bell.setblocking(False)
         self._ear.setblocking(False)
         self._selector.register(self._ear, selectors.EVENT_READ, self._on_bell)
-        self._commands.append(self._start_worker)
         self._thread.start()
-        self._ring()
+        self._order(self._fleet.start)
 
     def submit(self, batches: Sequence[EngineBatch]) -> None:
         """Lines up tasks."""
@@ -132,14 +105,15 @@ class ProcessEngine:
         return self._news.take()
 
     def settle(self, serial: int) -> None:
-        """Lets the records of tasks go whose ends are journalled; wakes the engine only if it needs one."""
+        """Lets the records of tasks go whose ends are journalled; wakes the engine only if it waits."""
         self._settleable = serial
         if self._starved:
             self._ring()
 
     def status(self) -> EngineStatus:
         """Returns how busy the engine is."""
-        return EngineStatus(self._max, len(self._workers), len(self._turns), len(self._flying))
+        alive, flying = len(self._fleet.workers), len(self._flying)
+        return EngineStatus(self._max, alive, len(self._turns), flying)
 
     def stop(self) -> None:
         """Kills all workers and waits for the thread."""
@@ -169,7 +143,10 @@ class ProcessEngine:
             _log.critical("the engine failed; the agent ends and starts anew", exc_info=True)
             os.kill(os.getpid(), signal.SIGABRT)
         finally:
-            self._clean_up()
+            self._fleet.kill_all()
+            self._selector.close()
+            self._bell.close()
+            self._ear.close()
 
     def _on_bell(self) -> None:
         self._ear.recv(4096)
@@ -179,66 +156,54 @@ class ProcessEngine:
     def _stop(self) -> None:
         self._stopping = True
 
-    def _clean_up(self) -> None:
-        for worker in self._workers:
-            worker.signal(signal.SIGKILL)
-        for worker in self._workers:
-            worker.bury()
-        self._selector.close()
-        self._bell.close()
-        self._ear.close()
-
     # tasks come
 
     def _accept(self, batches: Sequence[EngineBatch]) -> None:
         for batch in batches:
             wanted = batch.options.get("resource_specification")
-            if wanted:
-                text = (
-                    "this endpoint runs tasks in processes of one machine and takes no "
-                    f"resource_specification ({wanted}): leave it out, or choose an endpoint that does"
-                )
-                for task in batch.tasks:
-                    self._end(task, Doom(Outcome.ERROR, text, ErrorCode.REMOTE), None, None)
-            else:
+            if not wanted:
                 self._turns.put(batch)
+                continue
+            text = (
+                "this endpoint runs tasks in processes of one machine and takes no "
+                f"resource_specification ({wanted}): leave it out, or choose an endpoint that does"
+            )
+            for task in batch.tasks:
+                self._end(task, End(Outcome.ERROR, text, ErrorCode.REMOTE), None, None)
 
     def _assign(self) -> None:
         """Gives waiting tasks to workers and starts workers while tasks wait."""
         self._starved = False
         while len(self._turns):
-            worker = self._idle_worker() or self._half_full_worker()
-            if worker is None:
-                self._starved = True
-                if self._settleable == self._settled:
-                    return
-                self._settle(self._settleable)
-            else:
+            worker = self._fleet.idle() or self._half_full_worker()
+            if worker is not None:
                 self._feed(worker)
-
-    def _idle_worker(self) -> Worker | None:
-        for worker in self._workers:
-            if worker.ready and not worker.closing and not worker.chunks and worker.free:
-                return worker
-        return None
+                continue
+            self._starved = True
+            if self._settleable == self._settled:
+                return
+            self._settle(self._settleable)
 
     def _half_full_worker(self) -> Worker | None:
-        """A worker that may have a second chunk, since all can be started and all tasks are short."""
+        """A worker that may have a second chunk, since all are up and all tasks are short."""
         self._start_for_waiting()
         head = self._turns.head()
-        if self._starting() or head is None or not self._is_short(head):
+        if self._fleet.starting or head is None or not self._is_short(head):
             return None
-        for worker in self._workers:
+        for worker in self._fleet.workers:
             ready = worker.ready and worker.free and not worker.closing and not worker.blocked
             if ready and len(worker.chunks) == 1 and self._is_short(worker.chunks[0].batch):
                 return worker
         return None
 
+    def _start_for_waiting(self) -> None:
+        """Starts one worker if the tasks that wait could use it; the loop comes back for more."""
+        if len(self._turns) > self._fleet.starting and self._fleet.may_start():
+            self._fleet.start()
+            self._ring()
+
     def _is_short(self, batch: EngineBatch) -> bool:
         return self._sizes.size(batch) > 1
-
-    def _starting(self) -> int:
-        return sum(not worker.ready for worker in self._workers)
 
     def _fair_size(self, batch: EngineBatch) -> int:
         """At most this function's size, and so few that all workers end together."""
@@ -256,26 +221,9 @@ class ProcessEngine:
             self._flying[task.number] = pair
         worker.send(chunk)
         if worker.blocked:
-            self._watch_sink(worker)
+            self._fleet.flush_later(worker)
         if worker.chunks[0] is chunk:
             self._becomes_first(worker, chunk)
-
-    def _watch_sink(self, worker: Worker) -> None:
-        if worker.sink not in worker.watched:
-            self._watch(worker, worker.sink, selectors.EVENT_WRITE, self._drain)
-
-    def _drain(self, worker: Worker) -> None:
-        if not worker.flush():
-            self._unwatch(worker, worker.sink)
-
-    def _watch(self, worker: Worker, fd: int, events: int, call: Callable[[Worker], None]) -> None:
-        worker.watched.add(fd)
-        self._selector.register(fd, events, lambda: call(worker))
-
-    def _unwatch(self, worker: Worker, fd: int) -> None:
-        if fd in worker.watched:
-            worker.watched.remove(fd)
-            self._selector.unregister(fd)
 
     def _becomes_first(self, worker: Worker, chunk: Chunk) -> None:
         self._timers.later(LOOK_S, lambda: self._look(worker, chunk))
@@ -283,91 +231,25 @@ class ProcessEngine:
         if walltime_s is not None:
             self._timers.later(walltime_s, lambda: self._out_of_time(worker, chunk, walltime_s))
 
-    # workers start
-
-    def _start_for_waiting(self) -> None:
-        """Starts one worker if the tasks that wait could use it."""
-        wanted = len(self._turns) > self._starting() and bool(self._places)
-        if wanted and time.monotonic() >= self._no_start_before:
-            self._start_worker()
-            self._ring()
-
-    def _start_worker(self) -> None:
-        place = self._places.popleft()
-        try:
-            worker = Worker(self._plan, self._slot[place], place)
-        except OSError as error:
-            self._places.appendleft(place)
-            self._start_failed(f"{type(error).__name__}: {error}", for_good=True)
-            return
-        self._workers.append(worker)
-        self._watch(worker, worker.source, selectors.EVENT_READ, self._read)
-        try:
-            self._watch(worker, worker.watch_exit(), selectors.EVENT_READ, self._exited)
-        except (AttributeError, OSError):  # no pidfd here
-            self._timers.later(EXIT_S, lambda: self._await_exit(worker))
-        _log.info("worker %d started, pid %d", place, worker.pid)
-
-    def _start_failed(self, reason: str, for_good: bool) -> None:
-        """After a few failures in a row, fails what waits, unless another worker is up to take it."""
-        self._failed_starts += 1
-        self._no_start_before = 0.0
-        if any(worker.ready for worker in self._workers):
-            self._no_start_before = time.monotonic() + RESTART_S
-            self._timers.later(RESTART_S, lambda: None)
-        elif for_good or self._failed_starts >= START_LIMIT:
-            self._failed_starts = 0
-            text = (
-                f"no worker could be started with {self._plan.python}: {reason}. The task has not begun; "
-                "give the endpoint a Python 3.8 or newer that works (its option `python`), then submit again"
-            )
-            _log.warning("%s", text)
-            for task in self._turns.clear():
-                self._end(task, Doom(Outcome.ERROR, text, ErrorCode.WORKER_DIED), None, None)
-
-    def _becomes_ready(self, worker: Worker) -> None:
-        worker.ready = True
-        self._failed_starts = 0
-        self._becomes_idle(worker)
-        self._timers.later(self._idle_s, lambda: self._end_idle(worker))
-
-    def _becomes_idle(self, worker: Worker) -> None:
-        worker.idle_since = time.monotonic()
-
-    def _end_idle(self, worker: Worker) -> None:
-        if worker not in self._workers or worker.closing:
-            return
-        idle_s = 0.0 if worker.chunks else time.monotonic() - worker.idle_since
-        if idle_s >= self._idle_s:
-            worker.close()
-        else:
-            self._timers.later(self._idle_s - idle_s, lambda: self._end_idle(worker))
-
     # workers answer
 
-    def _read(self, worker: Worker) -> None:
-        frames, at_end = worker.receive()
-        for frame in frames:
-            self._on_frame(worker, frame)
-        if at_end:
-            self._unwatch(worker, worker.source)
-            self._ended_pipe(worker)
-
-    def _on_frame(self, worker: Worker, frame: list[Any]) -> None:
-        if not frame:
-            self._becomes_ready(worker)
-        elif len(frame) == 2:
-            self._cut_short(worker, worker.chunks[0], frame[1])
+    def on_frame(self, worker: Worker, frame: list[Any]) -> None:
+        """Takes a result, or the news that a worker has begun no more than so many tasks of a chunk."""
+        chunk = worker.chunks[0]
+        if len(frame) == 2:
+            self._give_back(chunk, frame[1])
+            self._chunk_over(worker, chunk)
         else:
-            self._on_result(worker, worker.chunks[0], frame)
+            self._on_result(worker, chunk, frame)
 
     def _on_result(self, worker: Worker, chunk: Chunk, frame: list[Any]) -> None:
         _, index, ok, data, error_code, started_at, ended_at = frame
         task = chunk.tasks[index]
         chunk.ended = index + 1
-        doom = self._doomed.get(task.number)
-        failed = doom or Doom(Outcome.ERROR, data, error_code)
-        end = Doom(Outcome.SUCCESS, data, None) if ok else failed
+        if ok:
+            end = End(Outcome.SUCCESS, data, None)
+        else:
+            end = self._force.doom(task.number) or End(Outcome.ERROR, data, error_code)
         chunk.last_news = self._end(task, end, started_at, ended_at)
         if index == 0:
             chunk.began = started_at
@@ -375,17 +257,13 @@ class ProcessEngine:
             self._sizes.learn(chunk.batch.function_id, chunk.size, ended_at - chunk.began)
             self._chunk_over(worker, chunk)
 
-    def _cut_short(self, worker: Worker, chunk: Chunk, begun: int) -> None:
-        """The worker says that it has begun only so many: the rest may run elsewhere."""
-        self._give_back(chunk, begun)
-        self._chunk_over(worker, chunk)
-
     def _give_back(self, chunk: Chunk, begun: int) -> None:
+        """Lines up again what a worker has not begun of a chunk and will not begin."""
         rest, chunk.tasks = chunk.tasks[begun:], chunk.tasks[:begun]
         wanted = []
         for task in rest:
             del self._flying[task.number]
-            doom = self._doomed.get(task.number)
+            doom = self._force.doom(task.number)
             if doom:
                 chunk.last_news = self._end(task, doom, None, None)
             else:
@@ -402,7 +280,7 @@ class ProcessEngine:
         if worker.chunks:
             self._becomes_first(worker, worker.chunks[0])
         else:
-            self._becomes_idle(worker)
+            worker.idle_since = time.monotonic()
 
     def _settle(self, serial: int) -> None:
         self._settled = serial
@@ -410,13 +288,13 @@ class ProcessEngine:
             _, slot, record = self._unsettled.popleft()
             slot.clear(record)
 
-    def _end(self, task: EngineTask, end: Doom, started_at: float | None, ended_at: float | None) -> int:
+    def _end(self, task: EngineTask, end: End, started_at: float | None, ended_at: float | None) -> int:
         self._flying.pop(task.number, None)
-        self._doomed.pop(task.number, None)
+        self._force.forget(task.number)
         result = RunResult(task.run, *end, started_at, ended_at or time.time())
         return self._news.ended(Ended(task.number, result))
 
-    # tasks are ended by force
+    # tasks are ended
 
     def _cancel(self, numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -425,27 +303,8 @@ class ProcessEngine:
                 self._turns.drop(number)
                 self._end(task, CANCELLED, None, None)
             elif number in self._flying:
-                self._doom(number, CANCELLED)
-
-    def _doom(self, number: int, doom: Doom) -> None:
-        worker, chunk = self._flying[number]
-        self._doomed.setdefault(number, doom)
-        self._recall(worker)
-        self._interrupt_doomed(worker, chunk)
-
-    def _interrupt_doomed(self, worker: Worker, chunk: Chunk) -> None:
-        """Interrupts the running task of a chunk if it is to end."""
-        index = worker.slot.begun(chunk.record) - 1
-        if not chunk.ended <= index < len(chunk.tasks):
-            return
-        number = chunk.tasks[index].number
-        if number in self._doomed:
-            worker.interrupt(chunk, index)
-            self._timers.later(self._kill_s, lambda: self._kill_doomed(worker, number))
-
-    def _kill_doomed(self, worker: Worker, number: int) -> None:
-        if number in self._flying and number in self._doomed:
-            worker.signal(signal.SIGKILL)
+                worker, chunk = self._flying[number]
+                self._force.end(worker, chunk, number, CANCELLED)
 
     def _out_of_time(self, worker: Worker, chunk: Chunk, walltime_s: float) -> None:
         if chunk.over or not chunk.tasks:
@@ -454,86 +313,48 @@ class ProcessEngine:
             f"WalltimeExceeded: the task had run for its walltime of {walltime_s:g} s and was ended; "
             "give it a longer walltime or less to do"
         )
-        self._doom(chunk.tasks[0].number, Doom(Outcome.ERROR, text, ErrorCode.WALLTIME))
-
-    # slow chunks
+        end = End(Outcome.ERROR, text, ErrorCode.WALLTIME)
+        self._force.end(worker, chunk, chunk.tasks[0].number, end)
 
     def _look(self, worker: Worker, chunk: Chunk) -> None:
         """A chunk that was thought to be short still runs: say so, and let others have the rest of it."""
-        if chunk.over or worker not in self._workers:
+        if chunk.over:
             return
         begun = worker.slot.begun(chunk.record)
-        if begun > chunk.ended and not chunk.marked:
+        if chunk.ended < begun <= len(chunk.tasks) and not chunk.marked:
             chunk.marked = True
             task = chunk.tasks[begun - 1]
             self._news.begun(Begun(task.number, task.run, worker.slot.begun_at()))
         if sum(len(one.tasks) for one in worker.chunks) > max(begun, 1):
             self._sizes.learn(chunk.batch.function_id, 1, LOOK_S)
-            self._recall(worker)
+            self._force.recall(worker)
         if not chunk.marked:
             self._timers.later(LOOK_S, lambda: self._look(worker, chunk))
 
-    def _recall(self, worker: Worker) -> None:
-        """Takes back what the worker has not begun; what that is, is certain a moment later."""
-        for chunk in worker.chunks:
-            if not chunk.recalled:
-                chunk.recalled = True
-                worker.slot.limit(chunk.record, worker.slot.begun(chunk.record))
-                self._timers.later(RECALL_S, lambda chunk=chunk: self._recalled(worker, chunk))  # type: ignore[misc]
-
-    def _recalled(self, worker: Worker, chunk: Chunk) -> None:
-        if not chunk.over and worker in self._workers:
-            self._give_back(chunk, worker.slot.begun(chunk.record))
-            self._interrupt_doomed(worker, chunk)
-
     # workers end
 
-    def _ended_pipe(self, worker: Worker) -> None:
-        """The worker talks no more: its exit follows, or is made to."""
-        if worker.pidfd is None:
-            self._await_exit(worker)
-        self._timers.later(EXIT_S, lambda: self._kill_silent(worker))
+    def on_exit(self, worker: Worker, code: int) -> None:
+        """Ends the task that a worker has taken with it; what it had not begun goes back."""
+        for chunk in tuple(worker.chunks):
+            begun = worker.slot.begun(chunk.record)
+            self._give_back(chunk, max(begun, chunk.ended))
+            for task in chunk.tasks[chunk.ended :]:
+                end = self._force.doom(task.number) or death(worker, code)
+                chunk.last_news = self._end(task, end, worker.slot.begun_at(), None)
+            self._chunk_over(worker, chunk)
 
-    def _await_exit(self, worker: Worker) -> None:
-        if worker not in self._workers:
-            return
-        if worker.process.poll() is None:
-            pause_s = EXIT_S if worker.source in worker.watched else RECALL_S
-            self._timers.later(pause_s, lambda: self._await_exit(worker))
-        else:
-            self._exited(worker)
-
-    def _kill_silent(self, worker: Worker) -> None:
-        if worker in self._workers:
-            worker.signal(signal.SIGKILL)
-
-    def _exited(self, worker: Worker) -> None:
-        """The process is gone: read what it left, then say how its task ended."""
-        if worker.source in worker.watched:
-            for frame in worker.receive()[0]:
-                self._on_frame(worker, frame)
-        for fd in tuple(worker.watched):
-            self._unwatch(worker, fd)
-        self._workers.remove(worker)
-        code = worker.bury()
-        _log.info("worker %d, pid %d, %s", worker.place, worker.pid, describe_exit(code))
-        for chunk in list(worker.chunks):
-            self._break(worker, chunk, code)
-        self._places.append(worker.place)
-        if not worker.ready:
-            reason = f"it {describe_exit(code)}; its last words: {worker.last_words() or 'none'}"
-            self._start_failed(reason, for_good=False)
-
-    def _break(self, worker: Worker, chunk: Chunk, code: int) -> None:
-        begun = worker.slot.begun(chunk.record)
-        self._give_back(chunk, max(begun, chunk.ended))
-        for task in chunk.tasks[chunk.ended :]:
-            end = self._doomed.get(task.number) or death(worker, code)
-            chunk.last_news = self._end(task, end, worker.slot.begun_at(), None)
-        self._chunk_over(worker, chunk)
+    def on_no_worker(self, reason: str) -> None:
+        """Fails all that waits: nothing would ever run it."""
+        text = (
+            f"no worker could be started with {reason}. The task has not begun; give the endpoint a "
+            "Python 3.8 or newer that works (its option `python`), then submit again"
+        )
+        _log.warning("%s", text)
+        for task in self._turns.clear():
+            self._end(task, End(Outcome.ERROR, text, ErrorCode.WORKER_DIED), None, None)
 
 
-def death(worker: Worker, code: int) -> Doom:
+def death(worker: Worker, code: int) -> End:
     """Returns the end of a task whose worker died under it."""
     hint = {
         -signal.SIGKILL: "often that is the system's answer to too little memory",
@@ -544,4 +365,4 @@ def death(worker: Worker, code: int) -> Doom:
         "The other tasks go on; `retries=1` runs such a task once more"
     )
     words = worker.last_words() if code == -signal.SIGSEGV else ""
-    return Doom(Outcome.DIED, text + (f"\n{words}" if words else ""), ErrorCode.WORKER_DIED)
+    return End(Outcome.DIED, text + (f"\n{words}" if words else ""), ErrorCode.WORKER_DIED)

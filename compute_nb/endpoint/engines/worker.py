@@ -21,6 +21,7 @@ from compute_nb.endpoint.slots import Slot
 
 RUNNER = Path(__file__).parent.parent / "runner.py"
 MAX_RESULT_CHARS = 10 * 1024 * 1024
+MAX_FRAME_BYTES = 8 * MAX_RESULT_CHARS
 MAX_LOG_BYTES = 10 * 1024 * 1024
 KNOWN_FUNCTIONS = 32
 
@@ -92,7 +93,7 @@ class Worker:
 
     def __init__(self, plan: WorkerPlan, slot: Slot, place: int) -> None:
         self.slot, self.place = slot, place
-        self.ready = self.closing = False
+        self.ready = self.closing = self.is_gagged = False
         self.chunks: deque[Chunk] = deque()
         self.watched: set[int] = set()
         self.idle_since = time.monotonic()
@@ -205,12 +206,19 @@ class Worker:
             pass
         except OSError:
             at_end = True
-        return self._frames(), at_end
+        return [] if self.is_gagged else self._frames(), at_end
+
+    def gag(self) -> None:
+        """Forgets what has come and hears nothing more."""
+        self.is_gagged = True
+        self._in.clear()
 
     def _frames(self) -> list[list[Any]]:
         frames, start, data = [], 0, self._in
         while len(data) - start >= 4:
             (size,) = _LENGTH.unpack_from(data, start)
+            if size > MAX_FRAME_BYTES:
+                raise ValueError(f"a frame of {size} bytes")
             if len(data) - start - 4 < size:
                 break
             frames.append(_read_json(data[start + 4 : start + 4 + size].decode())[0])
