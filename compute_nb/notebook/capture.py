@@ -77,12 +77,14 @@ class Captured:
         values: Base64 of the packed names, "" if there are none.
         names: Names in `values`.
         notes: What stays behind, one line each.
+        lazy_reads: Names that travelling functions read when they are called.
     """
 
     imports: tuple[tuple[str, str, bool], ...]
     values: str
     names: tuple[str, ...]
     notes: tuple[str, ...]
+    lazy_reads: frozenset[str]
 
 
 def capture(
@@ -121,7 +123,8 @@ def capture(
     imports = tuple((name, space[name].__name__, wanted[name]) for name in sorted(modules))
     load = _Load(notebook, {name: sure for name, sure in wanted.items() if name not in modules}, set(swept))
     values = load.packed()
-    return Captured(imports + tuple(load.imports), values, tuple(load.things), tuple(load.notes))
+    imports += tuple(load.imports)
+    return Captured(imports, values, tuple(load.things), tuple(load.notes), frozenset(load.lazy_reads))
 
 
 def _is_module(thing: Any) -> bool:
@@ -169,6 +172,7 @@ class _Load:
         self.things = {name: notebook.home.namespace[name] for name in wanted}
         self.imports: list[tuple[str, str, bool]] = []
         self.notes: list[str] = []
+        self.lazy_reads: set[str] = set()
 
     def packed(self) -> str:
         """Returns all values as text; shared objects stay shared, since it is one pickle."""
@@ -194,6 +198,7 @@ class _Load:
         waiting = sorted(names)
         while waiting:
             name = waiting.pop()
+            self.lazy_reads.add(name)
             known = name in self._wanted or name in self._swept or name in _NEVER
             if known or not self._notebook.has(name):
                 continue

@@ -130,7 +130,8 @@ class CellResult:
 
     def _unpacked(self, home: Home) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         try:
-            unpacked = freight.unpack(base64.b64decode(self._packed or ""), home, prefer_present=True)
+            here = Home(home.namespace, home.label)  # one for each reading: it keeps what arrives
+            unpacked = freight.unpack(base64.b64decode(self._packed or ""), here, prefer_present=True)
         except freight.NotHere as missing:
             raise DeserializationError(_what_to_run(missing)) from None
         except ImportError as error:

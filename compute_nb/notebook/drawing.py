@@ -1,0 +1,94 @@
+"""This module is the drawing of a panel: snapshots to HTML and text, all of it escaped."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from compute_nb.notebook.run import Run, Snapshot
+from compute_nb.tasks import TaskState
+
+_COLOURS = (
+    (TaskState.SUCCEEDED, "var(--jp-success-color1, #2e7d32)"),
+    (TaskState.FAILED, "var(--jp-error-color1, #c62828)"),
+    (TaskState.LOST, "var(--jp-error-color1, #c62828)"),
+    (TaskState.CANCELLED, "var(--jp-warn-color1, #b26a00)"),
+    (TaskState.RUNNING, "var(--jp-brand-color1, #1565c0)"),
+)
+_BOX = (
+    "font-family:var(--jp-ui-font-family, system-ui, sans-serif);font-size:13px;line-height:1.5;"
+    "color:var(--jp-ui-font-color1, inherit)"
+)
+_PRE = (
+    "margin:4px 0;padding:4px 8px;max-height:20em;overflow:auto;white-space:pre-wrap;"
+    "font-family:var(--jp-code-font-family, monospace);font-size:12px;"
+    "background:var(--jp-layout-color2, rgba(128,128,128,.12));color:inherit"
+)
+_GLYPHS = {"done": "✓", "failed": "✗", "cancelled": "■", "running": "▶", "waiting": "…"}
+
+
+def bar(run: Run, snapshot: Snapshot, *, times: bool = True) -> str:
+    """Returns the line and the bar of a panel as HTML.
+
+    Args:
+        times: Whether durations are shown; not where output is compared.
+    """
+    total = max(snapshot.total, 1)
+    parts = "".join(
+        f'<div style="width:{100 * snapshot.counts[state] / total:.2f}%;background:{colour}"></div>'
+        for state, colour in _COLOURS
+        if snapshot.counts.get(state)
+    )
+    sentence = snapshot.sentence()
+    role = (
+        f'role="progressbar" aria-label="{html.escape(run.title)}" aria-valuemin="0" '
+        f'aria-valuemax="{snapshot.total}" aria-valuenow="{snapshot.done}" '
+        f'aria-valuetext="{html.escape(sentence)}"'
+    )
+    track = (
+        "display:flex;height:8px;margin:3px 0;overflow:hidden;border-radius:4px;"
+        "background:var(--jp-layout-color3, rgba(128,128,128,.3))"
+    )
+    glyph = _GLYPHS[snapshot.state]
+    when = f' <span style="opacity:.7">{html.escape(duration(snapshot))}</span>' if times else ""
+    return (
+        f'<div style="{_BOX}"><span aria-hidden="true">{glyph}</span> <b>{html.escape(run.title)}</b> on '
+        f"{html.escape(run.endpoint)}: {html.escape(sentence)}{when}"
+        f'<div {role} style="{track}">{parts}</div></div>'
+    )
+
+
+def details(lines: Sequence[str], printed: str = "") -> str:
+    """Returns notes and printed text below the bar as HTML, "" if there are none."""
+    rows = "".join(f"<div>{html.escape(line)}</div>" for line in lines)
+    text = f'<pre style="{_PRE}">{html.escape(printed)}</pre>' if printed else ""
+    return f'<div style="{_BOX}">{rows}{text}</div>' if rows or text else ""
+
+
+def line(run: Run, snapshot: Snapshot) -> str:
+    """Returns the panel as one line of text, without ids and times."""
+    return f"{run.title} on {run.endpoint}: {snapshot.sentence()}"
+
+
+def duration(snapshot: Snapshot) -> str:
+    """Returns how long it waited and ran, as far as it is known."""
+    if snapshot.started_at is None:
+        return ""
+    parts = []
+    waited = snapshot.started_at - snapshot.submitted_at
+    if waited >= 1:
+        parts.append(f"waited {_span(waited)}")
+    if snapshot.ended_at is not None:
+        parts.append(f"ran {_span(snapshot.ended_at - snapshot.started_at)}")
+    return ", ".join(parts)
+
+
+def _span(seconds: float) -> str:
+    seconds = max(0.0, seconds)
+    if seconds < 10:
+        return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,189 @@
+"""This module is the group: the futures of a `--map`, in map order, as one thing."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, overload
+
+from compute_nb.errors import ComputeError
+from compute_nb.future import ComputeFuture
+from compute_nb.notebook.results import facts
+
+_NAMED = 5
+
+
+class ComputeGroup(Sequence[ComputeFuture]):
+    """The tasks of one `--map`. Iterating gives their futures, `result` their values, in map order.
+
+    Args:
+        futures: In map order.
+        points: Each task's own values by name; {} where only the worker knows them (after a reload).
+        name: What `-n` bound it to.
+    """
+
+    _compute_nb_not_a_value = (
+        "is a group of futures, and a worker can't wait for it: `values = {name}.result()` first, read that"
+    )
+
+    def __init__(
+        self,
+        futures: Sequence[ComputeFuture],
+        points: Sequence[Mapping[str, Any]] = (),
+        name: str = "",
+        show: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        self._futures = tuple(futures)
+        self._points = tuple(points) or ({},) * len(self._futures)
+        self.name = name
+        self.show = show
+
+    def __len__(self) -> int:
+        return len(self._futures)
+
+    @overload
+    def __getitem__(self, index: int) -> ComputeFuture: ...
+    @overload
+    def __getitem__(self, index: slice) -> ComputeGroup: ...
+    def __getitem__(self, index: int | slice) -> ComputeFuture | ComputeGroup:
+        if isinstance(index, slice):
+            return ComputeGroup(self._futures[index], self._points[index], self.name)
+        return self._futures[index]
+
+    def __iter__(self) -> Iterator[ComputeFuture]:
+        return iter(self._futures)
+
+    def __repr__(self) -> str:
+        counts = Counter(future.state.value.lower() for future in self._futures)
+        told = ", ".join(f"{count} {state}" for state, count in counts.items()) or "empty"
+        return f"<ComputeGroup {self.name or self.task_group_id}: {len(self)} tasks, {told}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """Draws its panel again."""
+        return {"text/plain": repr(self), **(self.show() if self.show is not None else {})}
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> list[Any]:
+        for future in self._futures:
+            try:
+                await future
+            except Exception:  # noqa: BLE001 - told by result(), for all tasks together
+                continue
+        return self.result(0)
+
+    @property
+    def task_group_id(self) -> str | None:
+        """The group as the service knows it."""
+        return self._futures[0].task_group_id if self._futures else None
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """Each task's own values by name, in map order."""
+        return [dict(point) for point in self._points]
+
+    def done(self) -> bool:
+        """Returns whether no task is open."""
+        return all(future.done() for future in self._futures)
+
+    def cancel(self) -> int:
+        """Ends all open tasks; returns how many."""
+        return sum(future.cancel() for future in self._futures if not future.done())
+
+    def result(self, timeout: float | None = None, return_exceptions: bool = False) -> list[Any]:
+        """Returns the values in map order; waits for all tasks first.
+
+        Args:
+            timeout: Seconds for all of them together.
+            return_exceptions: Whether an error stands in the place of its value, instead of being raised.
+
+        Raises:
+            TimeoutError: You stopped waiting; the tasks go on.
+            TaskExecutionFailed: The error of the first failed task, with a note on how many failed.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        for future in self._futures:
+            self._wait(future, until)
+        if return_exceptions:
+            return [_value_or_error(future) for future in self._futures]
+        error = self.first_error()
+        if error is not None:
+            raise error
+        return [future.result(0) for future in self._futures]
+
+    def _wait(self, future: ComputeFuture, until: float | None) -> None:
+        import concurrent.futures
+
+        left = None if until is None else max(0.0, until - time.monotonic())
+        if not future.done() and not concurrent.futures.wait([future], left).done:
+            done = sum(one.done() for one in self._futures)
+            raise TimeoutError(f"{done} of {len(self)} tasks have ended in time; the others go on")
+
+    def first_error(self) -> BaseException | None:
+        """Returns the error of the first task that has no value, with a note on all of them."""
+        failed = [
+            (number, error) for number, future in enumerate(self._futures) if (error := error_of(future))
+        ]
+        if not failed:
+            return None
+        _, error = failed[0]
+        named = [self.point(number) or f"task {number}" for number, _ in failed[:_NAMED]]
+        more = ", …" if len(failed) > _NAMED else ""
+        note = f"{len(failed)} of {len(self)} failed: {', '.join(named)}{more}"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        return error
+
+    def point(self, number: int) -> str:
+        """Returns "seed=3" for a task, "" if its values are not known."""
+        given = self._points[number]
+        if given:
+            return ", ".join(f"{name}={_short(value)}" for name, value in given.items())
+        swept = facts(self._futures[number]).get("swept") or {}
+        return ", ".join(f"{name}={value}" for name, value in swept.items())
+
+    def to_frame(self) -> Any:
+        """Returns a pandas DataFrame: parameters, value, state, times in seconds since the epoch.
+
+        Raises:
+            ComputeError: pandas is not installed here.
+        """
+        try:
+            import pandas as pd  # type: ignore[import-untyped,import-not-found,unused-ignore]
+        except ImportError:
+            raise ComputeError("`to_frame` needs pandas: `%pip install pandas`") from None
+        return pd.DataFrame([self._row(number) for number in range(len(self))])
+
+    def _row(self, number: int) -> dict[str, Any]:
+        future = self._futures[number]
+        ended_well = future.done() and error_of(future) is None
+        return {
+            **(self._points[number] or facts(future).get("swept") or {}),
+            "value": future.result(0) if ended_well else None,
+            "state": future.state.value,
+            "submitted_at": future.submitted_at,
+            "started_at": future.started_at,
+            "ended_at": future.ended_at,
+        }
+
+
+def error_of(future: ComputeFuture) -> BaseException | None:
+    """Returns why a future that has ended gives no value, also if it was cancelled."""
+    import concurrent.futures
+
+    try:
+        return future.exception(0)
+    except concurrent.futures.CancelledError as error:
+        return error
+
+
+def _value_or_error(future: ComputeFuture) -> Any:
+    error = error_of(future)
+    return future.result(0) if error is None else error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

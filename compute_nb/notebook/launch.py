@@ -1,0 +1,117 @@
+"""This module is the launch: a cell body and its options become tasks that the service has on its disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compute_nb.errors import ComputeError
+from compute_nb.executor import Executor
+from compute_nb.notebook.capture import Captured, Notebook, capture, pack_points
+from compute_nb.notebook.cell import CellBody
+from compute_nb.notebook.group import ComputeGroup
+from compute_nb.notebook.harness import Cell
+from compute_nb.notebook.options import Options
+from compute_nb.notebook.payload import FUNCTION_NAME, function_source
+from compute_nb.notebook.refusal import CellRefused
+from compute_nb.notebook.results import CellSerializer
+from compute_nb.notebook.run import Run
+
+LOCAL = "local"
+
+
+def launch(
+    cell: str,
+    body: CellBody,
+    options: Options,
+    points: Sequence[Mapping[str, Any]] | None,
+    notebook: Notebook,
+    *,
+    endpoint: str,
+    retries: int,
+) -> tuple[Run, Executor]:
+    """Submits a cell; returns when all its tasks are on the service's disk.
+
+    Args:
+        cell: What the cell is called, "In[7]".
+        points: Each task's own values; None without `--map`.
+
+    Raises:
+        CellRefused: Something can't travel, or the service did not take it; no task is left behind.
+        KeyboardInterrupt: Interrupted; what was sent has been withdrawn.
+    """
+    source, packed, captured = _packed(cell, body, options, points, notebook, endpoint)
+    executor = Executor(
+        endpoint,
+        label=options.label or options.name or cell,
+        serializer=CellSerializer(notebook.home),
+        result_serializers=["compute_nb.serialize.JSONData"],
+        retries=retries,
+    )
+    try:
+        futures = _submitted(executor, source, packed)
+    except ComputeError as error:
+        executor.cancel_all()
+        raise CellRefused(str(error)) from error
+    except KeyboardInterrupt:
+        executor.cancel_all()
+        raise CellRefused("interrupted while submitting: all of it was withdrawn, nothing runs") from None
+    group = None if points is None else ComputeGroup(futures, points, options.name)
+    run = Run(
+        cell=cell,
+        name=options.name,
+        endpoint=endpoint,
+        label=options.label,
+        futures=futures,
+        home=notebook.home,
+        group=group,
+        outputs=options.outputs,
+        shows=body.shows,
+        notes=captured.notes,
+        cancel_all=executor.cancel_all,
+    )
+    return run, executor
+
+
+def _submitted(executor: Executor, source: str, packed: Sequence[Any]) -> list[Any]:
+    if not packed:
+        return []
+    function_id = executor.register_source_code(source, FUNCTION_NAME)
+    futures = executor.submit_many(function_id, [((index, swept), {}) for index, swept in enumerate(packed)])
+    executor.wait_accepted()
+    return futures
+
+
+def _packed(
+    cell: str,
+    body: CellBody,
+    options: Options,
+    points: Sequence[Mapping[str, Any]] | None,
+    notebook: Notebook,
+    endpoint: str,
+) -> tuple[str, Sequence[Any], Captured]:
+    swept = {name for names, _ in options.maps for name in names}
+    packed, also = pack_points(points if points is not None else [{}], notebook)
+    captured = capture(
+        body,
+        notebook,
+        inputs=options.inputs,
+        swept=swept,
+        also=also,
+        guard_secrets=endpoint != LOCAL,
+    )
+    for name in sorted(swept):
+        if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
+            raise CellRefused(
+                f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same"
+            )
+    travelling = Cell(
+        f"Cell {cell}",
+        body.source,
+        body.shows,
+        body.postponed,
+        captured.imports,
+        captured.values,
+        options.outputs,
+    )
+    return function_source(travelling), packed, captured

@@ -1,0 +1,147 @@
+"""This module is the outcome: what a cell that waited for its tasks prints, shows, returns and raises."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from compute_nb.errors import ComputeError, DeserializationError, SerializationError, TaskExecutionFailed
+from compute_nb.future import ComputeFuture
+from compute_nb.notebook import drawing
+from compute_nb.notebook.refusal import CellRefused
+from compute_nb.notebook.results import cell_result, displayed, facts, harmless, printed
+from compute_nb.notebook.run import Run
+from compute_nb.tasks import TaskState
+
+_NAMED = 20
+
+Show = Callable[[dict[str, Any], dict[str, Any]], None]
+
+
+class StoppedWaiting(CellRefused):
+    """A person interrupted a cell that waits; its tasks go on."""
+
+
+def wait(run: Run, *, say: Callable[[str], None] | None = None) -> None:
+    """Blocks until all tasks of a run have ended.
+
+    Args:
+        say: Told each change of the run's state, in the same words every time.
+
+    Raises:
+        StoppedWaiting: Interrupted; the tasks go on.
+    """
+    tell = say or (lambda _: None)
+    tell(f"{run.title}: {len(run.futures)} task{'s' * (len(run.futures) != 1)} submitted to {run.endpoint}")
+    try:
+        run.wait()
+    except KeyboardInterrupt:
+        raise StoppedWaiting(stopped(run)) from None
+    tell(f"{run.title}: {run.snapshot().state}")
+
+
+def stopped(run: Run) -> str:
+    """Returns how to go on after an Interrupt."""
+    return (
+        f"stopped waiting, {run.progress()}; the tasks go on: `%compute wait {run.handle}` waits again, "
+        f"`%compute cancel {run.handle}` ends them"
+    )
+
+
+def print_all(run: Run, show: Show) -> None:
+    """Prints and shows what the tasks printed and displayed, in map order."""
+    for future in run.futures:
+        for item in facts(future).get("items") or ():
+            for stream, text in printed([item]):
+                print(text, end="", file=sys.stderr if stream == "stderr" else sys.stdout)
+            for data, metadata in displayed([item]):
+                show(data, metadata)
+
+
+def value_of(run: Run, show: Show) -> Any:
+    """Returns the value of a run that has ended, as the cell's own.
+
+    Raises:
+        TaskExecutionFailed: A task failed; shown by its remote traceback.
+        CellRefused: A task was cancelled.
+    """
+    error = _failure(run)
+    if error is not None:
+        raise error
+    if not run.shows:
+        return None
+    if run.group is not None:
+        return _group_value(run)
+    return _value(run, run.futures[0], show)
+
+
+def _group_value(run: Run) -> Any:
+    values = []
+    for index, future in enumerate(run.futures):
+        try:
+            values.append(future.result(0))
+        except ComputeError as problem:
+            _say(f"{run.point(index) or index}: {problem}")
+            values.append(problem)
+    return values
+
+
+def _value(run: Run, future: ComputeFuture, show: Show) -> Any:
+    try:
+        return future.result(0)
+    except SerializationError as problem:
+        _say(str(problem))
+    except DeserializationError as problem:
+        _say(str(problem))
+    result = cell_result(future)
+    if result is not None and result.display:
+        data, metadata = result.display
+        show(harmless(data), metadata)
+    return None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - what a cell says to people
+
+
+def _failure(run: Run) -> BaseException | None:
+    """Returns the error to raise for a run, None if all tasks succeeded."""
+    bad = [(i, f) for i, f in enumerate(run.futures) if f.state is not TaskState.SUCCEEDED]
+    if not bad:
+        return None
+    if run.group is not None:
+        for index, future in bad[:_NAMED]:
+            _say(f"{run.point(index) or f'task {index}'}: {_last_line(future)}")
+    if all(future.state is TaskState.CANCELLED for _, future in bad):
+        return CellRefused(f"{len(bad)} of {len(run.futures)} tasks were cancelled")
+    return readable(_first_error(run, [future for _, future in bad]))
+
+
+def _first_error(run: Run, bad: list[ComputeFuture]) -> BaseException:
+    failed = [future for future in bad if not future.cancelled()]
+    error = failed[0].exception(0) or ComputeError(f"{run.title} failed for no reason that is known")
+    if run.group is not None:
+        named = ", ".join(run.point(list(run.futures).index(future)) or "?" for future in bad[:5])
+        note = f"{len(bad)} of {len(run.futures)} failed: {named}{', …' if len(bad) > 5 else ''}"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+    return error
+
+
+def _last_line(future: ComputeFuture) -> str:
+    lines = str(facts(future).get("traceback") or future.state.value.lower()).strip().splitlines()
+    return lines[-1] if lines else future.state.value.lower()
+
+
+def readable(error: BaseException) -> BaseException:
+    """Returns the error such that IPython shows what happened on the worker, not our frames."""
+    text = error.remote_data if isinstance(error, TaskExecutionFailed) else f"{type(error).__name__}: {error}"
+    lines = [text.strip(), *getattr(error, "__notes__", ())]
+    error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+    return error
+
+
+def final_line(run: Run) -> str:
+    """Returns the one line that a run without a person at it ends with."""
+    return drawing.line(run, run.snapshot())

@@ -1,0 +1,258 @@
+"""This module is the pending marker: what stands under an output's name until its value is here.
+
+A name changes only between cells, or inside a call that waits, so that no cell sees it change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, MutableMapping
+from typing import Any, NoReturn
+
+from compute_nb.errors import ComputeError
+from compute_nb.notebook.group import error_of
+from compute_nb.notebook.refusal import CellRefused
+from compute_nb.notebook.results import cell_result
+from compute_nb.notebook.run import Run, wait_for
+
+_MISSING = object()
+
+
+class OutputPending(CellRefused):
+    """The value of an output is not here yet, so that nothing is computed with a stale one."""
+
+
+class Pending:
+    """Stands for the value of an output. Any use but `repr`, `result()` and `previous` raises.
+
+    After a failure the task's own error is raised instead.
+    """
+
+    __slots__ = ("_error", "_name", "_previous", "_run")
+
+    _compute_nb_not_a_value = "is still being computed: `{name} = {name}.result()` first"
+
+    def __init__(self, name: str, run: Run, previous: Any) -> None:
+        object.__setattr__(self, "_name", name)
+        object.__setattr__(self, "_run", run)
+        object.__setattr__(self, "_previous", previous)
+        object.__setattr__(self, "_error", None)
+
+    def __repr__(self) -> str:
+        return f"<`{self._name}` of {self._run.cell}, {self._run.progress()}>"
+
+    @property
+    def previous(self) -> Any:
+        """What the name meant before.
+
+        Raises:
+            NameError: Nothing.
+        """
+        if self._previous is _MISSING:
+            raise NameError(f"`{self._name}` had no value before {self._run.cell}")
+        return self._previous
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Returns the value; waits for it."""
+        run = self._run
+        run.thing.result(timeout) if run.group is not None else wait_for_value(run, timeout)
+        return output_value(run, self._name)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> Any:
+        await self._run.thing
+        return output_value(self._run, self._name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(("__", "_repr_", "_ipython_")):
+            raise AttributeError(name)
+        _raise(self)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        _raise(self)
+
+
+def _raise(marker: Pending) -> NoReturn:
+    run: Run = marker._run
+    if marker._error is not None:
+        raise marker._error
+    raise OutputPending(
+        f"`{marker._name}` is being computed by {run.cell}, {run.progress()}; "
+        f"`%compute wait {run.handle}`, `await` or `-w`"
+    )
+
+
+def _refusing(name: str) -> Callable[..., NoReturn]:
+    def method(self: Pending, *_: Any, **__: Any) -> NoReturn:
+        _raise(self)
+
+    method.__name__ = name
+    return method
+
+
+for _name in [
+    "call",
+    "len",
+    "iter",
+    "next",
+    "getitem",
+    "setitem",
+    "delitem",
+    "contains",
+    "bool",
+    "str",
+    "format",
+    "bytes",
+    "hash",
+    "int",
+    "float",
+    "complex",
+    "index",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "add",
+    "sub",
+    "mul",
+    "matmul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "divmod",
+    "pow",
+    "lshift",
+    "rshift",
+    "and",
+    "or",
+    "xor",
+    "radd",
+    "rsub",
+    "rmul",
+    "rmatmul",
+    "rtruediv",
+    "rfloordiv",
+    "rmod",
+    "rdivmod",
+    "rpow",
+    "rlshift",
+    "rrshift",
+    "rand",
+    "ror",
+    "rxor",
+    "iadd",
+    "isub",
+    "imul",
+    "itruediv",
+    "ifloordiv",
+    "imod",
+    "ipow",
+    "iand",
+    "ior",
+    "ixor",
+    "neg",
+    "pos",
+    "abs",
+    "invert",
+    "round",
+    "trunc",
+    "floor",
+    "ceil",
+    "enter",
+    "exit",
+    "setattr",
+    "delattr",
+    "reversed",
+    "array",
+    "length_hint",
+    "copy",
+    "deepcopy",
+]:
+    setattr(Pending, f"__{_name}__", _refusing(f"__{_name}__"))
+
+
+def wait_for_value(run: Run, timeout_s: float | None) -> None:
+    """Blocks until the one task of a run has ended.
+
+    Raises:
+        TimeoutError: It took longer.
+        TaskExecutionFailed: It has no value.
+    """
+    future = run.futures[0]
+    if not future.done():
+        wait_for(future, timeout_s if timeout_s is not None else 10**9)
+    if not future.done():
+        raise TimeoutError(f"{run.cell} has not ended within {timeout_s} s; it goes on")
+    error = future.exception(0) if cell_result(future) is None else None
+    if error is not None:
+        raise error
+
+
+def output_value(run: Run, name: str) -> Any:
+    """Returns the value of an output of a run that has ended; for a group the list, errors in their places.
+
+    Raises:
+        ComputeError: It could not be sent or can't be read here.
+    """
+    if run.group is None:
+        return _one(run, 0, name)
+    values = []
+    for index, future in enumerate(run.futures):
+        error = error_of(future) if cell_result(future) is None else None
+        values.append(error if error is not None else _one_or_error(run, index, name))
+    return values
+
+
+def _one(run: Run, index: int, name: str) -> Any:
+    result = cell_result(run.futures[index])
+    if result is None:
+        raise ComputeError(f"{run.cell} gave no `{name}`")
+    return result.output(name, run.home)
+
+
+def _one_or_error(run: Run, index: int, name: str) -> Any:
+    try:
+        return _one(run, index, name)
+    except ComputeError as error:
+        return error
+
+
+class Outputs:
+    """The outputs of all runs on their way into the namespace; the main thread's alone."""
+
+    def __init__(self, namespace: MutableMapping[str, Any]) -> None:
+        self._namespace = namespace
+        self._waiting: list[tuple[Run, dict[str, Pending]]] = []
+
+    def promise(self, run: Run) -> None:
+        """Binds each output of a run to a marker; the latest submit owns a name."""
+        markers = {}
+        for name in run.outputs:
+            markers[name] = Pending(name, run, self._namespace.get(name, _MISSING))
+            self._namespace[name] = markers[name]
+        if markers:
+            self._waiting.append((run, markers))
+
+    def arrive(self) -> None:
+        """Puts values in the place of markers of all runs that have ended."""
+        ended = [entry for entry in self._waiting if entry[0].ended]
+        self._waiting = [entry for entry in self._waiting if not entry[0].ended]
+        for run, markers in ended:
+            for name, marker in markers.items():
+                if self._namespace.get(name) is not marker:
+                    run.left_alone.append(name)
+                    continue
+                self._place(run, name, marker)
+
+    def _place(self, run: Run, name: str, marker: Pending) -> None:
+        error = error_of(run.futures[0]) if run.group is None and run.futures else None
+        if error is not None and cell_result(run.futures[0]) is None:
+            object.__setattr__(marker, "_error", error)
+            return
+        try:
+            self._namespace[name] = output_value(run, name)
+        except ComputeError as problem:
+            object.__setattr__(marker, "_error", problem)

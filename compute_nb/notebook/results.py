@@ -1,0 +1,91 @@
+"""This module is the reader of cell results: what a future's raw text says, opened as far as is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compute_nb.errors import DeserializationError
+from compute_nb.failure import split_tail
+from compute_nb.future import ComputeFuture
+from compute_nb.notebook.freight import Home
+from compute_nb.notebook.payload import CellResult, is_cell_envelope, read_envelope
+from compute_nb.serialize.serializer import ComputeSerializer
+from compute_nb.tasks import TaskState
+
+_PLAIN = ComputeSerializer()
+
+
+class CellSerializer(ComputeSerializer):
+    """Reads results of cells as the value of their last expression, all others as they are.
+
+    Args:
+        home: The notebook in which values are rebuilt.
+    """
+
+    def __init__(self, home: Home) -> None:
+        super().__init__()
+        self._home = home
+
+    def deserialize(self, payload: str) -> Any:
+        """Returns the value in one buffer.
+
+        Raises:
+            SerializationError: The value could not leave the worker; the task itself succeeded.
+            DeserializationError: It can't be read here.
+        """
+        data = super().deserialize(payload)
+        return read_envelope(data).value(self._home) if is_cell_envelope(data) else data
+
+
+def cell_result(future: ComputeFuture) -> CellResult | None:
+    """Returns what a task of a cell gave, its values still closed; None if it has given nothing yet."""
+    if future.raw is None or future.state is not TaskState.SUCCEEDED:
+        return None
+    if not future.raw.startswith("11\n"):
+        return None
+    try:
+        return read_envelope(_PLAIN.deserialize(future.raw))
+    except DeserializationError:
+        return None
+
+
+def facts(future: ComputeFuture) -> Mapping[str, Any]:
+    """Returns the plain facts of a task that has ended: `items`, `swept`, `traceback`; {} if it left none."""
+    result = cell_result(future)
+    if result is not None:
+        return {"items": result.items, "swept": result.swept, "display": result.display}
+    if future.raw is None or future.state is TaskState.SUCCEEDED:
+        return {}
+    text, tail = split_tail(future.raw)
+    tail = tail or {}
+    swept, items = tail.get("swept"), tail.get("outputs")
+    return {
+        "items": items if isinstance(items, list) else [],
+        "swept": swept if isinstance(swept, dict) else {},
+        "traceback": tail.get("traceback") or text,
+    }
+
+
+def printed(items: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yields stream and text of what a task printed, in order."""
+    for item in items:
+        if item.get("stream") in ("stdout", "stderr"):
+            yield str(item["stream"]), str(item.get("text", ""))
+
+
+def displayed(items: list[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yields data and metadata of what a task displayed, in order, without what could run here."""
+    for item in items:
+        data, metadata = item.get("data"), item.get("metadata")
+        if isinstance(data, dict):
+            yield harmless(data), metadata if isinstance(metadata, dict) else {}
+
+
+def harmless(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns display data without JavaScript and without types of widgets."""
+    return {
+        mime: value
+        for mime, value in data.items()
+        if "javascript" not in mime and not mime.startswith("application/vnd.")
+    }

@@ -1,0 +1,173 @@
+"""This module is the run: one submit of a compute cell, from the notebook's side."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from compute_nb.future import ComputeFuture
+from compute_nb.notebook.freight import Home
+from compute_nb.notebook.group import ComputeGroup
+from compute_nb.notebook.results import facts
+from compute_nb.tasks import TaskState
+
+_SLICE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How a run stands, frozen, for whoever draws it.
+
+    Attributes:
+        counts: Tasks by state.
+        started_at: When the first task began, seconds since the epoch; None before.
+        ended_at: When the last one ended; None before.
+    """
+
+    counts: Mapping[TaskState, int]
+    total: int
+    submitted_at: float
+    started_at: float | None
+    ended_at: float | None
+
+    @property
+    def done(self) -> int:
+        """Tasks that have ended in whatever way."""
+        return sum(count for state, count in self.counts.items() if state.ended)
+
+    @property
+    def failed(self) -> int:
+        """Tasks that ended without a value and were not cancelled."""
+        return self.counts.get(TaskState.FAILED, 0) + self.counts.get(TaskState.LOST, 0)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no task is open."""
+        return self.done == self.total
+
+    @property
+    def state(self) -> str:
+        """One word for all tasks together."""
+        if not self.ended:
+            return "running" if self.done or self.counts.get(TaskState.RUNNING) else "waiting"
+        if self.failed:
+            return "failed"
+        return "cancelled" if self.counts.get(TaskState.CANCELLED) else "done"
+
+    def sentence(self) -> str:
+        """Returns the counts as people read them."""
+        parts = [f"{self.counts.get(TaskState.SUCCEEDED, 0)} of {self.total} done"]
+        words = {
+            TaskState.RUNNING: "running",
+            TaskState.DELIVERED: "taken",
+            TaskState.WAITING: "waiting",
+            TaskState.FAILED: "failed",
+            TaskState.CANCELLED: "cancelled",
+            TaskState.LOST: "lost",
+        }
+        parts += [f"{self.counts[state]} {word}" for state, word in words.items() if self.counts.get(state)]
+        return ", ".join(parts)
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One submit of a cell.
+
+    Attributes:
+        cell: What the cell is called, "In[7]".
+        name: What `-n` binds, "" if nothing.
+        endpoint: As the user names it.
+        futures: In map order.
+        group: The future group of `--map`; None for one task.
+        outputs: Names that come back.
+        shows: Whether the last expression is the value.
+    """
+
+    cell: str
+    name: str
+    endpoint: str
+    label: str
+    futures: Sequence[ComputeFuture]
+    home: Home
+    group: ComputeGroup | None = None
+    outputs: tuple[str, ...] = ()
+    shows: bool = True
+    notes: tuple[str, ...] = ()
+    cancel_all: Callable[[], None] = lambda: None
+    submitted_at: float = field(default_factory=time.time)
+    left_alone: list[str] = field(default_factory=list)
+
+    @property
+    def thing(self) -> ComputeFuture | ComputeGroup:
+        """What the user gets: the future of one task, or the group."""
+        return self.group if self.group is not None else self.futures[0]
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.label or self.name or self.cell
+
+    @property
+    def handle(self) -> str:
+        """A name for the line magic: `%compute wait HANDLE`."""
+        return self.name or str(self.task_group_id)
+
+    @property
+    def task_group_id(self) -> str | None:
+        """The task group as the service knows it."""
+        return self.futures[0].task_group_id if self.futures else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether no task is open."""
+        return all(future.done() for future in self.futures)
+
+    def snapshot(self) -> Snapshot:
+        """Returns how it stands; for any thread."""
+        counts = Counter(future.state for future in self.futures)
+        ended = all(state.ended for state in counts)
+        started = [f.started_at for f in self.futures if f.started_at is not None]
+        ends = [f.ended_at for f in self.futures if f.ended_at is not None] if ended else []
+        return Snapshot(
+            counts, len(self.futures), self.submitted_at, min(started, default=None), max(ends, default=None)
+        )
+
+    def progress(self) -> str:
+        """Returns "31 of 40 done"."""
+        return f"{sum(future.done() for future in self.futures)} of {len(self.futures)} done"
+
+    def wait(self, until: float | None = None) -> bool:
+        """Blocks until no task is open or the monotonic clock says `until`; sees an Interrupt in 0.25 s."""
+        for future in self.futures:
+            while not future.done():
+                left = _SLICE_S if until is None else min(_SLICE_S, until - time.monotonic())
+                if left <= 0:
+                    return False
+                wait_for(future, left)
+        return True
+
+    def wait_one(self, future: ComputeFuture) -> None:
+        """Blocks until one task has ended, at most 0.25 s."""
+        wait_for(future, _SLICE_S)
+
+    def first_error(self) -> BaseException | None:
+        """Returns the error of the first task that has one, telling how many others have."""
+        return self.group.first_error() if self.group is not None else _error_of(self.futures[0])
+
+    def point(self, index: int) -> str:
+        """Returns "seed=3" for a task, "" if it has no values of its own."""
+        swept = facts(self.futures[index]).get("swept") or {}
+        return ", ".join(f"{name}={value}" for name, value in swept.items())
+
+
+def wait_for(future: ComputeFuture, timeout_s: float) -> None:
+    """Blocks until a future has ended, at most `timeout_s` seconds; reads nothing."""
+    import concurrent.futures
+
+    concurrent.futures.wait([future], timeout_s)
+
+
+def _error_of(future: ComputeFuture) -> BaseException | None:
+    return None if future.cancelled() else future.exception(0)

@@ -1,0 +1,95 @@
+"""This module is the runs of one kernel: every compute cell that was accepted, and how a line names them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compute_nb.future import ComputeFuture
+from compute_nb.notebook.group import ComputeGroup
+from compute_nb.notebook.refusal import CellRefused, nearest
+from compute_nb.notebook.run import Run
+
+_INDEXED = re.compile(r"(.+)\[(-?\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a line names: a run, or some tasks of it.
+
+    Attributes:
+        indices: Places in map order.
+        whole: Whether these are all.
+    """
+
+    run: Run
+    indices: Sequence[int]
+    whole: bool
+
+    @property
+    def futures(self) -> list[ComputeFuture]:
+        """The tasks meant."""
+        return [self.run.futures[index] for index in self.indices]
+
+
+class Runs:
+    """Accepted runs in the order of their submit; the main thread's alone.
+
+    Args:
+        namespace: Where `-n` bound their names.
+    """
+
+    def __init__(self, namespace: Mapping[str, Any]) -> None:
+        self._namespace = namespace
+        self.all: list[Run] = []
+
+    def add(self, run: Run) -> None:
+        """Takes an accepted run."""
+        self.all.append(run)
+
+    def open(self) -> list[Run]:
+        """Returns those with tasks that have not ended."""
+        return [run for run in self.all if not run.ended]
+
+    def find(self, text: str) -> Target:
+        """Returns what NAME, NAME[i], a task group's id or In[7] means; "" is the last run.
+
+        Raises:
+            CellRefused: It means nothing that was run here.
+        """
+        if not self.all:
+            raise CellRefused(
+                "nothing was submitted from this kernel yet; `%compute reload GROUP` finds older runs"
+            )
+        if not text:
+            return _whole(self.all[-1])
+        for run in reversed(self.all):
+            if text in (run.cell, run.task_group_id) or self._bound(text, run):
+                return _whole(run)
+        indexed = _INDEXED.fullmatch(text)
+        if indexed and indexed[1] != "In":
+            return _part(self.find(indexed[1]).run, int(indexed[2]), text)
+        known = [name for run in self.all for name in (run.name, run.cell) if name]
+        raise CellRefused(
+            f"nothing that was submitted here is called `{text}`"
+            f"{nearest(text, known) or '; `%compute tasks` lists what is'}"
+        )
+
+    def _bound(self, name: str, run: Run) -> bool:
+        thing = self._namespace.get(name)
+        if isinstance(thing, ComputeFuture | ComputeGroup):
+            return thing is run.thing
+        return bool(run.name) and name == run.name
+
+
+def _whole(run: Run) -> Target:
+    return Target(run, range(len(run.futures)), whole=True)
+
+
+def _part(run: Run, index: int, text: str) -> Target:
+    count = len(run.futures)
+    if not -count <= index < count:
+        raise CellRefused(f"`{text}`: {run.title} has {count} tasks, numbered from 0")
+    return Target(run, (index % count,), whole=False)
