@@ -1,0 +1,33 @@
+"""One home with its service and local endpoint for all trips; it ends with the session."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+RunScript = Callable[..., str]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _service_ends() -> Iterator[None]:
+    yield
+    stop = [sys.executable, "-m", "compute_nb.cli", "service", "stop"]
+    subprocess.run(stop, check=False, capture_output=True)
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> RunScript:
+    """Runs a script in a process of its own, as a user does, and returns what it printed."""
+
+    def run(source: str, *arguments: str, status: int = 0) -> str:
+        path = tmp_path / "script.py"
+        path.write_text(source)
+        command = [sys.executable, "-W", "error", str(path), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert not done.stderr, done.stderr
+        return done.stdout
+
+    return run
