@@ -1,0 +1,187 @@
+"""This module is a local agent as a process: started, waited for, found again, ended.
+
+It runs in a session of its own, so that it outlives a killed service and goes on with its tasks. What says
+whether one lives is the lock of its folder, whoever started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+from filelock import FileLock, Timeout
+
+from compute_nb.config import HOME_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, Home, write_private
+from compute_nb.service.logfile import append
+
+_log = logging.getLogger(__name__)
+
+LOCK_FILE = "agent.lock"
+ID_FILE = "endpoint.json"
+LOG_FILE = "agent.log"
+LAST_LINE_BYTES = 500
+PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEndpoint:
+    """An endpoint of a Python environment of this host, as the store remembers it."""
+
+    endpoint_id: str
+    name: str
+    python: str
+    prefix: str
+
+
+class LocalAgent:
+    """The process that serves one local endpoint; loop thread only.
+
+    A daemon thread `agent-<pid>` waits for the end of each process that was started here.
+
+    Args:
+        home: Where the agent finds service and token.
+        endpoint: Which one it serves; may be replaced while none runs.
+    """
+
+    def __init__(self, home: Home, endpoint: LocalEndpoint) -> None:
+        self.endpoint = endpoint
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        """Where the agent's own words are."""
+        return self._folder / LOG_FILE
+
+    @property
+    def _folder(self) -> Path:
+        return self._home.endpoint_dir(self.endpoint.name)
+
+    def alive(self) -> bool:
+        """True if an agent holds the lock of the folder."""
+        try:
+            with FileLock(self._folder / LOCK_FILE, mode=0o600, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    async def run(self) -> None:
+        """Starts a process and returns when it has ended.
+
+        Raises:
+            OSError: The interpreter can't be started.
+        """
+        with append(self.log) as log:
+            process = subprocess.Popen(
+                [self.endpoint.python, "-m", "compute_nb.cli", "endpoint", "run", self.endpoint.name],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                env=self._environment(),
+                start_new_session=True,
+            )
+        self._process = process
+        _log.info("endpoint %s (%s): agent pid %s", *self._names(), process.pid)
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        threading.Thread(
+            target=_wait, args=(process, loop, ended), daemon=True, name=f"agent-{process.pid}"
+        ).start()
+        await ended.wait()
+
+    def last_words(self) -> str:
+        """How the process that was started here ended: its exit status and the last line of its log."""
+        with self.log.open("rb") as file:
+            file.seek(-min(LAST_LINE_BYTES, self.log.stat().st_size), os.SEEK_END)
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        status = self._process.returncode if self._process else None
+        return f"status {status}, {lines[-1] if lines else 'it said nothing'}"
+
+    async def end(self, told: bool, hint: int | None) -> None:
+        """Waits for the end of the agent; asks by signal if it was not told or does not listen.
+
+        Args:
+            told: True if it was told to stop by message.
+            hint: The pid that it gave in its last hello, for one that was not started here.
+        """
+        process = self._find(hint)
+        if process is None:
+            return
+        for number in (None, signal.SIGTERM, signal.SIGKILL) if told else (signal.SIGTERM, signal.SIGKILL):
+            if number is not None:
+                _log.info("endpoint %s (%s): sending %s", *self._names(), number.name)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+            if await asyncio.to_thread(_gone, process):
+                return
+
+    def _find(self, hint: int | None) -> psutil.Process | None:
+        if self._process is not None and self._process.returncode is None:
+            return _process(self._process.pid)
+        if hint is None or not self.alive():
+            return None
+        process = _process(hint)
+        return process if process and _serves(process, self.endpoint.name) else None
+
+    def _names(self) -> tuple[str, str]:
+        return self.endpoint.endpoint_id, self.endpoint.name
+
+    def _environment(self) -> dict[str, str]:
+        """Returns the agent's environment: this home's own service, whatever the starter's was."""
+        environment = {k: v for k, v in os.environ.items() if k not in (URL_VARIABLE, TOKEN_VARIABLE)}
+        return environment | {HOME_VARIABLE: str(self._home.root)}
+
+
+def read_id(folder: Path) -> UUID | None:
+    """Returns the id under which an agent of this folder was known, also if the store was lost since."""
+    try:
+        return UUID(json.loads((folder / ID_FILE).read_text(encoding="utf-8"))["endpoint_id"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def write_id(folder: Path, endpoint_id: UUID) -> None:
+    """Tells the agent of this folder under which id to register."""
+    write_private(folder / ID_FILE, json.dumps({"endpoint_id": str(endpoint_id)}))
+
+
+def _wait(process: subprocess.Popen[bytes], loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    process.wait()
+    try:
+        loop.call_soon_threadsafe(ended.set)
+    except RuntimeError:
+        _log.debug("agent pid %s ended after the service", process.pid)
+
+
+def _process(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None
+
+
+def _serves(process: psutil.Process, name: str) -> bool:
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return False
+    return bool(words[-3:] == ["endpoint", "run", name])
+
+
+def _gone(process: psutil.Process) -> bool:
+    """Waits a while for a process to end, whoever reaps it; blocks."""
+    try:
+        process.wait(PATIENCE_S)
+    except psutil.TimeoutExpired:
+        return False
+    return True
