@@ -4,18 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from pamqp import base, commands
 
 from compute_nb.service.broker import frames
 from compute_nb.service.broker.confirms import Confirms, Receipt
+from compute_nb.service.broker.contract import Operation
 from compute_nb.service.broker.events import Published
 from compute_nb.service.broker.faults import Code, Fault
+from compute_nb.service.broker.hub import Hub
+from compute_nb.service.broker.protocol import Connection
 from compute_nb.service.broker.queues import Entry, Message, Queue
 
-if TYPE_CHECKING:
-    from compute_nb.service.broker.peer import Peer
+
+class Client(Protocol):
+    """Whose channel it is, as far as a channel needs to know; a `peer.Peer` is one."""
+
+    hub: Hub
+    connection: Connection
+    username: str
+
+    def require(self, operation: Operation, kind: str, name: str, routing_key: str | None = None) -> None:
+        """Raises the fault 403 unless the client may do that."""
+        ...
+
+    def has_room(self) -> bool:
+        """Says if the client reads fast enough to be sent more."""
+        ...
+
+    def confirm_soon(self, channel: Channel) -> None:
+        """Has `send_confirms` called before the next bytes go out."""
+        ...
 
 
 class ClientConsumer:
@@ -108,7 +128,7 @@ class Channel:
         last_queue: The queue that an empty name means.
     """
 
-    def __init__(self, peer: Peer, number: int) -> None:
+    def __init__(self, peer: Client, number: int) -> None:
         self.peer = peer
         self.number = number
         self.consumers: dict[str, ClientConsumer] = {}

@@ -25,6 +25,7 @@ PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 OVERHEAD_BYTES = 8
 MIN_FRAME_BYTES = 4096
+MAX_METHOD_BYTES = 16 * 1024  # longer ones could keep the decoder of tables busy for a second
 
 PUBLISH_ID, DELIVER_ID, ACK_ID = b"\x00\x3c\x00\x28", b"\x00\x3c\x00\x3c", b"\x00\x3c\x00\x50"
 BASIC_CLASS = 60
@@ -111,7 +112,7 @@ def read_method(payload: bytes) -> base.Frame:
     Raises:
         Fault: 502 if the bytes can't be read, 503 if there is no such method.
     """
-    if len(payload) < 4:
+    if not 4 <= len(payload) <= MAX_METHOD_BYTES:
         raise Fault(Code.SYNTAX_ERROR, f"a method frame of {len(payload)} bytes")
     kind = commands.INDEX_MAPPING.get(int.from_bytes(payload[:4], "big"))
     if kind is None:

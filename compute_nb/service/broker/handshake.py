@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 from pamqp import commands
 
+from compute_nb import __version__
 from compute_nb.service.broker.events import Login
 from compute_nb.service.broker.faults import Code, Fault
 from compute_nb.service.broker.frames import MIN_FRAME_BYTES
@@ -43,7 +43,7 @@ def start() -> commands.Connection.Start:
     """Returns the first method of every connection."""
     properties: dict[str, Any] = {
         "product": "compute_nb",
-        "version": version("compute_nb"),
+        "version": __version__,
         "platform": "Python",
         "capabilities": CAPABILITIES,
     }

@@ -83,6 +83,7 @@ def test_a_broken_frame_is_a_frame_error(data, text):
     ("data", "code"),
     [
         (b"\0", Code.SYNTAX_ERROR),
+        (b"\0\x3c\0\x14" + bytes(16_384), Code.SYNTAX_ERROR),
         (b"\0\x63\0\x63", Code.COMMAND_INVALID),
         (b"\0\x3c\0\x14\0\0", Code.SYNTAX_ERROR),
     ],
