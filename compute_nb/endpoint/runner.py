@@ -445,6 +445,7 @@ class Surroundings:
         self.path, self.argv = list(sys.path), list(sys.argv)
         self.streams = (sys.stdin, sys.stdout, sys.stderr)
         self.modules: LocalModules | None = None
+        self.started = time.time()
 
     def enter(self, task_id: str, context: dict[str, Any]) -> None:
         """Puts everything back and goes to the folder of the task.
@@ -480,11 +481,18 @@ class Surroundings:
         """Lets local modules whose files have changed be imported again."""
         folder = context.get("cwd")
         if not folder:
+            self.modules = None
             return
         if self.modules is None or self.modules.folder != os.path.join(folder, ""):
             self.modules = LocalModules(folder)
+            self.modules.find(self.started)
         sys.dont_write_bytecode = True  # nothing of ours appears beside a notebook
         self.modules.refresh()
+
+    def leave(self, since: float) -> None:
+        """Notes what was imported since `since`, at the end of a chunk."""
+        if self.modules is not None:
+            self.modules.find(since)
 
 
 PLAIN_GETSIGNAL = importlib.import_module("_signal").getsignal  # `signal` wraps it in enums
@@ -520,21 +528,22 @@ class LocalModules:
 
     def refresh(self) -> None:
         """Forgets all of them if the file of one has changed, since they import each other."""
-        self.find()
         if any(self.stamp(file) != stamp for file, stamp in self.files.values()):
             for name in self.files:
                 sys.modules.pop(name, None)
             self.files.clear()
-        importlib.invalidate_caches()
+            self.seen = 0
+            importlib.invalidate_caches()
 
-    def find(self) -> None:
-        """Notes the local ones among modules imported since the last look."""
+    def find(self, since: float) -> None:
+        """Notes the local ones among modules imported since a moment; a file edited since is not trusted."""
         if len(sys.modules) == self.seen:
             return
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
             if name not in self.files and isinstance(file, str) and self.is_local(file):
-                self.files[name] = (file, self.stamp(file))
+                stamp = self.stamp(file)
+                self.files[name] = (file, stamp if stamp[0] < since * 1e9 else (0, 0))
         self.seen = len(sys.modules)
 
     def is_local(self, file: str) -> bool:
@@ -671,6 +680,7 @@ class Worker:
         options = chunk["options"]
         self.serial, record = chunk["chunk"], chunk["record"]
         self.surroundings.refresh(options.get("context") or {})
+        begun = time.time()
         for index, (task_id, packed) in enumerate(chunk["tasks"]):
             if not self.slot.begin(record, index):
                 self.pipe.send([self.serial, index])
@@ -681,6 +691,7 @@ class Worker:
             if os.getpid() != self.pid:
                 os._exit(0)  # a child that the task forked and that came back here
             self.pipe.send_result(self.serial, index, end, started)
+        self.surroundings.leave(begun)
 
     def run_task(
         self, task_id: str, function_id: str, packed: str, options: dict[str, Any]

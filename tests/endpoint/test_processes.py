@@ -271,7 +271,7 @@ def test_workers_end_with_the_engine_that_started_them(tmp_path):
         "engine = ProcessEngine(plan, folder / 'slots', uuid.uuid4(), 1)\nbell = threading.Event()\n"
         "engine.start(bell.set)\n"
         "code = pack_buffers(['st\\nf:def f():\\n    import os, time\\n"
-        "    print(os.getpid(), file=open(\"pid\", \"w\"), flush=True)\\n    time.sleep(60)\\n'])\n"
+        '    print(os.getpid(), file=open("pid", "w"), flush=True)\\n    time.sleep(60)\\n\'])\n'
         "args = pack_buffers(['11\\n[]', '11\\n{}'])\n"
         "task = EngineTask(1, Run(new_id(), 0), args)\n"
         "engine.submit([EngineBatch(uuid.uuid4(), uuid.uuid4(), code, {}, (task,))])\n"
