@@ -20,22 +20,23 @@ def usable_cpus() -> int:
     """Returns how many processors this process may use, by affinity and by the quotas of its cgroups."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota = _quota()
-    return cpus if quota >= cpus else max(1, math.ceil(quota))
-
-
-def _quota() -> float:
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        groups = Path("/proc/self/cgroup").read_text()
     except OSError:
-        return math.inf
-    return min((_quota_of(line) for line in lines), default=math.inf)
+        return cpus
+    limit = quota(groups)
+    return cpus if limit >= cpus else max(1, math.ceil(limit))
 
 
-def _quota_of(line: str) -> float:
-    """The smallest quota from a cgroup up to the root; `line` is one of /proc/self/cgroup."""
+def quota(groups: str, root: Path = _CGROUP) -> float:
+    """Returns how many processors the quotas of cgroups allow; `groups` is /proc/self/cgroup."""
+    return min((_quota_of(line, root) for line in groups.splitlines()), default=math.inf)
+
+
+def _quota_of(line: str, cgroups: Path) -> float:
+    """The smallest quota from a cgroup up to the root."""
     _, kinds, path = line.split(":", 2)
-    root = _CGROUP if kinds == "" else _CGROUP / kinds
+    root = cgroups if kinds == "" else cgroups / kinds
     if kinds not in ("", "cpu", "cpu,cpuacct"):
         return math.inf
     group = root / path.lstrip("/")

@@ -1,0 +1,95 @@
+"""Processors, boots, and the killing of an earlier agent's workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from compute_nb.endpoint import machine
+
+
+def test_usable_cpus_are_those_of_the_affinity():
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("no affinity: not on this platform")
+    asked = (
+        "from compute_nb.endpoint.machine import usable_cpus as u\nimport os\n"
+        "os.sched_setaffinity(0, {%d})\nprint(u())"
+    )
+    cpu = min(os.sched_getaffinity(0))
+    done = subprocess.run([sys.executable, "-c", asked % cpu], capture_output=True, check=True)
+    assert done.stdout == b"1\n"
+
+
+def test_a_quota_of_a_parent_group_counts(tmp_path):
+    group = tmp_path / "user" / "app"
+    group.mkdir(parents=True)
+    (tmp_path / "user" / "cpu.max").write_text("150000 100000\n")
+    (group / "cpu.max").write_text("max 100000\n")
+    assert machine.quota("0::/user/app", tmp_path) == 1.5
+    assert machine.quota("0::/elsewhere", tmp_path) == float("inf")
+    old = tmp_path / "cpu" / "app"
+    old.mkdir(parents=True)
+    (old / "cpu.cfs_quota_us").write_text("50000\n")
+    (old / "cpu.cfs_period_us").write_text("100000\n")
+    assert machine.quota("4:memory:/app\n3:cpu:/app", tmp_path) == 0.5
+
+
+def test_a_boot_has_one_id():
+    assert machine.boot_id() == machine.boot_id()
+
+
+@pytest.fixture
+def family():
+    """A leader in a session of its own with a child, both marked."""
+    script = (
+        "import subprocess, sys\nchild = subprocess.Popen(['sleep', '60'])\nprint(child.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    leader = subprocess.Popen(
+        [sys.executable, "-c", script],
+        start_new_session=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, machine.WORKER_MARK: "mine"},
+    )
+    child = psutil.Process(int(leader.stdout.readline()))
+    yield leader, child
+    for process in (leader, child):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    leader.wait()
+    leader.stdin.close()
+    leader.stdout.close()
+
+
+def test_a_group_is_killed_by_its_leader(family):
+    leader, child = family
+    doomed = machine.kill_group(leader.pid, machine.start_mark(leader.pid), "mine")
+    assert {process.pid for process in doomed} == {leader.pid, child.pid}
+    assert leader.wait() == -signal.SIGKILL
+    child.wait(timeout=5)
+
+
+def test_a_pid_that_was_used_again_is_left_alone(family):
+    leader, child = family
+    assert machine.kill_group(leader.pid, machine.start_mark(leader.pid) - 1, "mine") == []
+    assert machine.kill_group(0, 0.0, "mine") == []
+    assert leader.poll() is None
+    assert child.is_running()
+
+
+def test_children_whose_leader_is_gone_are_known_by_their_mark(family):
+    leader, child = family
+    mark = machine.start_mark(leader.pid)
+    leader.kill()
+    leader.wait()
+    assert machine.start_mark(leader.pid) == 0.0
+    assert machine.kill_group(leader.pid, mark, "another") == []
+    assert [process.pid for process in machine.kill_group(leader.pid, mark, "mine")] == [child.pid]
+    child.wait(timeout=5)
