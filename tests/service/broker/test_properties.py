@@ -47,3 +47,10 @@ def test_tables_without_end_are_refused():
 def test_any_bytes_are_read_or_refused(raw):
     with contextlib.suppress(Fault):
         properties.read(raw)
+
+
+def test_a_list_longer_than_its_table_is_refused():
+    """Bytes on which pamqp before 4.0.1 never comes back, also before the login."""
+    table = b"\x01aA" + (1000).to_bytes(4, "big") + b"V"
+    with pytest.raises(Fault, match="SYNTAX_ERROR"):
+        properties.read(b"\x20\x00" + len(table).to_bytes(4, "big") + table)
