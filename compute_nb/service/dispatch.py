@@ -1,183 +1,25 @@
 """This module is the dispatcher: which tasks leave next, and how many.
 
-Its memory (`Lane`s of connected endpoints) only repeats what the store's outbox says, so after a rollback
-or a restart it is read again. All of it belongs to the store thread.
+Its memory (a `Lane` for each connected endpoint) only repeats what the store's outbox says, so after a
+rollback or a restart it is read again. All of it belongs to the store thread.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import math
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+from compute_nb.service.lane import WINDOW_CHARACTERS, Lane
+from compute_nb.service.parcel import Parcel
 from compute_nb.service.rows import uuid_of
 from compute_nb.service.transaction import Transaction
-from compute_nb.tasks import Dispatch, Run, TaskBatch, TaskCall
+from compute_nb.tasks import Dispatch, Run, TaskCall
 
-logger = logging.getLogger(__name__)
-
-MESSAGE_TASKS = 256
-MESSAGE_CHARACTERS = 256 * 1024
-WINDOW_TASKS = 256
-WINDOW_PER_WORKER = 4
-WINDOW_CHARACTERS = 64 * 1024 * 1024
-_RATE_WINDOW_S = 1.0
 _REMEMBERED = 10_000
-
-
-@dataclass(slots=True)
-class Rate:
-    """How many tasks ended within about the last second: a count that decays."""
-
-    value: float = 0.0
-    _at: float = 0.0
-
-    def add(self, count: int, now: float) -> None:
-        """Counts `count` ends at `now` (seconds)."""
-        self.value = self.at(now) + count
-        self._at = now
-
-    def at(self, now: float) -> float:
-        """The count as it has decayed until `now`."""
-        return self.value * math.exp(-max(now - self._at, 0.0) / _RATE_WINDOW_S)
-
-
-@dataclass(slots=True)
-class Lane:
-    """One connected endpoint.
-
-    Attributes:
-        number: Of the endpoint.
-        out: Task number -> characters of its arguments, for all that is sent and open.
-        waiting: Task group -> holds under which it has tasks to send (0: without).
-        turns: The task groups of `waiting` that were served before, the next one first.
-        fresh: Those that were not. They take every other turn, so that a lone task passes a large group and
-            many of them don't stop it.
-        limit: Characters of arguments that may be out.
-        functions: Numbers of functions whose code this session has.
-    """
-
-    number: int
-    endpoint_id: UUID
-    session: UUID
-    workers: int
-    limit: int = WINDOW_CHARACTERS
-    out: dict[int, int] = field(default_factory=dict)
-    characters: int = 0
-    waiting: dict[int, list[int]] = field(default_factory=dict)
-    turns: deque[int] = field(default_factory=deque)
-    fresh: deque[int] = field(default_factory=deque)
-    fresh_next: bool = True
-    functions: set[int] = field(default_factory=set)
-    rate: Rate = field(default_factory=Rate)
-
-    def room(self, now: float) -> int:
-        """How many more tasks may be out."""
-        if self.characters >= self.limit:
-            return 0
-        window = max(WINDOW_TASKS, WINDOW_PER_WORKER * self.workers, int(self.rate.at(now)))
-        return max(window - len(self.out), 0)
-
-    def wait(self, group: int, hold: int) -> None:
-        """A task group has something to send."""
-        holds = self.waiting.get(group)
-        if holds is None:
-            self.waiting[group] = [hold]
-            self.fresh.append(group)
-        elif hold not in holds:
-            holds.append(hold)
-
-    def next_group(self) -> int:
-        """Takes the task group whose turn it is; there must be one."""
-        if self.fresh and (self.fresh_next or not self.turns):
-            self.fresh_next = not self.turns
-            return self.fresh.popleft()
-        self.fresh_next = True
-        return self.turns.popleft()
-
-    def sent(self, tasks: list[tuple[int, TaskCall]]) -> None:
-        """Tasks, with their numbers, are out."""
-        sizes = {number: len(call.args) for number, call in tasks}
-        self.out |= sizes
-        self.characters += sum(sizes.values())
-
-    def freed(self, numbers: list[int]) -> None:
-        """Tasks are not out any more, if they were."""
-        self.characters -= sum([self.out.pop(number, 0) for number in numbers])
-
-
-class Parcel:
-    """Tasks for one endpoint, packed into messages of limited size."""
-
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
-        self._messages: list[Dispatch] = []
-        self._functions: dict[UUID, str] = {}
-        self._batches: list[tuple[UUID, UUID, Mapping[str, Any], list[TaskCall]]] = []
-        self._key: tuple[int, int, int] | None = None
-        self._calls: list[TaskCall] = []
-        self._tasks = 0
-        self._characters = 0
-
-    def add(self, key: tuple[int, int, int], calls: list[TaskCall]) -> int:
-        """Adds tasks to the open batch as long as they fit, and returns how many did.
-
-        Args:
-            key: The numbers of task group, function and options: what tasks of a batch share.
-            calls: All with this key.
-        """
-        if key != self._key:
-            return 0
-        characters, room = self._characters, MESSAGE_TASKS - self._tasks
-        fits = 0
-        for call in calls[:room]:
-            characters += len(call.args)
-            if characters > MESSAGE_CHARACTERS and self._tasks + fits:
-                break
-            self._characters = characters
-            fits += 1
-        self._tasks += fits
-        self._calls += calls[:fits]
-        return fits
-
-    def begin(
-        self,
-        key: tuple[int, int, int],
-        group_id: UUID,
-        function: tuple[UUID, str],
-        options: Mapping[str, Any],
-        size: int,
-    ) -> None:
-        """Begins a batch, in a new message if the next task of `size` characters needs one."""
-        if self._tasks and (self._tasks >= MESSAGE_TASKS or self._characters + size > MESSAGE_CHARACTERS):
-            self._close()
-        if key[1] not in self._lane.functions:
-            self._lane.functions.add(key[1])
-            self._functions[function[0]] = function[1]
-        self._key, self._calls = key, []
-        self._batches.append((group_id, function[0], options, self._calls))
-
-    def _close(self) -> None:
-        batches = tuple(
-            TaskBatch(group_id, function_id, options, tuple(calls))
-            for group_id, function_id, options, calls in self._batches
-        )
-        self._messages.append(Dispatch(self._lane.session, self._functions, batches))
-        self._functions, self._batches, self._key = {}, [], None
-        self._tasks = self._characters = 0
-
-    def messages(self) -> list[tuple[UUID, Dispatch]]:
-        """Returns all that was added, as messages to the endpoint."""
-        if self._tasks:
-            self._close()
-        return [(self._lane.endpoint_id, message) for message in self._messages]
 
 
 class Dispatcher:

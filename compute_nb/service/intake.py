@@ -34,12 +34,12 @@ class Intake:
 
     Args:
         dispatcher: Hears what there is to send.
-        last_number: The highest task number in use.
     """
 
-    def __init__(self, dispatcher: Dispatcher, last_number: int) -> None:
+    def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._last = last_number
+        # The highest task number in use, once it has been read; drawn here, so that rows can be made first.
+        self._last: int | None = None
 
     def submit(
         self, tx: Transaction, owner: UUID, submission: Submission, digest: bytes | None
@@ -117,7 +117,7 @@ class Intake:
 
     def _add(self, tx: Transaction, submission: Submission, terms: _Terms, hold: int) -> None:
         tasks, dispatcher = submission.tasks, self._dispatcher
-        first = self._last + 1
+        first = self._next_number(tx)
         at_once = not hold and dispatcher.can_send(
             terms.endpoint, len(tasks), sum(len(task.args) for task in tasks), tx.now
         )
@@ -137,8 +137,8 @@ class Intake:
             ) from error
         tx.many("add_payload", [(number, t.args) for number, t in enumerate(tasks, first)])
         tx.count(WAITING, len(tasks))
-        tx.on_rollback(lambda: self._forget(first))
-        self._last += len(tasks)
+        tx.on_rollback(self._forget)
+        self._last = first + len(tasks) - 1
         if not at_once:
             if not hold:
                 dispatcher.wait(terms.endpoint, terms.group, 0)
@@ -149,8 +149,13 @@ class Intake:
             calls = [(number, TaskCall(Run(t.task_id, 0), t.args)) for number, t in same]
             dispatcher.send(tx, terms.endpoint, key, calls)
 
-    def _forget(self, first: int) -> None:
-        self._last = first - 1
+    def _next_number(self, tx: Transaction) -> int:
+        if self._last is None:
+            self._last = int(tx.one("last_task")[0])
+        return self._last + 1
+
+    def _forget(self) -> None:
+        self._last = None
 
 
 def answered(tx: Transaction, owner: UUID, digest: bytes, written: bool) -> None:

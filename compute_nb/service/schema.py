@@ -100,6 +100,8 @@ def connect(path: Path, busy_timeout_s: float = 5.0) -> sqlite3.Connection:
         _refuse_newer(connection, path)
         _prepare(connection)
         _migrate(connection, path)
+        # The WAL is made anew at each start; SQLite would sync its name with the first checkpoint only.
+        _sync_folder(path.parent)
     except StoreUnusable:
         connection.close()
         raise
@@ -155,7 +157,6 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("COMMIT")
     if version < len(MIGRATIONS):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        _sync_folder(path.parent)
 
 
 def _statements(script: str) -> list[str]:

@@ -16,9 +16,10 @@ from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from compute_nb.service import ending, intake, registry, rollcall
-from compute_nb.service.dispatch import WINDOW_CHARACTERS, Dispatcher
+from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.ending import Part
 from compute_nb.service.intake import Intake
+from compute_nb.service.lane import WINDOW_CHARACTERS
 from compute_nb.service.ledger import CANCELLED_TEXT
 from compute_nb.service.rows import (
     Conflict,
@@ -94,8 +95,7 @@ class Store:
         self._dispatcher = dispatcher
         self._syncer = Syncer(path, durable=durability == "power")
         self._writer = Writer(path, connection, self._dispatcher, clock, self._syncer.wrote)
-        (last,) = connection.execute("SELECT coalesce(max(no), 0) FROM task").fetchone()
-        self._intake = Intake(self._dispatcher, last)
+        self._intake = Intake(self._dispatcher)
 
     def __repr__(self) -> str:
         return f"<Store {self._path}>"

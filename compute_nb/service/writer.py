@@ -187,12 +187,14 @@ class Writer:
     # -- loop ---------------------------------------------------------------------------------
 
     def _deliver(self, jobs: list[_Job], leaving: Leaving) -> None:
-        if leaving:
-            self._on_dispatch(leaving)
-        for job in jobs:
-            if job.future.done():
-                continue
-            if job.error is None:
-                job.future.set_result(job.value)
-            else:
-                job.future.set_exception(job.error)
+        try:
+            if leaving:
+                self._on_dispatch(leaving)
+        finally:
+            for job in jobs:
+                if job.future.done():
+                    continue
+                if job.error is None:
+                    job.future.set_result(job.value)
+                else:
+                    job.future.set_exception(job.error)

@@ -13,12 +13,8 @@ from uuid import UUID
 import pytest
 
 from compute_nb.errors import ComputeError
-from compute_nb.service.dispatch import (
-    MESSAGE_CHARACTERS,
-    MESSAGE_TASKS,
-    Lane,
-    Rate,
-)
+from compute_nb.service.lane import Lane, Rate
+from compute_nb.service.parcel import MESSAGE_CHARACTERS, MESSAGE_TASKS
 from compute_nb.service.schema import MIGRATIONS
 from compute_nb.service.statements import CODES, STATES, Statements
 from compute_nb.service.store import (

@@ -191,6 +191,10 @@ INSERT OR REPLACE INTO submit (sha256, owner, reply, answered, at) VALUES (?, ?,
 UPDATE submit SET answered = ? WHERE sha256 = ? AND owner = ?
 
 
+-- name: last_task
+-- The highest task number in use.
+SELECT coalesce(max(no), 0) FROM task
+
 -- name: task_known
 -- Whether an id is in use.
 SELECT 1 FROM task WHERE id = ?
