@@ -58,6 +58,16 @@ def bar(run: Run, snapshot: Snapshot, *, times: bool = True) -> str:
     )
 
 
+def begun(run: Run, total: int) -> str:
+    """Returns what stands in the notebook while the bar moves below it, and what stays if the kernel dies."""
+    tasks = f"{total} task{'s' * (total != 1)}"
+    again = html.escape(f"%compute reload {run.task_group_id}")
+    return (
+        f'<div style="{_BOX}"><b>{html.escape(run.title)}</b>: {tasks} sent to {html.escape(run.endpoint)}'
+        f' <span style="opacity:.6">({again} attaches again after a restart)</span></div>'
+    )
+
+
 def details(lines: Sequence[str], printed: str = "") -> str:
     """Returns notes and printed text below the bar as HTML, "" if there are none."""
     rows = "".join(f"<div>{html.escape(line)}</div>" for line in lines)

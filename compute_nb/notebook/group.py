@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, overload
 
-from compute_nb.errors import ComputeError
+from compute_nb.errors import ComputeError, SerdeError
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.results import facts
 
@@ -170,12 +170,12 @@ class ComputeGroup(Sequence[ComputeFuture]):
 
 
 def error_of(future: ComputeFuture) -> BaseException | None:
-    """Returns why a future that has ended gives no value, also if it was cancelled."""
+    """Returns why a future that has ended gives no value, also if it was cancelled or can't be read."""
     import concurrent.futures
 
     try:
         return future.exception(0)
-    except concurrent.futures.CancelledError as error:
+    except (concurrent.futures.CancelledError, SerdeError) as error:
         return error
 
 

@@ -420,7 +420,8 @@ class _Turn:
         return eval(expression, self._space)
 
     def _answer(self, value: Any) -> dict[str, Any]:
-        shown = bundle(value) if self._cell.shows and value is not None else None
+        drawn = _is_artist(value) and not _is_figure(value)  # its figure is shown, not its repr
+        shown = bundle(value) if self._cell.shows and value is not None and not drawn else None
         if _is_figure(value) and shown is not None:
             self._forget_figure(value)
         self._flush_figures()

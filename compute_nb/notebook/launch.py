@@ -82,7 +82,7 @@ def _submitted(executor: Executor, source: str, packed: Sequence[Any]) -> list[A
     return futures
 
 
-def _packed(
+def _packed(  # noqa: PLR0917
     cell: str,
     body: CellBody,
     options: Options,

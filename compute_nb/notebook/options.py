@@ -6,10 +6,12 @@ import itertools
 import keyword
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from compute_nb.notebook.cell import CellBody
 from compute_nb.notebook.refusal import CellRefused, nearest
+
+if TYPE_CHECKING:
+    from compute_nb.notebook.cell import CellBody
 
 _OPEN, _CLOSE = "([{", ")]}"
 _OURS = frozenset({"In", "Out", "get_ipython", "exit", "quit", "_compute"})
@@ -153,8 +155,8 @@ def points(
         total *= len(axis)
     if total > max_tasks:
         raise CellRefused(
-            f"`--map` gives {total:,} tasks, at most {max_tasks:,} are allowed: let one task do several values, or "
-            "raise `%config ComputeMagics.max_tasks`"
+            f"`--map` gives {total:,} tasks, at most {max_tasks:,} are allowed: let one task do "
+            "several values, or raise `%config ComputeMagics.max_tasks`"
         )
     return [{k: v for part in parts for k, v in part.items()} for parts in itertools.product(*axes)]
 
@@ -169,8 +171,8 @@ def _axis(
     for count, value in enumerate(_elements(values, f"`--map {','.join(names)}={text}`")):
         if count >= max_tasks:
             raise CellRefused(
-                f"`--map {text}` gives more than {max_tasks:,} tasks, which is all that are allowed: take a part of "
-                "it, or raise `%config ComputeMagics.max_tasks`"
+                f"`--map {text}` gives more than {max_tasks:,} tasks, the most that are allowed: take a "
+                "part of it, or raise `%config ComputeMagics.max_tasks`"
             )
         yield _named(names, value, text)
 
@@ -183,7 +185,7 @@ def _elements(values: Any, told: str) -> Iterable[Any]:
     if hasattr(values, "iterrows"):
         return [row for _, row in values.iterrows()]
     try:
-        return iter(values)
+        return cast("Iterable[Any]", iter(values))
     except TypeError:
         raise CellRefused(
             f"{told} is a {type(values).__name__}: write a list of values, one for each task"

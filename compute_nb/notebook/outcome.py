@@ -28,16 +28,10 @@ def wait(run: Run, *, say: Callable[[str], None] | None = None) -> None:
 
     Args:
         say: Told each change of the run's state, in the same words every time.
-
-    Raises:
-        StoppedWaiting: Interrupted; the tasks go on.
     """
     tell = say or (lambda _: None)
     tell(f"{run.title}: {len(run.futures)} task{'s' * (len(run.futures) != 1)} submitted to {run.endpoint}")
-    try:
-        run.wait()
-    except KeyboardInterrupt:
-        raise StoppedWaiting(stopped(run)) from None
+    run.wait()
     tell(f"{run.title}: {run.snapshot().state}")
 
 

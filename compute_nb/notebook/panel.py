@@ -26,12 +26,21 @@ _PICTURES = 6
 _FAILURES = 5
 
 
-def bundle(run: Run, snapshot: Snapshot, cell_id: str | None, *, max_lines: int, headless: bool) -> Any:
+def bundle(
+    run: Run,
+    snapshot: Snapshot,
+    cell_id: str | None,
+    *,
+    max_lines: int,
+    headless: bool = False,
+    live_below: bool = False,
+) -> Any:
     """Returns data and metadata of the output that stays: it reads the same after any restart.
 
     Args:
         max_lines: How much printed text is shown.
-        headless: Whether text is kept free of times, so that a run can be compared with the last.
+        headless: Whether text is kept free of ids and times, so that a run can be compared with the last.
+        live_below: Whether a widget below it shows how the tasks stand.
     """
     entry = {
         "id": run.task_group_id,
@@ -54,6 +63,8 @@ def bundle(run: Run, snapshot: Snapshot, cell_id: str | None, *, max_lines: int,
     text = "" if headless else drawing.line(run, snapshot)
     below = drawing.details(_lines(run, snapshot), "" if headless else _printed(run, max_lines))
     markup = drawing.bar(run, snapshot, times=not headless) + below
+    if live_below and not snapshot.ended:
+        markup = drawing.begun(run, snapshot.total) + below
     return {PANEL_MIME: panel, "text/html": markup, "text/plain": text}, {"compute_nb": entry}
 
 
@@ -141,7 +152,8 @@ class Panel:
         self._publish(view, {}, self._ids[1], False)
 
     def _bundle(self, snapshot: Snapshot) -> Any:
-        return bundle(self._run, snapshot, self._cell_id, max_lines=self._max_lines, headless=False)
+        live = self._widgets is not None
+        return bundle(self._run, snapshot, self._cell_id, max_lines=self._max_lines, live_below=live)
 
     def news(self, *_: Any) -> None:
         """Draws, at once or when its turn comes."""
@@ -170,14 +182,16 @@ class Panel:
         elif self._widgets is not None:
             self._widgets.bar.value = drawing.bar(self._run, snapshot)
         else:
-            self._publish(*self._bundle(snapshot), self._ids[0], True)
+            data, metadata = self._bundle(snapshot)
+            self._publish(data, metadata, self._ids[0], True)
 
     def _finish(self, snapshot: Snapshot) -> None:
         """Puts the final text in the place of the first output, results in the place of the widget."""
-        self._publish(*self._bundle(snapshot), self._ids[0], True)
+        data, metadata = self._bundle(snapshot)
+        self._publish(data, metadata, self._ids[0], True)
         if self._widgets is not None:
-            data = results_bundle(self._run) if self._results else None
-            self._publish(data or {WIDGET_MIME: _view(""), "text/plain": ""}, {}, self._ids[1], True)
+            shown = results_bundle(self._run) if self._results else None
+            self._publish(shown or {WIDGET_MIME: _view(""), "text/plain": ""}, {}, self._ids[1], True)
             self._widgets.close()
 
 

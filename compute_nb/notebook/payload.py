@@ -77,7 +77,7 @@ class CellResult:
     index: int
     swept: Mapping[str, str]
     items: Sequence[Mapping[str, Any]]
-    display: Mapping[str, Any] | None = None
+    display: tuple[dict[str, Any], dict[str, Any]] | None = None
     started_at: float = 0.0
     ended_at: float = 0.0
     python: str = ""
@@ -168,7 +168,7 @@ def read_envelope(data: Mapping[str, Any]) -> CellResult:
         index=int(data.get("index", 0)),
         swept=dict(data.get("swept") or {}),
         items=list(data.get("items") or []),
-        display=data.get("display"),
+        display=_pair(data.get("display")),
         started_at=float(data.get("started_at") or 0),
         ended_at=float(data.get("ended_at") or 0),
         python=str(data.get("python", "")),
@@ -178,3 +178,10 @@ def read_envelope(data: Mapping[str, Any]) -> CellResult:
         _value_error=data.get("value_error"),
         _output_errors=dict(data.get("output_errors") or {}),
     )
+
+
+def _pair(display: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    if not (isinstance(display, list | tuple) and len(display) == 2):
+        return None
+    data, metadata = display
+    return dict(data), dict(metadata)

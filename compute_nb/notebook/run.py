@@ -112,7 +112,7 @@ class Run:
     @property
     def handle(self) -> str:
         """A name for the line magic: `%compute wait HANDLE`."""
-        return self.name or str(self.task_group_id)
+        return self.name or self.cell
 
     @property
     def task_group_id(self) -> str | None:

@@ -66,7 +66,7 @@ class Runs:
         if not text:
             return _whole(self.all[-1])
         for run in reversed(self.all):
-            if text in (run.cell, run.task_group_id) or self._bound(text, run):
+            if text in (run.cell, str(run.task_group_id)) or self._bound(text, run):
                 return _whole(run)
         indexed = _INDEXED.fullmatch(text)
         if indexed and indexed[1] != "In":

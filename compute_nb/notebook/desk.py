@@ -1,0 +1,163 @@
+"""This module is the desk of one kernel: it takes parsed cells, keeps their runs and shows them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from compute_nb.executor import Executor
+from compute_nb.notebook import outcome
+from compute_nb.notebook.capture import Notebook
+from compute_nb.notebook.cell import analyse
+from compute_nb.notebook.freight import POSTPONED, Home
+from compute_nb.notebook.front import Front, cell_id_of, front_of
+from compute_nb.notebook.launch import launch
+from compute_nb.notebook.lines import Lines
+from compute_nb.notebook.options import Options, check, points
+from compute_nb.notebook.panel import Panel, bundle
+from compute_nb.notebook.pending import Outputs
+from compute_nb.notebook.run import Run
+from compute_nb.notebook.runs import Runs
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What `%config ComputeMagics` says at the moment of a cell."""
+
+    endpoint: str
+    wait: bool
+    retries: int
+    max_output_lines: int
+    max_tasks: int
+
+
+class Desk:
+    """Everything of compute_nb that one IPython shell holds; the main thread's alone.
+
+    Args:
+        shell: The IPython shell.
+        magics: Whose `endpoint` trait `%compute use` sets.
+    """
+
+    def __init__(self, shell: Any, magics: Any) -> None:
+        self._shell, self._magics = shell, magics
+        self._home = Home(shell.user_ns, self._label)
+        self._outputs = Outputs(shell.user_ns)
+        self._runs = Runs(shell.user_ns)
+        self._lines = Lines(self._runs, self._outputs, self._home, self._use, self._attach)
+        shell.events.register("pre_execute", self._arrive)
+        shell.events.register("post_run_cell", self._arrive)
+
+    def _label(self, filename: str) -> str:
+        found = self._shell.compile.format_code_name(filename)
+        return filename if found is None else " ".join(found)
+
+    def _use(self, endpoint: str) -> None:
+        self._magics.endpoint = endpoint
+
+    def _arrive(self, *_: Any) -> None:
+        """Puts values that are here under their names; called by IPython between cells."""
+        if threading.current_thread() is threading.main_thread():  # a subshell may run amid a cell
+            self._outputs.arrive()
+
+    def line(self, words: list[str]) -> Any:
+        """Does a `%compute` line."""
+        return self._lines.run(words)
+
+    def cell(self, options: Options, source: str, defaults: Defaults) -> Any:
+        """Submits a cell and, if it waits, returns its value.
+
+        Raises:
+            CellRefused: It can't travel or was not accepted; nothing was submitted.
+            TaskExecutionFailed: It waited, and a task failed.
+        StoppedWaiting: Interrupted once accepted; the tasks go on.
+        """
+        shell = self._shell
+        body = analyse(source, postponed=bool(shell.compile.flags & POSTPONED))
+        check(options, body)
+        values = points(options.maps, shell.ev, defaults.max_tasks) if options.maps else None
+        run, executor = launch(
+            f"In[{shell.execution_count}]",
+            body,
+            options,
+            values,
+            Notebook(self._home, shell.user_ns_hidden),
+            endpoint=options.endpoint or defaults.endpoint,
+            retries=defaults.retries if options.retries is None else options.retries,
+        )
+        self._bind(run)
+        try:
+            return self._follow(run, executor, options.wait, defaults)
+        except KeyboardInterrupt:
+            raise outcome.StoppedWaiting(outcome.stopped(run)) from None
+
+    def _bind(self, run: Run) -> None:
+        self._runs.add(run)
+        self._shell.user_ns["_compute"] = run.thing
+        if run.name:
+            self._shell.user_ns[run.name] = run.thing
+        if run.group is not None:
+            run.group.show = lambda: self._bundle(run, headless=False)[0]
+        self._outputs.promise(run)
+
+    def _follow(self, run: Run, executor: Executor, wait: bool | None, defaults: Defaults) -> Any:
+        front = front_of(self._shell)
+        waits = wait if wait is not None else defaults.wait or front is Front.HEADLESS
+        for note in run.notes:
+            print(note, file=sys.stderr)  # noqa: T201 - one line to the person, at once
+        if front is Front.PERSON:
+            self._panel(run, executor, results=not waits)
+        if not waits:
+            if front is not Front.PERSON:
+                print(f"{run.title}: {len(run.futures)} task(s) submitted to {run.endpoint}")  # noqa: T201
+            return None
+        return self._waited(run, front)
+
+    def _waited(self, run: Run, front: Front) -> Any:
+        alone = front is Front.HEADLESS
+        try:
+            outcome.wait(run, say=self._state if alone else None)
+        finally:
+            self._outputs.arrive()
+        outcome.print_all(run, self._show)
+        if alone:
+            print(outcome.final_line(run))  # noqa: T201 - asked for by whoever reads the log
+            self._show(*self._bundle(run, headless=True))
+        return outcome.value_of(run, self._show)
+
+    @staticmethod
+    def _state(text: str) -> None:
+        print(text, file=sys.stderr)  # noqa: T201 - as above
+
+    # -- showing ----------------------------------------------------------------------------
+
+    def _panel(self, run: Run, executor: Executor, *, results: bool) -> None:
+        panel = Panel(
+            run, self._publish, cell_id_of(self._shell), self._magics.max_output_lines, results=results
+        )
+        panel.show()
+        executor.add_update_callback(panel.news)
+        panel.news()
+
+    def _attach(self, run: Run, executor: Executor) -> None:
+        """Binds and shows a run that was reloaded."""
+        self._bind(run)
+        if front_of(self._shell) is Front.PERSON:
+            self._panel(run, executor, results=True)
+        else:
+            print(outcome.final_line(run))  # noqa: T201 - the panel of a plain terminal
+
+    def _bundle(self, run: Run, *, headless: bool) -> Any:
+        cell_id = cell_id_of(self._shell)
+        return bundle(
+            run, run.snapshot(), cell_id, max_lines=self._magics.max_output_lines, headless=headless
+        )
+
+    def _show(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        self._shell.display_pub.publish(data=data, metadata=metadata)
+
+    def _publish(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
+        transient = {"display_id": display_id}
+        self._shell.display_pub.publish(data=data, metadata=metadata, transient=transient, update=update)

@@ -1,0 +1,135 @@
+"""Compute cells in a real kernel: with nobody at it, and with a person at it."""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import nbformat
+import pytest
+from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from own_home import own_home
+
+PANEL = "application/vnd.compute-nb.panel+json"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_service() -> Iterator[None]:
+    with own_home():
+        yield
+
+
+def notebook(*cells: str) -> Any:
+    made = nbformat.v4.new_notebook()
+    made.cells = [nbformat.v4.new_code_cell(cell) for cell in ("%load_ext compute_nb", *cells)]
+    return made
+
+
+def text_of(cell: Any, name: str) -> str:
+    return "".join(out.text for out in cell.outputs if out.get("name") == name)
+
+
+def test_with_nobody_at_it_cells_wait_and_print_plain_text():
+    nb = notebook(
+        "%%compute local --map s=range(3) -n sims\nprint('task', s)\ns * 2", "sims.done(), sims.result()"
+    )
+    NotebookClient(nb, timeout=60).execute()
+    sweep, after = nb.cells[1:]
+    assert text_of(sweep, "stdout") == "task 0\ntask 1\ntask 2\nsims on local: 3 of 3 done\n"
+    assert text_of(sweep, "stderr") == "sims: 3 tasks submitted to local\nsims: done\n"
+    (panel,) = [out for out in sweep.outputs if PANEL in out.get("data", {})]
+    assert panel.data["text/plain"] == ""
+    assert not re.search(r"[0-9a-f]{8}-|\d\d:\d\d| s<", panel.data["text/html"])
+    assert panel.metadata["compute_nb"]["id"] == panel.data[PANEL]["entry"]["id"]
+    assert after.outputs[0].data["text/plain"] == "(True, [0, 2, 4])"
+
+
+def test_with_nobody_at_it_a_failure_fails_the_cell():
+    nb = notebook("%%compute local --map s=range(3)\n1 / s", "print('never')")
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        NotebookClient(nb, timeout=60).execute()
+    assert "s=0: ZeroDivisionError: division by zero\n" in text_of(nb.cells[1], "stderr")
+    assert nb.cells[2].outputs == []
+
+
+def test_a_refusal_stops_run_all_with_one_line():
+    nb = notebook("%%compute local\nnot_there", "print('never')")
+    with pytest.raises(CellExecutionError):
+        NotebookClient(nb, timeout=60).execute()
+    (error,) = nb.cells[1].outputs
+    assert error.traceback == [
+        "CellRefused: line 1: `not_there` exists neither here nor in the cell: define it first"
+    ]
+
+
+class Person:
+    """A front end that can be asked for input."""
+
+    def __init__(self, manager: Any, client: Any) -> None:
+        self.manager, self.client = manager, client
+
+    def run(self, code: str, *, until: str = "idle", interrupt_on: str = "") -> list[Any]:
+        """Runs a cell; returns its messages up to the idle status, or further up to one of type `until`."""
+        asked = self.client.execute(code, allow_stdin=True)
+        messages, idle = [], False
+        while not (idle and (until == "idle" or any(m["msg_type"] == until for m in messages))):
+            message = self.client.get_iopub_msg(timeout=30)
+            own = message["parent_header"].get("msg_id") == asked
+            messages.append(message)
+            if message["msg_type"] == interrupt_on:
+                self.manager.interrupt_kernel()
+                interrupt_on = ""
+            if own and message["content"].get("execution_state") == "idle":
+                idle = True
+        return messages
+
+
+@pytest.fixture
+def person() -> Iterator[Person]:
+    manager, client = start_new_kernel(env=dict(os.environ))
+    person = Person(manager, client)
+    person.run("%load_ext compute_nb")
+    yield person
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def of_type(messages: list[Any], *kinds: str) -> list[Any]:
+    return [message["content"] for message in messages if message["msg_type"] in kinds]
+
+
+def test_a_panel_follows_the_tasks_at_a_bounded_rate(person):
+    messages = person.run(
+        "%%compute local -m s=range(300) -n g\nimport time\ntime.sleep(0.01)\ns", until="update_display_data"
+    )
+    first, live = of_type(messages, "display_data")
+    assert "300 tasks sent to local" in first["data"]["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in live["data"]
+    final = of_type(messages, "update_display_data")[0]
+    assert final["transient"] == first["transient"]
+    assert 'aria-valuenow="300"' in final["data"]["text/html"]
+    took = messages[-1]["header"]["date"] - messages[0]["header"]["date"]
+    moves = of_type(messages, "comm_msg")
+    assert 1 <= len(moves) <= 10 * max(took.total_seconds(), 1)
+    assert not of_type(messages, "stream", "execute_result")
+
+
+def test_an_interrupt_stops_the_waiting_only(person):
+    messages = person.run(
+        "%%compute local -w -n f\nimport time\ntime.sleep(3)\n'end'", interrupt_on="comm_msg"
+    )
+    (error,) = of_type(messages, "error")
+    assert error["traceback"] == [
+        "StoppedWaiting: stopped waiting, 0 of 1 done; the tasks go on: `%compute wait f` waits again, "
+        "`%compute cancel f` ends them"
+    ]
+    (shown,) = of_type(person.run("f.result(30)"), "execute_result")
+    assert shown["data"]["text/plain"] == "'end'"
+
+
+def test_await_gives_the_value(person):
+    person.run("%%compute local -m s=range(3) -n g\ns")
+    (shown,) = of_type(person.run("await g"), "execute_result")
+    assert shown["data"]["text/plain"] == "[0, 1, 2]"

@@ -1,0 +1,252 @@
+"""The magic in a real shell of this process, over the real service, broker, agent and workers."""
+# ruff: noqa: E501 - a cell is one line, so that a case is one line
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from own_home import own_home
+
+from compute_nb.errors import SerializationError, TaskExecutionFailed, WorkerDied
+from compute_nb.notebook.pending import OutputPending, Pending
+from compute_nb.notebook.refusal import CellRefused
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_service() -> Iterator[None]:
+    with own_home():
+        yield
+
+
+@pytest.fixture
+def nb(shell):
+    if "ComputeMagics" not in shell.ip.magics_manager.registry:
+        shell.ip.run_line_magic("load_ext", "compute_nb")
+    return shell
+
+
+def test_value_of_a_waiting_cell_is_the_cells_own(nb, capsys):
+    assert nb.here("%%compute local -w\nimport math\nprint('there')\nmath.factorial(5)") == 120
+    assert "there\n" in capsys.readouterr().out
+
+
+def test_semicolon_and_async_give_no_value(nb):
+    assert nb.here("%%compute -w\n5;") is None
+    assert nb.here("%%compute -n f\n5") is None
+    assert nb.names["f"].result(20) == 5
+    assert nb.names["_compute"] is nb.names["f"]
+
+
+def test_a_sweep_is_a_group_in_map_order(nb):
+    nb.here("base = 10")
+    nb.here("%%compute --map a=range(3) -m b=[1, 2] -n grid\n(a, b, base)")
+    grid = nb.names["grid"]
+    assert grid.result(20) == [(a, b, 10) for a in range(3) for b in (1, 2)]
+    assert len(grid) == 6
+    assert grid.points[1] == {"a": 0, "b": 2}
+    assert grid[0].done()
+    assert repr(grid) == "<ComputeGroup grid: 6 tasks, 6 succeeded>"
+
+
+def test_a_sweep_tells_which_points_failed(nb):
+    nb.here("%%compute -m k=[1, 0, 2, 0] -n g\n1 / k")
+    with pytest.raises(ZeroDivisionError) as caught:
+        nb.names["g"].result(20)
+    assert isinstance(caught.value, TaskExecutionFailed)
+    assert caught.value.__notes__ == ["2 of 4 failed: k=0, k=0"]
+    kinds = [type(v).__name__ for v in nb.names["g"].result(return_exceptions=True)]
+    assert kinds == ["float", "ZeroDivisionError", "float", "ZeroDivisionError"]
+
+
+def test_objects_of_the_notebook_as_map_values(nb):
+    nb.here("class Cfg:\n    def __init__(self, a): self.a = a\nmade = [Cfg(1), Cfg(2)]")
+    nb.here("%%compute -m cfg=made -n g\nisinstance(cfg, Cfg), cfg")
+    values = nb.names["g"].result(20)
+    assert [flag for flag, _ in values] == [True, True]
+    assert all(type(cfg) is nb.names["Cfg"] for _, cfg in values)
+
+
+def test_empty_map_is_a_finished_group(nb):
+    nb.here("%%compute -m x=[] -n none\nx")
+    assert nb.names["none"].result(0) == []
+
+
+def test_output_is_pending_until_it_is_here(nb):
+    nb.here("x = 'old'")
+    nb.here(f"gate = {_gate(nb)!r}")
+    nb.here("%%compute -o x -n f\nopen(gate).read()\nx = [1]")
+    marker = nb.names["x"]
+    assert type(marker) is Pending
+    assert marker.previous == "old"
+    assert repr(marker).startswith("<`x` of In[")
+    for use in ("x + 1", "x[0]", "print(x)", "x.append", "len(x)", "bool(x)", "x == 1"):
+        with pytest.raises(OutputPending, match=r"`x` is being computed by In\[\d+\], 0 of 1 done"):
+            nb.here(use)
+    with pytest.raises(CellRefused, match=r"`x` is still being computed"):
+        nb.here("%%compute\nx")
+    with pytest.raises(CellRefused, match=r"is a future.*result\(\)"):
+        nb.here("%%compute\nf")
+    _open(nb)
+    nb.here("%compute wait")
+    assert nb.names["x"] == [1]
+
+
+def _gate(nb) -> str:
+    path = os.path.join(os.environ["COMPUTE_NB_HOME"], "gate")
+    if not os.path.exists(path):
+        os.mkfifo(path)
+    return path
+
+
+def _open(nb) -> None:
+    with open(_gate(nb), "w") as gate:
+        gate.write("go")
+
+
+def test_names_change_between_cells_only(nb):
+    nb.here("%%compute -o y -n f\ny = 7")
+    seen = nb.here("import concurrent.futures as _cf\n_cf.wait([f], 20)\ntype(y).__name__")
+    assert seen == "Pending"
+    assert nb.here("y") == 7
+
+
+def test_a_name_bound_anew_is_left_alone(nb):
+    nb.here("%%compute -o z -n f\nz = 7")
+    nb.here("z = 'mine'")
+    nb.here("%compute wait")
+    assert nb.names["z"] == "mine"
+
+
+def test_failed_output_raises_the_tasks_error(nb):
+    nb.here("%%compute -o q -n f\nq = 1 / 0")
+    nb.here("%compute wait")
+    with pytest.raises(ZeroDivisionError):
+        nb.here("q + 1")
+
+
+def test_outputs_of_a_sweep_are_one_list(nb):
+    nb.here("%%compute -m k=[1, 0] -o r -n g\nr = 1 / k")
+    nb.here("%compute wait g")
+    first, second = nb.names["r"]
+    assert first == 1
+    assert isinstance(second, ZeroDivisionError)
+
+
+def test_value_that_cannot_travel(nb, capsys):
+    assert nb.here("%%compute -w -n f\nimport threading\nthreading.Lock()") is None
+    with pytest.raises(SerializationError, match="lock"):
+        nb.names["f"].result(20)
+    assert nb.names["f"].state.value == "SUCCEEDED"
+    assert "its value stayed there" in capsys.readouterr().err
+
+
+def test_a_dying_worker_costs_its_own_task(nb):
+    with pytest.raises(WorkerDied, match="exit code 3"):
+        nb.here("%%compute -w\nimport os\nos._exit(3)")
+    assert nb.here("%%compute -w\n1") == 1
+
+
+def test_cancel_and_tasks(nb, capsys):
+    nb.here("%%compute -n hang\nimport time\ntime.sleep(600)")
+    with pytest.raises(CellRefused, match="needs NAME"):
+        nb.here("%compute cancel")
+    nb.here("%compute cancel hang")
+    assert nb.names["hang"].cancelled()
+    capsys.readouterr()
+    nb.here("%compute tasks")
+    assert "1 cancelled" in capsys.readouterr().out
+
+
+def test_logs_and_tracebacks(nb, capsys):
+    nb.here("%%compute -m k=[1, 0] -n g\nprint('k is', k)\n1 / k")
+    nb.here("%compute wait g")
+    capsys.readouterr()
+    nb.here("%compute logs g[0]")
+    assert capsys.readouterr().out == "--- g[0] k=1\nk is 1\n"
+    nb.here("%compute tb g")
+    assert "Cell In[" in (text := capsys.readouterr().out)
+    assert "line 2\n    1 / k\n" in text
+
+
+def test_reload_binds_a_group_by_its_id(nb):
+    nb.here("%%compute -m s=range(3) -n first\ns * s")
+    group_id = nb.names["first"].task_group_id
+    nb.names["first"].result(20)
+    nb.here(f"%compute reload {group_id} -n again")
+    assert nb.names["again"].result(20) == [0, 1, 4]
+    assert [nb.names["again"].point(i) for i in range(3)] == ["s=0", "s=1", "s=2"]
+
+
+def test_use_and_endpoints(nb, capsys):
+    nb.here("%compute use local")
+    nb.here("%compute endpoints")
+    assert "local" in (text := capsys.readouterr().out)
+    assert "online" in text
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("%%compute nowhere\n1", "endpoint 'nowhere'"),
+        ("%%compute\nlock", r"`lock` \(a _thread.lock\) can't travel.*inside the cell"),
+        ("%%compute\nfile.name", r"`file` .*can't travel.*open the file inside the cell"),
+        ("%%compute\nlist(gen)", r"`gen` \(a generator\) can't travel.*make a list"),
+        ("%%compute\nlen(big)", r"`big` \(a bytes, 12.0 MB\) is too large"),
+        ("%%compute\n%time 1", r"line 1: `%time 1` is IPython's"),
+        ("%%compute\nx = 1\n!ls", r"line 2: `!ls` is IPython's"),
+        ("%%compute\nreturn 5", r"line 1: `return` works in a function only"),
+        ("%%compute\nyield 5", r"line 1: `yield`"),
+        ("%%compute\nawait f()", r"line 1: `await`"),
+        ("%%compute\nfor x in", r"line 1: invalid syntax"),
+        ("%%compute\n# nothing", r"no code"),
+        ("%%compute\nlok", r"`lok` exists neither here nor in the cell, did you mean `lock`"),
+        ("%%compute -o y\nx = 1", r"never binds `y`"),
+        ("%%compute -m s=range(3)\n1", r"never reads `s`"),
+        ("%%compute -m s='abc'\ns", r"is text"),
+        ("%%compute -m s={'a': 1}\ns", r"is a dict"),
+        ("%%compute -m s=nothing_here\ns", r"NameError"),
+        ("%%compute -m s\ns", r"NAME=EXPR"),
+        ("%%compute -n 1a\n1", r"no name that Python can bind"),
+        ("%%compute -n s -m s=[1]\ns", r"stands twice"),
+        ("%%compute -i nothere\n1", r"no `nothere` here"),
+        ("%%compute --nonsense\n1", r"unrecognized"),
+        ("%%compute -m 's=[1'\ns", r"SyntaxError|not closed"),
+        ("%%compute --retries -1\n1", r"retries"),
+        ("%compute nonsense", r"no such subcommand"),
+        ("%compute reload abc", r"UUID"),
+        ("%compute logs nobody", r"called `nobody`"),
+    ],
+)
+def test_bad_input_is_one_line_and_costs_nothing(nb, capsys, cell, told):
+    nb.here("%%compute -n before\n1")
+    nb.here(
+        "import threading\nlock = threading.Lock()\nfile = open('/dev/null')\ngen = (i for i in [1])\nbig = bytes(12_000_000)"
+    )
+    last = nb.names["_compute"]
+    with pytest.raises(CellRefused, match=f"(?s){told}") as caught:
+        nb.here(cell)
+    nb.names["file"].close()
+    assert nb.names["_compute"] is last
+    shown = "\n".join(caught.value._render_traceback_())
+    assert len(shown.splitlines()) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_lock_that_the_cell_may_do_without_stays_here(nb, capsys):
+    nb.here(
+        "import threading\nlock = threading.Lock()\nflag = False\ndef helper():\n    with lock:\n        return 1"
+    )
+    assert nb.here("%%compute -w\nif flag:\n    lock\nhelper if flag else 'ok'") == "ok"
+    assert "`lock`" in capsys.readouterr().err
+
+
+def test_a_name_like_a_secret_needs_i_elsewhere(nb):
+    from compute_nb.notebook.capture import capture
+    from compute_nb.notebook.cell import analyse
+
+    nb.here("hub_token = 'abc'")
+    body = analyse("hub_token")
+    with pytest.raises(CellRefused, match=r"`-i hub_token`") as caught:
+        capture(body, nb.notebook, guard_secrets=True)
+    assert "abc" not in str(caught.value)
+    assert capture(body, nb.notebook, inputs=["hub_token"], guard_secrets=True).names == ("hub_token",)
