@@ -1,9 +1,11 @@
 """This module is the face of compute_nb: run a notebook cell or a function somewhere else."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as in typing, whose import would be most of the cost of this one
 if TYPE_CHECKING:
+    from typing import Any
+
     from compute_nb.batch import Batch
     from compute_nb.client import Client
     from compute_nb.errors import ComputeError, TaskExecutionFailed
@@ -33,7 +35,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Loads a name from its module when it is first asked for, so that importing this costs nothing."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -46,6 +48,6 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def load_ipython_extension(ipython: Any) -> None:
+def load_ipython_extension(ipython: "Any") -> None:
     """Brings `%%compute` into an IPython shell; called by `%load_ext compute_nb`."""
     import_module("compute_nb.notebook").load_ipython_extension(ipython)

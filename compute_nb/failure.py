@@ -7,7 +7,6 @@ are loaded already and never imports one, since a program that names a type in a
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import concurrent.futures
 import contextlib
@@ -48,7 +47,6 @@ _NEVER_JOINED = (
     StopIteration,
     StopAsyncIteration,
     TimeoutError,
-    asyncio.CancelledError,
     concurrent.futures.CancelledError,
 )
 

@@ -6,7 +6,6 @@ its condition is made when somebody first waits on it; until then one lock of th
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import threading
@@ -40,7 +39,7 @@ def _new_lock() -> None:
 os.register_at_fork(after_in_child=_new_lock)
 
 
-def _wake(waiter: asyncio.Future[None]) -> None:
+def _wake(waiter: Any) -> None:
     if not waiter.done():
         waiter.set_result(None)
 
@@ -190,6 +189,8 @@ class ComputeFuture(Future[Any]):
         return self._awaited().__await__()
 
     async def _awaited(self) -> Any:
+        import asyncio  # whoever awaits has loaded it; for all others it is a tenth of a second
+
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
 

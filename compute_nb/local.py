@@ -44,7 +44,7 @@ def find_service(home: Home) -> ServiceInfo | None:
         fields = json.loads(home.service_file.read_text(encoding="utf-8"))
         token = home.token_file.read_text(encoding="utf-8").strip()
         return ServiceInfo(fields["url"], token, fields["pid"], fields["service_id"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ComputeError(

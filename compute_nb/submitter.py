@@ -31,6 +31,7 @@ MAX_TASKS = 1_000
 MAX_CHARACTERS = 1_000_000
 PATIENCE_S = 60.0
 LONGEST_PAUSE_S = 5.0
+_CLOSED = "the submitter of this process was closed before it could send this"
 
 
 class Watching(Protocol):
@@ -82,9 +83,10 @@ class Submitter:
     Args:
         reach: The way to the service.
         watching: Told what is sent.
+        patience_s: How long a service that does not answer is asked again.
     """
 
-    def __init__(self, reach: Reach, watching: Watching) -> None:
+    def __init__(self, reach: Reach, watching: Watching, patience_s: float = PATIENCE_S) -> None:
         self._reach = reach
         self._watching = watching
         self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
@@ -92,6 +94,8 @@ class Submitter:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closing = threading.Event()
+        self._ended = threading.Event()
+        self._patience_s = patience_s
 
     def put(self, parcel: Parcel) -> None:
         """Has one task sent."""
@@ -130,6 +134,8 @@ class Submitter:
         self._queue.put(item)
         if self._thread is None:
             self._start()
+        if self._ended.is_set():
+            self._break(ComputeError(_CLOSED))
 
     def _start(self) -> None:
         with self._starting:
@@ -145,8 +151,10 @@ class Submitter:
                 self._handle(item)
         except Exception as error:  # the top of a thread: whoever waits on it must hear
             log.exception("the submitter failed")
+            self._ended.set()
             self._break(error)
-        self._break(ComputeError("the submitter of this process was closed before it could send this"))
+        self._ended.set()
+        self._break(ComputeError(_CLOSED))
 
     def _take(self) -> _Item:
         item, self._next = self._next, None
@@ -237,7 +245,7 @@ class Submitter:
 
     def _patiently(self, ask: Callable[[Connection], T]) -> T:
         """Asks until there is an answer, for a minute at most; the home's own service is started."""
-        until, pause_s = time.monotonic() + PATIENCE_S, 0.1
+        until, pause_s = time.monotonic() + self._patience_s, 0.1
         while True:
             try:
                 return self._reach.call(ask)

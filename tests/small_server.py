@@ -13,6 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 from compute_nb.proof import PATH, expected
 
 SECRET = "5e" * 32
+ECHO = "echo"
+"""As a body: the answer of a service that accepts a submit."""
 TOKEN = f"cnb_{'0a' * 8}_{SECRET}"
 
 
@@ -66,7 +68,10 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.server.answers.get((self.command, parts.path), (404, {"message": "not here"}))
         if isinstance(answer, list):
             answer = answer.pop(0)
-        self._send(*answer)
+        status, body = answer
+        if body == ECHO:
+            body = {"tasks": self.server.asked[-1][2]["compute_nb"]["task_ids"]}
+        self._send(status, body)
 
     do_GET = do_POST = do_PUT = do_DELETE = _handle
 

@@ -44,6 +44,7 @@ class TinyAgent:
         self.was_told = threading.Event()
         self.holding = False
         self._held: list[tuple[TaskCall, str]] = []
+        self._done: dict[Run, RunResult] = {}
         self._journal, self._boot = new_id(), new_id()
         self._session = new_id()
         self._functions: dict[UUID, str] = {}
@@ -59,7 +60,7 @@ class TinyAgent:
 
     def send(self, *results: RunResult) -> None:
         """Reports results of the test's own."""
-        self._link.call_soon(lambda: self._report(Report(self._session, results=results)))
+        self._link.call_soon(lambda: self._end(results))
 
     def send_raw(self, body: bytes) -> None:
         """Publishes any bytes as a report."""
@@ -90,8 +91,10 @@ class TinyAgent:
                 self._boot,
                 about,
                 held=tuple(call.run for call, _ in self._held),
+                done=tuple(self._done),
             )
         )
+        self._tell_done()
 
     def on_ready(self, link: Link) -> None:
         self.ready.set()
@@ -102,6 +105,9 @@ class TinyAgent:
             self._functions.update(record.functions)
             for batch in record.batches:
                 self._take(batch)
+        elif isinstance(record, wire.Stored):
+            for run in record.runs:
+                self._done.pop(run, None)
         elif isinstance(record, wire.Cancel):
             self.cancelled += record.runs
             self._held = [held for held in self._held if held[0].run not in record.runs]
@@ -125,9 +131,17 @@ class TinyAgent:
 
     def _run_held(self) -> None:
         held, self._held = self._held, []
-        if held:
-            results = tuple(self._run(call, code) for call, code in held)
+        self._end(tuple(self._run(call, code) for call, code in held))
+
+    def _end(self, results: tuple[RunResult, ...]) -> None:
+        """Keeps results until the service has them, as an agent must."""
+        self._done |= {result.run: result for result in results}
+        if results and self._link.is_open:
             self._report(Report(self._session, results=results))
+
+    def _tell_done(self) -> None:
+        if self._done:
+            self._report(Report(self._session, results=tuple(self._done.values())))
 
     def _run(self, call: TaskCall, code: str) -> RunResult:
         try:

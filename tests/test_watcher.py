@@ -1,0 +1,302 @@
+"""The watcher over a real service and broker: every future ends, once, whatever arrives and however often."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from uuid import UUID
+
+import pytest
+from own_home import own_home, service
+from tiny_agent import TinyAgent
+
+from compute_nb import Executor, wire
+from compute_nb.amqp import Incoming
+from compute_nb.client import Client
+from compute_nb.errors import ComputeError, TaskCancelled, TaskLost
+from compute_nb.future import ComputeFuture
+from compute_nb.local import find_service
+from compute_nb.reach import Reach
+from compute_nb.routes import Status
+from compute_nb.tasks import (
+    Events,
+    Move,
+    Outcome,
+    Run,
+    RunResult,
+    TaskResult,
+    TaskState,
+    new_id,
+)
+from compute_nb.terms import Terms
+from compute_nb.watcher import ResultWatcher
+
+WAIT_S = 30
+
+
+def double(x):
+    return x * 2
+
+
+@pytest.fixture(scope="module")
+def home():
+    with own_home() as one:
+        yield one
+
+
+@pytest.fixture
+def client(home):
+    return Client()
+
+
+@pytest.fixture
+def agent(client):
+    one = TinyAgent(client)
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def executor(agent, client):
+    with Executor(agent.endpoint_id, client) as one:
+        yield one
+        one.cancel_all()
+
+
+def good(data="00\ngARLKi4=\n"):
+    return lambda run: RunResult(run, Outcome.SUCCESS, data, None, 1.0, 2.0)
+
+
+def test_a_result_ends_its_future(executor, agent):
+    future = executor.submit(double, 21)
+    assert future.result(WAIT_S) == 42
+    assert (future.started_at, future.ended_at) == (1.0, 2.0)
+    assert future.environment["hostname"] == "here"
+
+
+def test_moves_are_heard(executor, agent):
+    agent.holding = True
+    running = threading.Event()
+    executor.add_update_callback(lambda fs: any(f.running() for f in fs) and running.set())
+    future = executor.submit(double, 1)
+    assert agent.arrived.acquire(timeout=WAIT_S)
+    agent.start(agent.calls[-1])
+    assert running.wait(WAIT_S)
+    assert future.state is TaskState.RUNNING
+    agent.release()
+    assert future.result(WAIT_S) == 2
+
+
+def test_a_double_result_is_dropped(executor, agent):
+    agent.holding = True
+    future = executor.submit(double, 1)
+    assert agent.arrived.acquire(timeout=WAIT_S)
+    run = agent.calls[-1]
+    agent.send(good()(run), good("00\nother")(run))
+    assert future.result(WAIT_S) == 42
+    agent.send(good("00\nother")(run))
+    agent.holding = False
+    assert executor.submit(double, 2).result(WAIT_S) == 4
+    assert future.result() == 42
+
+
+def test_results_out_of_order_find_their_futures(executor, agent):
+    agent.holding = True
+    futures = [executor.submit(double, n) for n in range(20)]
+    for _ in futures:
+        assert agent.arrived.acquire(timeout=WAIT_S)
+    agent._held.reverse()
+    agent.release()
+    assert [future.result(WAIT_S) for future in futures] == [2 * n for n in range(20)]
+
+
+def test_a_malformed_report_hurts_nobody(executor, agent):
+    agent.send_raw(b"\x01 no message")
+    agent.send_raw(b"")
+    assert executor.submit(double, 3).result(WAIT_S) == 6
+
+
+def test_a_result_after_a_cancel_is_dropped(executor, agent):
+    agent.holding = True
+    future = executor.submit(double, 1)
+    assert agent.arrived.acquire(timeout=WAIT_S)
+    assert future.cancel()
+    assert agent.was_told.wait(WAIT_S)
+    assert agent.cancelled == [Run(future.id, 0)]
+    agent.send(good()(Run(future.id, 0)))
+    agent.holding = False
+    assert executor.submit(double, 2).result(WAIT_S) == 4
+    assert future.cancelled()
+
+
+def test_a_task_cancelled_by_somebody_else(executor, agent, client):
+    agent.holding = True
+    future = executor.submit(double, 1)
+    assert agent.arrived.acquire(timeout=WAIT_S)
+    other = Client().reach.connection
+    other.post("/v3/compute_nb/cancel", {"task_ids": [future.task_id]})
+    assert type(future.exception(WAIT_S)) is TaskCancelled
+
+
+def test_two_executors_of_one_group_hear_both(agent, client):
+    agent.holding = True
+    with Executor(agent.endpoint_id, client) as first:
+        future = first.submit(double, 1)
+        assert agent.arrived.acquire(timeout=WAIT_S)
+        with Executor(agent.endpoint_id, client, first.task_group_id) as second:
+            (same,) = second.reload_tasks()
+            assert same is future
+        agent.release()
+        assert future.result(WAIT_S) == 2
+
+
+def test_a_killed_service_loses_nothing(home, executor, agent):
+    agent.holding = True
+    futures = [executor.submit(double, n) for n in range(50)]
+    executor.wait_accepted(WAIT_S)
+    for _ in futures:
+        assert agent.arrived.acquire(timeout=WAIT_S)
+    os.kill(find_service(home).pid, signal.SIGKILL)
+    more = [executor.submit(double, n) for n in range(50, 100)]
+    agent.release()
+    assert [f.result(60) for f in futures + more] == [2 * n for n in range(100)]
+    assert len(set(agent.calls)) == len(set(futures + more))
+
+
+def test_results_that_came_while_nobody_listened_are_asked_for(home, executor, agent):
+    agent.holding = True
+    future = executor.submit(double, 4)
+    executor.wait_accepted(WAIT_S)
+    assert agent.arrived.acquire(timeout=WAIT_S)
+    run = agent.calls[-1]
+    service(home, "restart")
+    agent.send(good()(run))
+    assert future.result(60) == 42
+
+
+# -- by hand, without a connection
+
+
+class FakeLink:
+    """Notes what is acknowledged."""
+
+    def __init__(self):
+        self.done = []
+
+    def ack(self, tag, multiple=False):
+        self.done.append(("ack", tag))
+
+    def reject(self, tag):
+        self.done.append(("reject", tag))
+
+
+@pytest.fixture
+def watcher(home):
+    return ResultWatcher(Client().reach)
+
+
+def open_future(watcher, **changes) -> ComputeFuture:
+    future = ComputeFuture(new_id(), Terms(new_id(), new_id(), **changes))
+    watcher.add(future)
+    return future
+
+
+def ended(future, state=TaskState.SUCCEEDED, data="11\n42"):
+    group = future.terms.task_group_id
+    return TaskResult(future.id, group, state, data, None, 0, 1.0, 2.0, 3.0)
+
+
+def message(events, tag=1):
+    return Incoming("w", events if isinstance(events, bytes) else wire.encode(events), tag)
+
+
+def test_futures_are_set_before_the_message_is_acknowledged(watcher):
+    future, link, order = open_future(watcher), FakeLink(), []
+    future.add_done_callback(lambda _: order.append(list(link.done)))
+    watcher.on_message(link, message(Events(results=(ended(future),))))
+    assert order == [[]]
+    assert link.done == [("ack", 1)]
+    assert future.result() == 42
+
+
+def test_one_message_is_told_once_and_each_executor_its_own(watcher):
+    mine, other = open_future(watcher), open_future(watcher)
+    heard = []
+    mine.terms.ledger.listeners.append(heard.append)
+    moved = Move(mine.id, mine.terms.task_group_id, TaskState.DELIVERED, 0, 1.0)
+    events = Events((moved,), (ended(other), ended(ComputeFuture(new_id(), mine.terms))))
+    watcher.on_message(FakeLink(), message(events))
+    assert heard == [[mine]]
+    assert mine.state is TaskState.DELIVERED
+    assert other.done()
+
+
+def test_a_failing_callback_stops_nothing(watcher, caplog):
+    future = open_future(watcher)
+    future.terms.ledger.listeners.append(lambda _: 1 / 0)
+    watcher.on_message(FakeLink(), message(Events(results=(ended(future),))))
+    assert future.done()
+    assert "an update callback failed" in caplog.text
+
+
+@pytest.mark.parametrize("body", [b"", b"junk", b"\x01{}", b'\x01{"message_type":"x","data":{}}'])
+def test_a_malformed_message_is_set_aside(watcher, caplog, body):
+    link = FakeLink()
+    watcher.on_message(link, message(body, 7))
+    assert link.done == [("reject", 7)]
+    assert "set aside" in caplog.text
+
+
+def test_the_end_of_the_link_ends_the_futures(watcher):
+    refused, stopped = open_future(watcher), open_future(watcher)
+    watcher.discard([stopped])
+    watcher.on_end(ComputeError("password refused"))
+    with pytest.raises(ComputeError, match="password refused"):
+        refused.result(0)
+    watcher.add(stopped)
+    watcher.on_end(None)
+    with pytest.raises(ComputeError, match="reload_tasks"):
+        stopped.result(0)
+
+
+class Forgetful:
+    """A service that knows nothing any more."""
+
+    url = "http://gone"
+
+    def post(self, path, fields, repeat):
+        return {"results": {}}
+
+
+def test_what_the_service_has_forgotten_is_lost(watcher):
+    accepted, unsure, unsent = (open_future(watcher) for _ in range(3))
+    accepted.sent = unsure.sent = True
+    accepted.submitted_at = 1.0
+    watcher._ask(Forgetful())
+    with pytest.raises(TaskLost, match=r"http://gone accepted task .* does not know it any more"):
+        accepted.result(0)
+    assert not unsure.done()
+    assert not unsent.done()
+
+
+def test_another_amqp_port_is_used(home):
+    from compute_nb.routes import WatchQueue
+
+    watcher = ResultWatcher(Client().reach, amqp_port=1234)
+    plan = watcher._plan_from(WatchQueue("amqp://u:p@127.0.0.1:5672/%2F?heartbeat=30", "w"))
+    assert plan.url == "amqp://u:p@127.0.0.1:1234/%2F?heartbeat=30"
+
+
+def test_news_of_unknown_tasks_is_dropped(watcher):
+    stranger = ComputeFuture(new_id(), Terms(new_id(), new_id()))
+    watcher.absorb(Status([], [ended(stranger)], {}))
+    assert not stranger.done()
+    assert watcher.find(UUID(int=1)) is None
+    assert "0 open" in repr(watcher)
+
+
+def test_nothing_runs_before_it_is_used(home):
+    before = threading.active_count()
+    ResultWatcher(Reach(Client().reach.settings, home)).stop(1)
+    assert threading.active_count() == before
