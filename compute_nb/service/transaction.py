@@ -9,7 +9,7 @@ from typing import Any
 from compute_nb.service.statements import STATES, Statements, StoredState
 
 # Statements with a list of ids are prepared for these lengths only, so that few are kept.
-_LENGTHS = (1, 8, 64, 512)
+_LENGTHS = (1, 4, 16, 64, 256)
 
 
 class Transaction:
