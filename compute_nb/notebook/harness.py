@@ -174,12 +174,19 @@ class Surroundings:
         if self._main is not None:
             sys.modules["__main__"] = self._main
         sys.argv[:], sys.path[:] = self._argv, self._path
-        if dict(os.environ) != self._environ:
-            os.environ.clear()
-            os.environ.update(self._environ)
+        self._put_back_environ()
         if self.folder is not None and _folder() != self.folder:
             os.chdir(self.folder)
         _close_figures()
+
+    def _put_back_environ(self) -> None:
+        now = dict(os.environ)
+        for name in now:
+            if name not in self._environ:
+                del os.environ[name]
+        for name, value in self._environ.items():
+            if now.get(name) != value:
+                os.environ[name] = value
 
 
 def _folder() -> str | None:
