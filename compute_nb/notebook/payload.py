@@ -109,24 +109,9 @@ class CellResult:
             raise SerializationError(f"`{name}` stayed there: {self._output_errors[name]}")
         return self._unpacked(home)[1][name]
 
-    def point(self, home: Home) -> dict[str, Any]:
-        """Returns the task's own values by name."""
-        return dict(self._unpacked(home)[2])
-
     def all_values(self, home: Home) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """Returns value, outputs and the task's own values from one reading, as shared as they were."""
         return self._unpacked(home)
-
-    @property
-    def problems(self) -> list[str]:
-        """Lines on what could not be sent."""
-        found = [self._value_error] if self._value_error else []
-        return found + [f"`{name}`: {why}" for name, why in self._output_errors.items()]
-
-    @property
-    def value_error(self) -> str | None:
-        """Why the value stayed on the worker, or None."""
-        return self._value_error
 
     def _unpacked(self, home: Home) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         try:

@@ -152,10 +152,6 @@ class Run:
         """Blocks until one task has ended, at most 0.25 s."""
         wait_for(future, _SLICE_S)
 
-    def first_error(self) -> BaseException | None:
-        """Returns the error of the first task that has one, telling how many others have."""
-        return self.group.first_error() if self.group is not None else _error_of(self.futures[0])
-
     def point(self, index: int) -> str:
         """Returns "seed=3" for a task, "" if it has no values of its own."""
         swept = facts(self.futures[index]).get("swept") or {}
@@ -167,7 +163,3 @@ def wait_for(future: ComputeFuture, timeout_s: float) -> None:
     import concurrent.futures
 
     concurrent.futures.wait([future], timeout_s)
-
-
-def _error_of(future: ComputeFuture) -> BaseException | None:
-    return None if future.cancelled() else future.exception(0)
