@@ -92,8 +92,8 @@ def _refusing(name: str) -> Callable[..., NoReturn]:
 
 
 _USES = """
-call len iter next getitem setitem delitem contains bool str format bytes hash int float complex index eq ne lt
-le gt ge add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or xor radd rsub rmul rmatmul
+call len iter next getitem setitem delitem contains bool str format bytes hash int float complex index eq ne
+lt le gt ge add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or xor radd rsub rmul rmatmul
 rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand ror rxor iadd isub imul itruediv ifloordiv imod ipow
 iand ior ixor neg pos abs invert round trunc floor ceil enter exit setattr delattr reversed array length_hint
 copy deepcopy
