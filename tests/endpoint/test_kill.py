@@ -11,8 +11,8 @@ import pytest
 
 from compute_nb import wire
 from compute_nb.endpoint import machine
+from compute_nb.endpoint.agent import settle_past
 from compute_nb.endpoint.journal import open_journal
-from compute_nb.endpoint.process import settle_past
 from compute_nb.tasks import Dispatch, Run, TaskBatch, TaskCall, new_id
 from compute_nb.wire import pack_buffers
 

@@ -15,7 +15,7 @@ import dill
 import pytest
 
 from compute_nb.endpoint import runner
-from compute_nb.endpoint.process import about_python, lend_dill
+from compute_nb.endpoint.agent import about_python, lend_dill
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.serialize.strategy import known
 from compute_nb.wire import pack_buffers

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from compute_nb import wire
 from compute_nb.endpoint import machine
+from compute_nb.endpoint.agent import settle_past
 from compute_nb.endpoint.engines.processes import ProcessEngine
 from compute_nb.endpoint.engines.worker import WorkerPlan
 from compute_nb.endpoint.journal import open_journal
-from compute_nb.endpoint.process import settle_past
 
 
 def main() -> None:

@@ -1,0 +1,288 @@
+"""This module is the conversation of an agent with its service: tasks come, results go.
+
+It lives on the link's thread: messages are decoded, journalled and acknowledged there, and the engine's
+news come back to it. What each side says, and in which order, is docs/extensions.md 3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+from compute_nb import wire
+from compute_nb.amqp import Incoming, LinkPlan
+from compute_nb.endpoint.engine import Ended, Engine, EngineBatch
+from compute_nb.endpoint.journal import Journal
+from compute_nb.endpoint.outbox import Outbox
+from compute_nb.endpoint.registration import Places
+from compute_nb.errors import ServiceUnreachable
+from compute_nb.tasks import Dispatch, ErrorCode, Hello, Outcome, Run, RunResult, Started
+
+HEARTBEAT_S = 30.0
+FLUSH_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Wire(Protocol):
+    """The part of `compute_nb.amqp.Link` that this uses."""
+
+    def publish(
+        self, exchange: str, routing_key: str, body: bytes, headers: Mapping[str, Any] | None = None
+    ) -> int:
+        """Sends a message and returns its number."""
+
+    def ack(self, tag: int, multiple: bool = False) -> None:
+        """Acknowledges a message."""
+
+    def reject(self, tag: int) -> None:
+        """Refuses a message for good."""
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Has `call` run on the link's thread; from any thread."""
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> object:
+        """Has `call` run on the link's thread later."""
+
+
+class Conversation:
+    """The handler of the endpoint's link; all methods but `start` run on the link's thread.
+
+    Args:
+        register: Registers the endpoint and says where to read and write; may block.
+        journal: Recovered; closed at the end.
+        engine: Not started; stopped at the end.
+        boot_id: Of the machine.
+        facts: The `agent` object of hello.
+    """
+
+    def __init__(
+        self,
+        register: Callable[[], Places],
+        journal: Journal,
+        engine: Engine,
+        boot_id: UUID,
+        facts: Mapping[str, Any],
+    ) -> None:
+        self._register, self._journal, self._engine = register, journal, engine
+        self._boot_id, self._facts = boot_id, facts
+        self._outbox = Outbox(journal.results)
+        self._places: Places | None = None
+        self._session: UUID | None = None
+        self._running: dict[int, Started] = {}
+        self._cancelled_early: set[Run] = set()
+        self._recovered: list[EngineBatch] = journal.batches()
+        self._flush_is_set = self._is_down = False
+        self._stop: Callable[[], object] | None = None
+        self.failure: Exception | None = None
+
+    def start(self, link: Wire, stop: Callable[[], object]) -> None:
+        """Starts the engine; called once, before the link runs.
+
+        Args:
+            link: Will call this handler.
+            stop: Ends the link; called when the service says so.
+        """
+        self._stop = stop
+        self._engine.start(lambda: link.call_soon(self._on_news))
+
+    # hooks of the link
+
+    def plan(self) -> LinkPlan:
+        """Registers the endpoint."""
+        self._places = self._register()
+        return LinkPlan(self._places.url, (self._places.tasks, self._places.commands))
+
+    def on_open(self, link: Wire) -> None:
+        """Begins a session: says what is here, then sends what is not stored."""
+        assert self._places is not None
+        self._session = uuid4()
+        self._cancelled_early.clear()
+        self._journal.begin_session()
+        address = self._places.results
+        link.publish(address.exchange, address.routing_key, wire.encode(self._hello(self._session)))
+        self._outbox.open(link, self._session, address)
+
+    def _hello(self, session: UUID) -> Hello:
+        running = {started.run for started in self._running.values()}
+        return Hello(
+            session=session,
+            journal_id=self._journal.journal_id,
+            boot_id=self._boot_id,
+            agent=self._facts,
+            held=tuple(run for run in self._journal.held() if run not in running),
+            running=tuple(running),
+            done=tuple(self._journal.done()),
+            broken=tuple(self._journal.broken()),
+        )
+
+    def on_ready(self, link: Wire) -> None:
+        """The agent is there: heartbeats begin."""
+        assert self._places is not None
+        self._is_down = False
+        _log.info("endpoint %s is connected, session %s", self._places.endpoint_id, self._session)
+        self._beat(link, self._session)
+
+    def on_message(self, link: Wire, message: Incoming) -> None:
+        """Does what the service says."""
+        try:
+            content = wire.decode(message.body)
+            if isinstance(content, Dispatch):
+                self._on_tasks(content, message.body)
+            else:
+                self._on_command(link, content)
+        except wire.MalformedMessage as error:
+            _log.warning("a message in %s is set aside: %s", message.queue, error)
+            link.reject(message.tag)
+            return
+        link.ack(message.tag)
+
+    def on_confirm(self, link: Wire, number: int, ok: bool) -> None:
+        """A message of ours has arrived, or not."""
+        self._outbox.confirmed(number, ok)
+
+    def on_down(self, error: Exception) -> None:
+        """The service is away: tasks go on, results wait."""
+        self._session = None
+        self._outbox.close()
+        if not self._is_down:
+            self._is_down = True
+            _log.warning("no connection to the service (%s); tasks go on, and it is tried again", error)
+
+    def on_end(self, error: Exception | None) -> None:
+        """The link is over: so are the workers."""
+        self._session = None
+        self._outbox.close()
+        self.failure = error
+        if error is not None:
+            _log.error("the endpoint ends: %s", error)
+        self._engine.stop()
+        self._journal.close()
+
+    # what the service says
+
+    def _on_tasks(self, dispatch: Dispatch, body: bytes) -> None:
+        if dispatch.session != self._session:
+            _log.info("tasks of session %s are ignored: it is over", dispatch.session)
+            return
+        batches = self._journal.accept(dispatch, body)
+        runnable = [batch for batch in batches if batch.code]
+        self._engine.submit(runnable)
+        for batch in batches:
+            self._outbox.held([task.run for task in batch.tasks])
+            _log.debug("%d tasks of group %s accepted", len(batch.tasks), batch.task_group_id)
+            if not batch.code:
+                self._end_without_code(batch)
+        if self._cancelled_early:
+            self._cancel([task.run for batch in runnable for task in batch.tasks])
+
+    def _end_without_code(self, batch: EngineBatch) -> None:
+        text = f"the code of function {batch.function_id} did not reach this endpoint; submit the task again"
+        ended = [
+            Ended(
+                task.number,
+                RunResult(task.run, Outcome.ERROR, text, ErrorCode.REMOTE, None, None),
+            )
+            for task in batch.tasks
+        ]
+        self._outbox.results(self._journal.end(ended))
+
+    def _cancel(self, runs: Sequence[Run]) -> None:
+        """Cancels those of `runs` that were cancelled before they came."""
+        early = [run for run in runs if run in self._cancelled_early]
+        self._cancelled_early.difference_update(early)
+        self._engine.cancel([n for n in map(self._journal.number, early) if n is not None])
+
+    def _on_command(self, link: Wire, content: wire.Message) -> None:
+        match content:
+            case wire.Welcome(session=session, drop=drop):
+                if session == self._session:
+                    self._on_welcome(link, drop)
+            case wire.Stored(runs=runs):
+                self._forget(link, runs)
+            case wire.Cancel(runs=runs):
+                self._on_cancel(runs)
+            case wire.Stop():
+                _log.info("the service says stop")
+                if self._stop is not None:
+                    self._stop()
+            case _:
+                raise wire.MalformedMessage(f"{type(content).__name__} is not for an agent")
+
+    def _on_welcome(self, link: Wire, drop: Sequence[Run]) -> None:
+        """Forgets what is not wanted; then what an earlier agent has left may begin."""
+        self._forget(link, drop)
+        recovered, self._recovered = self._recovered, []
+        wanted = [
+            EngineBatch(
+                batch.task_group_id,
+                batch.function_id,
+                batch.code,
+                batch.options,
+                tuple(task for task in batch.tasks if self._journal.number(task.run) == task.number),
+            )
+            for batch in recovered
+        ]
+        self._engine.submit([batch for batch in wanted if batch.tasks])
+
+    def _forget(self, link: Wire, runs: Sequence[Run]) -> None:
+        unended = self._journal.forget(runs)
+        if unended:
+            self._engine.cancel(unended)
+        if not self._flush_is_set:
+            self._flush_is_set = True
+            link.call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_set = False
+        self._journal.flush()
+
+    def _on_cancel(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            number = self._journal.number(run)
+            if number is None:
+                self._cancelled_early.add(run)
+            else:
+                self._engine.cancel([number])
+
+    # what the engine says
+
+    def _on_news(self) -> None:
+        news = self._engine.take()
+        results = self._journal.end(news.ended)
+        self._engine.settle(news.serial)
+        for ended in news.ended:
+            self._running.pop(ended.number, None)
+            _log.debug("task %s: %s", ended.result.run.task_id, ended.result.outcome.value)
+        gone = {ended.number for ended in news.ended} if news.begun else ()
+        for begun in news.begun:
+            if begun.number not in gone:
+                self._running[begun.number] = Started(begun.run, begun.at)
+                self._outbox.begun(self._running[begun.number])
+        self._outbox.results(results)
+
+    # heartbeats
+
+    def _beat(self, link: Wire, session: UUID | None) -> None:
+        if session is None or session != self._session or self._places is None:
+            return
+        address = self._places.heartbeats
+        report = wire.StatusReport(self._places.endpoint_id, self._state())
+        with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
+            link.publish(address.exchange, address.routing_key, wire.encode(report))
+        link.call_later(HEARTBEAT_S, lambda: self._beat(link, session))
+
+    def _state(self) -> dict[str, Any]:
+        status = self._engine.status()
+        return {
+            "heartbeat_period": HEARTBEAT_S,
+            "active": True,
+            "engine_type": type(self._engine).__name__,
+            "total_workers": status.workers,
+            "live_workers": status.alive,
+            "pending_tasks": status.waiting,
+            "outstanding_tasks": status.waiting + status.in_workers,
+        }
