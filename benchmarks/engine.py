@@ -1,4 +1,4 @@
-"""How fast the process engine and the journal are, without service and network, beside a bare pipe.
+"""How fast process engine and journal are, without service and network, beside a bare pipe and a pool.
 
 python benchmarks/engine.py [WORKERS]
 """
@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
 from uuid import uuid4
@@ -41,6 +42,28 @@ def pipe_round_trips(count: int = 2000) -> list[float]:
     echo.stdin.close()
     echo.wait()
     return times
+
+
+def noop() -> None:
+    """What the pool runs."""
+
+
+def show_pool(workers: int) -> None:
+    """The standard library's pool, which keeps no promise about a kill."""
+    with ProcessPoolExecutor(workers) as pool:
+        for _ in range(50):
+            pool.submit(noop).result()
+        times = []
+        for _ in range(500):
+            began = time.perf_counter()
+            pool.submit(noop).result()
+            times.append(time.perf_counter() - began)
+        show("ProcessPoolExecutor", times)
+        began, cpu = time.perf_counter(), time.process_time()
+        for future in [pool.submit(noop) for _ in range(10_000)]:
+            future.result()
+        clock_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
+    show_rate("ProcessPoolExecutor", 10_000, clock_s, cpu_s)
 
 
 class Bench:
@@ -112,9 +135,15 @@ def show(name: str, times: list[float]) -> None:
     print(f"{name:28} p50 {median(times) * 1e6:8.0f} us   p95 {p95 * 1e6:8.0f} us")
 
 
+def show_rate(name: str, count: int, clock_s: float, cpu_s: float) -> None:
+    rate, cpu_us = count / clock_s, cpu_s / count * 1e6
+    print(f"{name:28} {count:6} no-ops: {rate:8.0f}/s, CPU of this process {cpu_us:.1f} us each")
+
+
 def main() -> None:
     workers = int(sys.argv[1]) if len(sys.argv) > 1 else 2
     show("bare pipe", pipe_round_trips())
+    show_pool(workers)
     with tempfile.TemporaryDirectory() as folder:
         for journalled in (False, True):
             bench = Bench(Path(folder), workers, journalled)
@@ -123,8 +152,7 @@ def main() -> None:
             show(name, bench.lone())
             for count in (1_000, 10_000, 10_000):
                 clock_s, cpu_s = bench.run(count)
-                cpu_us = cpu_s / count * 1e6
-                print(f"{name:28} {count:6} no-ops: {count / clock_s:8.0f}/s, agent CPU {cpu_us:.1f} us")
+                show_rate(name, count, clock_s, cpu_s)
             bench.engine.stop()
             if bench.journal:
                 bench.journal.close()
