@@ -99,10 +99,11 @@ def _members(pid: int, mark: float, worker_mark: str) -> list[psutil.Process]:
     if pid == 0 or now not in (0.0, mark):
         return []
     found = []
+    is_led = now == mark != 0.0  # then the group is its own; a child amid exec has no environment to read yet
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            is_leader = process.pid == pid and now == mark != 0.0
-            in_group = os.getpgid(process.pid) == pid
-            if is_leader or (in_group and process.environ().get(WORKER_MARK) == worker_mark):
+            if os.getpgid(process.pid) != pid:
+                continue
+            if is_led or process.environ().get(WORKER_MARK) == worker_mark:
                 found.append(process)
     return found

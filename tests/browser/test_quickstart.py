@@ -8,9 +8,10 @@ from playwright.sync_api import Page, expect
 def test_run_all(lab, page: Page, tmp_path: Path) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     page.goto(f"{lab.url}/lab/tree/01_quickstart.ipynb?reset")
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
-    page.get_by_text("Idle", exact=False).first.wait_for(timeout=60_000)
+    page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left", has_text="| Idle").first.wait_for(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     expect(page.locator(".jp-OutputArea-output", has_text="caught: ")).to_be_visible(timeout=90_000)

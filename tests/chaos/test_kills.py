@@ -54,10 +54,10 @@ def sweep(folder: Path, retries: int) -> Sweep:
     """Returns when the 61st task has begun, so that the kill falls in the middle."""
     lines, pipe = folder / "lines", folder / "signal"
     os.mkfifo(pipe)
-    process = python(PROGRAMS / "submit.py", lines, pipe, str(COUNT), str(retries))
-    assert process.stdout is not None
-    group = process.stdout.readline().strip()
-    with pipe.open() as reader:
+    with os.fdopen(os.open(pipe, os.O_RDWR)) as reader:
+        process = python(PROGRAMS / "submit.py", lines, pipe, str(COUNT), str(retries))
+        assert process.stdout is not None
+        group = process.stdout.readline().strip()
         assert reader.readline() == "60\n"
     return Sweep(process, group, lines)
 
