@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 # A dropped connection is told by our own errors: without a handler pika's would reach the notebook's stderr.
 logging.getLogger("pika").addHandler(logging.NullHandler())
 
+_dice = random.Random()  # its own: a seed that the user has set must give the same numbers with us or without
+
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
 REFUSAL_LIMIT = 3
@@ -317,7 +319,7 @@ class Link:
         if self._stopping:
             self._end(None)
             return
-        self._loop.call_later(self._pause_s * random.uniform(0.5, 1.0), self._connect)
+        self._loop.call_later(self._pause_s * _dice.uniform(0.5, 1.0), self._connect)
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def _stop(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+import random
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -166,6 +167,21 @@ def test_asks_again_while_nobody_answers(broker: BrokerThread) -> None:
     assert [str(recorder.wait_for("down")) for _ in range(2)] == ["not yet", "not yet"]
     recorder.wait_for("ready")
     assert link.stop()
+
+
+def test_a_link_that_waits_leaves_the_random_numbers_of_the_user_alone() -> None:
+    def plan() -> LinkPlan:
+        raise ServiceUnreachable("nobody there")
+
+    random.seed(7)
+    before = random.getstate()
+    recorder = Recorder(plan)
+    link = Link(recorder, "test")
+    link.start()
+    recorder.wait_for("down")
+    recorder.wait_for("down")
+    link.stop()
+    assert random.getstate() == before
 
 
 def test_a_plan_that_refuses_ends_the_link() -> None:

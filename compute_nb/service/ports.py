@@ -49,7 +49,7 @@ def listen(host: str, wanted: int | None, option: str) -> socket.socket:
     """
     if wanted is not None:
         return _bind(host, wanted, option)
-    for port in random.sample(range(FIRST_PORT, LAST_PORT), DRAWS):
+    for port in random.SystemRandom().sample(range(FIRST_PORT, LAST_PORT), DRAWS):
         try:
             return _bind(host, port, option)
         except PortTaken:
