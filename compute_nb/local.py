@@ -73,7 +73,7 @@ def ensure_service(home: Home, *, asked: bool = True) -> ServiceInfo:
             `service stop`. False if something only wants it back.
 
     Raises:
-        ServiceUnreachable: It was stopped by command, and nobody asked for it since.
+        ServiceUnreachable: It was stopped by command or its home deleted, and nobody asked for it since.
         ComputeError: It can't be started; says why and where its log is.
     """
     info = find_service(home)
@@ -84,6 +84,8 @@ def ensure_service(home: Home, *, asked: bool = True) -> ServiceInfo:
             "the local service was stopped by command; `compute-nb service start` or the next submit "
             "starts it"
         )
+    if not asked and not home.root.exists():
+        raise ServiceUnreachable(f"the home folder {home.root} of the local service was deleted")
     home.prepare()
     from filelock import FileLock, Timeout
 

@@ -120,7 +120,7 @@ class Places:
                 continue
         known = list(dict.fromkeys(known))
         near = difflib.get_close_matches(name, known, n=3)
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
         return EndpointNotFound(
             f"no configured service knows an endpoint {name!r}{hint} Known are: {', '.join(known)}; aliases "
             f"are set in {self._home.config_file}"

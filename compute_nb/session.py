@@ -114,11 +114,11 @@ class Session:
 
     def _reload(self, connection: Connection, terms: Terms) -> list[ComputeFuture]:
         found = routes.group(connection, terms.task_group_id)
-        if any(not row.state.ended for row in found.tasks):
-            self._watcher.follow(connection, terms.task_group_id)
         terms = replace(terms, endpoint_id=found.endpoint_id)
         fresh: list[ComputeFuture] = []
         futures = [self._future(row, terms, fresh) for row in found.tasks]
+        if any(not row.state.ended for row in found.tasks):
+            self._watcher.follow(connection, terms.task_group_id)
         status = routes.status(connection, [future.id for future in fresh])
         _place(fresh, terms, status.endpoints)
         self._watcher.absorb(status)

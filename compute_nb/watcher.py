@@ -31,8 +31,14 @@ REVIVE_AFTER_S = 5.0
 MAX_GROUPS = 10_000
 
 
+class _NothingOpen(ComputeError):
+    """A lost connection is not needed: the next submit makes another."""
+
+
 class ResultWatcher:
-    """Owns the link `compute_nb watcher`, which starts when the first group is followed.
+    """Owns the link `compute_nb watcher`, which starts when a group is followed and there is none.
+
+    A link that lost its connection while nothing is open ends: an idle kernel keeps no service alive.
 
     Futures are added from any thread; messages end them on the link's thread. Each task is in `_open` until
     its end has been heard, and whoever takes it out of there is the one who ends its future.
@@ -160,6 +166,7 @@ class ResultWatcher:
         if plan is not None:
             return plan
         assert self._submitter is not None
+        self._end_if_idle()
         try:
             return self._submitter.call(self._subscribe_again, revive=False).result()
         except ServiceUnreachable:
@@ -168,6 +175,19 @@ class ResultWatcher:
             raise
         except CancelledError as error:
             raise ComputeError("the submitter has ended") from error
+
+    def _end_if_idle(self) -> None:
+        with self._lock:
+            if self._open:
+                return
+            self._forget_link()
+        raise _NothingOpen("nothing is waited for")
+
+    def _forget_link(self) -> None:
+        """With the lock: the next `follow` subscribes anew, on a link that asks what was missed."""
+        self._link = None
+        self._groups = set()
+        self._down_since = time.monotonic()
 
     def on_open(self, link: Link) -> None:
         """Nothing is published here."""
@@ -205,10 +225,10 @@ class ResultWatcher:
 
     def on_end(self, error: Exception | None) -> None:
         """Ends what is open: nobody would hear of it. A later submit starts a new link."""
+        if isinstance(error, _NothingOpen):
+            return
         with self._lock:
-            self._link = None
-            self._groups = set()
-            self._down_since = time.monotonic()
+            self._forget_link()
         cause = error or ComputeError("this process stopped watching; reload_tasks of the group finds it")
         for task_id in list(self._open):
             future = self._open.pop(task_id, None)

@@ -300,3 +300,17 @@ def test_nothing_runs_before_it_is_used(home):
     before = threading.active_count()
     ResultWatcher(Reach(Client().reach.settings, home)).stop(1)
     assert threading.active_count() == before
+
+
+def test_an_idle_kernel_leaves_a_stopped_service_alone_and_submits_again_later():
+    with own_home() as one:
+        before = set(threading.enumerate())
+        executor = Executor("local")
+        assert executor.submit(double, 1).result(WAIT_S) == 2
+        (watcher,) = [t for t in threading.enumerate() if t not in before and t.name.endswith("watcher")]
+        service(one, "stop")
+        watcher.join(WAIT_S)
+        assert not watcher.is_alive()
+        assert find_service(one) is None or "no service" in service(one, "status")
+        assert executor.submit(double, 2).result(WAIT_S) == 4
+        executor.shutdown()

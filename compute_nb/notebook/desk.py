@@ -79,7 +79,7 @@ class Desk:
         check(options, body)
         values = points(options.maps, shell.ev, defaults.max_tasks) if options.maps else None
         run, executor = launch(
-            f"In[{shell.execution_count}]",
+            f"In[{shell.displayhook.prompt_count}]",
             body,
             options,
             values,
@@ -111,7 +111,7 @@ class Desk:
             self._panel(run, executor, results=not waits)
         if not waits:
             if front is not Front.PERSON:
-                print(f"{run.title}: {len(run.futures)} task(s) submitted to {run.endpoint}")  # noqa: T201
+                print(outcome.submitted(run))  # noqa: T201 - all that there is to see of it
             return None
         return self._waited(run, front)
 

@@ -24,6 +24,7 @@ _PRE = (
     "font-family:var(--jp-code-font-family, monospace);font-size:12px;"
     "background:var(--jp-layout-color2, rgba(128,128,128,.12));color:inherit"
 )
+_ASIDE = "float:right;opacity:.6;font-size:11px"
 _GLYPHS = {"done": "✓", "failed": "✗", "cancelled": "■", "running": "▶", "waiting": "…"}
 
 
@@ -51,6 +52,8 @@ def bar(run: Run, snapshot: Snapshot, *, times: bool = True) -> str:
     )
     glyph = _GLYPHS[snapshot.state]
     when = f' <span style="opacity:.7">{html.escape(duration(snapshot))}</span>' if times else ""
+    if times and snapshot.ended and run.task_group_id:
+        when += f' <span style="{_ASIDE}">task group {html.escape(run.task_group_id)}</span>'
     return (
         f'<div style="{_BOX}"><span aria-hidden="true">{glyph}</span> <b>{html.escape(run.title)}</b> on '
         f"{html.escape(run.endpoint)}: {html.escape(sentence)}{when}"
@@ -96,7 +99,7 @@ def duration(snapshot: Snapshot) -> str:
 def _span(seconds: float) -> str:
     seconds = max(0.0, seconds)
     if seconds < 10:
-        return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s"
+        return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -252,10 +252,9 @@ def _endpoint_row(client: Client, found: Any) -> list[str]:
     endpoint_id = str(found.get("uuid") or found.get("endpoint_id"))
     status = client.get_endpoint_status(endpoint_id)
     details = status.get("details") or {}
-    about = found.get("metadata") or client.get_endpoint_metadata(endpoint_id).get("metadata") or {}
-    agent = details.get("agent") or about.get("compute_nb") or {}
-    python = details.get("python") or agent.get("python") or about.get("python_version") or "?"
-    workers = details.get("workers") or agent.get("workers") or details.get("total_workers") or "?"
+    agent = details.get("compute_nb") or {}
+    python = agent.get("python") or "?"
+    workers = agent.get("workers") or details.get("total_workers") or "?"
     return [
         str(found.get("name")),
         str(status.get("status")),

@@ -23,6 +23,11 @@ class StoppedWaiting(CellRefused):
     """A person interrupted a cell that waits; its tasks go on."""
 
 
+def submitted(run: Run) -> str:
+    """Returns what is said of a run that was accepted."""
+    return f"{run.title}: {len(run.futures)} task{'s' * (len(run.futures) != 1)} submitted to {run.endpoint}"
+
+
 def wait(run: Run, *, say: Callable[[str], None] | None = None) -> None:
     """Blocks until all tasks of a run have ended.
 
@@ -30,7 +35,7 @@ def wait(run: Run, *, say: Callable[[str], None] | None = None) -> None:
         say: Told each change of the run's state, in the same words every time.
     """
     tell = say or (lambda _: None)
-    tell(f"{run.title}: {len(run.futures)} task{'s' * (len(run.futures) != 1)} submitted to {run.endpoint}")
+    tell(submitted(run))
     run.wait()
     tell(f"{run.title}: {run.snapshot().state}")
 

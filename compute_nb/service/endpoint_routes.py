@@ -68,6 +68,8 @@ class EndpointRoutes:
         heartbeat = self._parts.collector.heartbeat(row.endpoint_id)
         online = self._parts.collector.present(row.endpoint_id)
         details = dict(heartbeat.state) if heartbeat else {}
+        if row.agent:
+            details["compute_nb"] = row.agent
         return {"status": "online" if online else "offline", "details": details}
 
     async def lock(self, request: Request, caller: Caller) -> dict[str, Any]:

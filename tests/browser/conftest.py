@@ -61,7 +61,8 @@ def _address(server: subprocess.Popen[str]) -> str:
     raise AssertionError("JupyterLab did not start:\n" + "".join(log))
 
 
-@pytest.fixture(scope="module")  # Playwright keeps a loop running in this thread: `asyncio.run` elsewhere needs it gone
+# Not for the session: Playwright keeps a loop running in this thread, and `asyncio.run` elsewhere fails.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: chromium)")

@@ -40,13 +40,22 @@ def parse(out: str) -> dict[int, str]:
 
 
 def python(*args: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, *map(str, args)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, *map(str, args)], stdout=subprocess.PIPE, text=True)
+    _started.append(process)
+    return process
+
+
+_started: list[subprocess.Popen[str]] = []
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("COMPUTE_NB_HOME", str(tmp_path / "home"))
     yield tmp_path / "home"
+    for process in _started:
+        with process:  # of a test that failed: it would start the service again
+            process.kill()
+    _started.clear()
     subprocess.run([sys.executable, "-m", "compute_nb.cli", "service", "stop"], capture_output=True)
 
 

@@ -1,0 +1,29 @@
+"""No test touches the home of the user, and no service outlives the tests; notebooks under nbval included."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+_HOME = "COMPUTE_NB_HOME"
+_before = pytest.StashKey[str | None]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_before] = os.environ.get(_HOME)
+    os.environ[_HOME] = tempfile.mkdtemp(prefix="compute_nb-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    home = os.environ[_HOME]
+    if os.listdir(home):
+        stop = [sys.executable, "-m", "compute_nb.cli", "service", "stop"]
+        subprocess.run(stop, check=False, capture_output=True)
+    shutil.rmtree(home, ignore_errors=True)
+    if config.stash[_before] is None:
+        del os.environ[_HOME]
+    else:
+        os.environ[_HOME] = str(config.stash[_before])
