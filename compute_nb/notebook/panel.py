@@ -190,7 +190,7 @@ class Panel:
         data, metadata = self._bundle(snapshot)
         self._publish(data, metadata, self._ids[0], True)
         if self._widgets is not None:
-            self._widgets.close()  # first: a view whose output has been replaced is removed from where it is not
+            self._widgets.close()  # first: a view removed after its output was replaced is not there any more
             shown = results_bundle(self._run) if self._results else None
             self._publish(shown or {WIDGET_MIME: _view(""), "text/plain": ""}, {}, self._ids[1], True)
 

@@ -152,7 +152,9 @@ def test_an_agent_is_online_while_it_reads(service, agent):
     agent.expect(Welcome)
     assert service.ok("GET", path)["status"] == "online"
     agent.publish(StatusReport(agent.endpoint_id, {"heartbeat_period": 30.0}), "heartbeats")
-    assert service.ok("GET", path)["details"] == {"heartbeat_period": 30.0}
+    details = service.ok("GET", path)["details"]
+    assert details["heartbeat_period"] == 30.0
+    assert details["compute_nb"] == {"python": "3.11", "workers": 2, "pid": 1}
     agent.close()
     assert service.ok("GET", path)["status"] == "offline"
 
