@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, Protocol
 from uuid import UUID
 
-from compute_nb.errors import ComputeError, DeserializationError, TaskExecutionFailed
+from compute_nb.errors import ComputeError, DeserializationError, SerializationError, TaskExecutionFailed
 from compute_nb.failure import failure
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import Move, TaskResult, TaskState
@@ -159,6 +159,7 @@ class ComputeFuture(Future[Any]):
             TimeoutError: You stopped waiting; the task goes on.
             CancelledError: This future was cancelled.
             TaskExecutionFailed: The task failed; also of the error's own type.
+            SerializationError: The task succeeded, and its value could not be sent.
             DeserializationError: The value can't be read here; asking again tries again.
             ComputeError: The task never got to the service, or its service is out of reach for good.
         """
@@ -239,6 +240,8 @@ class ComputeFuture(Future[Any]):
             unread = DeserializationError(f"the value of task {self._id}: {error}")
             unread.__cause__ = error
             return unread
+        except SerializationError as error:  # it never left the worker, which is what came instead says
+            return error
         return None
 
     # -- ending; the watcher's and the submitter's threads

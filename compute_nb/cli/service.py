@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import click
 
@@ -86,7 +87,15 @@ def run(  # noqa: PLR0917 - click calls it by name
 def start(home: Home, **settings: Any) -> None:
     """Start the service in the background and print its URL; one that runs already stays."""
     service = running(home)
-    click.echo(service.url if service else launch(home, settings))
+    if service is None:
+        click.echo(launch(home, settings))
+        return
+    port = settings["port"]
+    if port and urlsplit(service.url).port != port:
+        raise ComputeError(
+            f"the service runs already, at {service.url}: `compute-nb service restart --port {port}` moves it"
+        )
+    click.echo(service.url)
 
 
 @group.command()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, overload
 
-from compute_nb.errors import ComputeError, SerdeError
+from compute_nb.errors import ComputeError
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.results import facts
 
@@ -175,7 +175,7 @@ def error_of(future: ComputeFuture) -> BaseException | None:
 
     try:
         return future.exception(0)
-    except (concurrent.futures.CancelledError, SerdeError) as error:
+    except concurrent.futures.CancelledError as error:
         return error
 
 

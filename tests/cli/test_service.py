@@ -14,6 +14,9 @@ def test_start_status_stop(home, compute_nb):
     assert (started.returncode, started.stderr) == (0, "")
     url = started.stdout.strip()
     assert compute_nb("service", "start").stdout.strip() == url
+    moved = compute_nb("service", "start", "--port", "1")
+    assert moved.returncode == 1
+    assert moved.stderr.strip().endswith("`compute-nb service restart --port 1` moves it")
     status = json.loads(compute_nb("service", "status", "--json").stdout)
     assert status == {
         "url": url,
