@@ -35,8 +35,11 @@ FOREIGN = {
     "executor": {"IPython", "ipywidgets"},
     "session": {"IPython", "ipywidgets"},
     "future": {"IPython", "ipywidgets"},
-    "runner": {"compute_nb"},
 }
+
+
+# the program of a worker, which runs where there is no compute_nb
+RUNNER = "compute_nb.endpoint.runner"
 
 
 def modules() -> dict[str, Path]:
@@ -98,6 +101,15 @@ def test_foreign_packages(name: str) -> None:
     used = {need.split(".")[0] for need in imports(name, MODULES[name])}
     for key in (part(name), name.rpartition(".")[2]):
         assert not used & FOREIGN.get(key, set())
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name.startswith(RUNNER)))
+def test_the_runner_travels_alone(name: str) -> None:
+    tree = ast.walk(ast.parse(MODULES[name].read_text()))
+    assert not [node for node in tree if isinstance(node, ast.ImportFrom) and node.level > 1]
+    used = imports(name, MODULES[name])
+    assert all(need.startswith(f"{RUNNER}.") for need in used if need.startswith("compute_nb"))
+    assert {need.split(".")[0] for need in used} <= {"compute_nb", *sys.stdlib_module_names}
 
 
 def test_nothing_heavy_at_import() -> None:

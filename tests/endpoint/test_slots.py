@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute_nb.endpoint.runner import Slot as WorkerSlot
+from compute_nb.endpoint.runner.slot import Slot as WorkerSlot
 from compute_nb.endpoint.slots import MAX_CHUNK, Slot, Slots, read_leftovers
 
 JOURNAL = uuid4()

@@ -19,7 +19,7 @@ from compute_nb.endpoint import machine
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
 from compute_nb.endpoint.slots import Slot
 
-RUNNER = Path(__file__).parent.parent / "runner.py"
+RUNNER = Path(__file__).parent.parent / "runner" / "__main__.py"
 MAX_RESULT_CHARS = 10 * 1024 * 1024
 MAX_FRAME_BYTES = 8 * MAX_RESULT_CHARS
 MAX_LOG_BYTES = 10 * 1024 * 1024

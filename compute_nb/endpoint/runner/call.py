@@ -1,0 +1,66 @@
+"""This module is the call of a task: its function, as it was when it was sent, and its arguments."""
+
+from __future__ import annotations
+
+import pickle
+import types
+from typing import TYPE_CHECKING, Any
+
+from .buffers import load, unpack
+from .pickles import ATOMS, mime
+from .source import SourceCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class PickledCode:
+    """A function that came as a pickle: read anew for each task unless it can't hold anything between two."""
+
+    def __init__(self, buffer: str) -> None:
+        self.buffer = buffer
+        self.kept: Callable[..., Any] | None = None
+        self.names = 0
+
+    def make(self) -> Callable[..., Any]:
+        """Returns the function as it was when it was sent."""
+        kept = self.kept
+        if kept is not None and len(kept.__globals__) == self.names and not kept.__dict__:
+            return kept
+        function: Callable[..., Any] = load(self.buffer)
+        if holds_nothing(function):
+            function.__globals__.setdefault("__builtins__", __builtins__)
+            self.kept, self.names = function, len(function.__globals__)
+        return function
+
+
+def holds_nothing(function: Any) -> bool:
+    """True if a function has no state: no closure, no changeable defaults, globals that are modules only."""
+    if type(function) is not types.FunctionType or function.__closure__ or function.__dict__:
+        return False
+    defaults = (function.__defaults__ or ()) + tuple((function.__kwdefaults__ or {}).values())
+    plain = all(
+        name.startswith("__") or isinstance(value, types.ModuleType)
+        for name, value in function.__globals__.items()
+    )
+    return plain and all(type(value) in ATOMS for value in defaults)
+
+
+def code_of(packed: str) -> Any:
+    """Returns the maker of a registered function from its packed text."""
+    (buffer,) = unpack(packed)
+    if buffer[:3] in ("st\n", "sd\n"):
+        return SourceCode(*buffer[3:].split(":", 1))
+    return PickledCode(buffer)
+
+
+EMPTY = {"00\n" + mime(pickle.dumps(kind(), 4)): kind for kind in (dict, tuple)}
+
+
+def arguments(packed: str) -> tuple[Any, Any]:
+    """Returns positional and named arguments of a call."""
+    args, kwargs = unpack(packed)
+    return (
+        EMPTY[args]() if args in EMPTY else load(args),
+        EMPTY[kwargs]() if kwargs in EMPTY else load(kwargs),
+    )

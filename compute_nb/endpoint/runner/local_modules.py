@@ -1,0 +1,51 @@
+"""This module is the modules of a task's own folder, imported again when their files have changed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+RUNNER = os.path.dirname(__file__)
+
+
+class LocalModules:
+    """The modules that were imported from below one folder, with the files as they were read."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = os.path.join(folder, "")
+        self.seen = 0
+        self.files: dict[str, tuple[str, tuple[int, int]]] = {}
+
+    def refresh(self) -> None:
+        """Forgets all of them if the file of one has changed, since they import each other."""
+        if any(self.stamp(file) != stamp for file, stamp in self.files.values()):
+            for name in self.files:
+                sys.modules.pop(name, None)
+            self.files.clear()
+            self.seen = 0
+            importlib.invalidate_caches()
+
+    def find(self, since: float) -> None:
+        """Notes the local ones among modules imported since a moment; a file edited since is not trusted."""
+        if len(sys.modules) == self.seen:
+            return
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if name not in self.files and isinstance(file, str) and self.is_local(file):
+                stamp = self.stamp(file)
+                self.files[name] = (file, stamp if stamp[0] < since * 1e9 else (0, 0))
+        self.seen = len(sys.modules)
+
+    def is_local(self, file: str) -> bool:
+        """True for a file below the folder that no package installer has put there and that is not ours."""
+        installed = "site-packages" in file or "dist-packages" in file
+        return file.startswith(self.folder) and not installed and os.path.dirname(file) != RUNNER
+
+    def stamp(self, file: str) -> tuple[int, int]:
+        """Returns what tells one version of a file from the next."""
+        try:
+            stat = os.stat(file)
+        except OSError:
+            return (0, 0)
+        return (stat.st_mtime_ns, stat.st_size)

@@ -1,0 +1,63 @@
+"""This module is the worker's process: what is set up once, before the first chunk."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import signal
+import sys
+import types
+from typing import Any
+
+from .pickles import Unfit, dill
+from .pipe import Pipe
+from .worker import Worker
+
+
+def die_with(parent: int) -> None:
+    """Makes the kernel end this process when the agent's engine ends; elsewhere the closed pipe does."""
+    if sys.platform == "linux":
+        try:
+            import ctypes
+
+            ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
+        except (ImportError, OSError, AttributeError):
+            pass
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def about() -> dict[str, Any]:
+    """Returns what a person wants to know of this interpreter."""
+    try:
+        version = dill().__version__
+    except Unfit:
+        version = None
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return {"python": python, "dill": version, "prefix": sys.prefix}
+
+
+def main() -> None:
+    """Is a worker until the engine closes the pipe."""
+    if sys.argv[1:] == ["--about"]:
+        print(json.dumps(about()))
+        return
+    parent = int(sys.argv[1])
+    sys.argv[1:] = []
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    pipe = Pipe()
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    sys.modules["__main__"] = types.ModuleType("__main__")  # user code finds nothing of ours there
+    die_with(parent)
+    setup = pipe.receive()
+    if setup is None:
+        return
+    worker = Worker(pipe, setup)
+    pipe.send([])
+    if pipe.quiet():
+        with contextlib.suppress(Unfit):
+            dill()
+    worker.run()

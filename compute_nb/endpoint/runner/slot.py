@@ -1,0 +1,38 @@
+"""This module is the worker's slot: its words of the slots file (`endpoint.slots`)."""
+
+from __future__ import annotations
+
+import mmap
+import time
+from typing import Any
+
+
+class Slot:
+    """This worker's part of the file that tells, also after a kill, which tasks have begun."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        with open(setup["slots"], "r+b") as file:
+            self.map = mmap.mmap(file.fileno(), 0)
+        self.words = memoryview(self.map).cast("I")
+        self.doubles = memoryview(self.map).cast("d")
+        self.cancel, self.since = setup["cancel"], setup["begun"]
+        self.records = setup["records"]
+
+    def begin(self, record: int, index: int) -> bool:
+        """Marks a task as begun unless the engine has taken it back.
+
+        The engine writes its limit, waits, and reads the mark; so the limit is read again after marking.
+        """
+        words, begun = self.words, self.records[record] + 2
+        if index >= words[begun + 1]:
+            return False
+        self.doubles[self.since] = time.time()
+        words[begun] = index + 1
+        if index >= words[begun + 1]:
+            words[begun] = index
+            return False
+        return True
+
+    def wanted_gone(self, serial: int, index: int) -> bool:
+        """True if the engine has asked for exactly this task to end."""
+        return (self.words[self.cancel], self.words[self.cancel + 1]) == (serial, index + 1)

@@ -1,0 +1,95 @@
+"""This module is the surroundings of a task: folder, paths, environment and seeds, put back before each."""
+
+from __future__ import annotations
+
+import _random
+import itertools
+import os
+import sys
+import time
+from typing import Any
+
+from .local_modules import LocalModules
+
+BARE_SEED = _random.Random.seed  # `random.seed` spends twice the time on finding the type
+FRESH = itertools.count(int.from_bytes(os.urandom(16), "big")).__next__
+
+
+class Surroundings:
+    """Folder, paths, environment and global state of a worker as a task should find them."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.environ = dict(os.environ)
+        self.raw = os.environ._data  # type: ignore[attr-defined]  # its own comparison decodes everything
+        self.raw_folder = os.fsencode(os.path.join(folder, ""))
+        self.raw_then = dict(self.raw)
+        self.path, self.argv = list(sys.path), list(sys.argv)
+        self.streams = (sys.stdin, sys.stdout, sys.stderr)
+        self.modules: LocalModules | None = None
+        self.started = time.time()
+
+    def enter(self, task_id: str, context: dict[str, Any]) -> None:
+        """Puts everything back and goes to the folder of the task.
+
+        Raises:
+            FileNotFoundError: The folder of the task is not on this host.
+        """
+        self.put_back(context.get("sys_path") or [])
+        os.chdir(context.get("cwd") or self.folder)
+        self.export(b"GC_TASK_UUID", task_id.encode())
+        self.export(b"GC_TASK_SANDBOX_DIR", self.raw_folder + task_id.encode())
+
+    def export(self, name: bytes, value: bytes) -> None:
+        """Sets a variable of the environment, in a third of the time of `os.environ`."""
+        os.putenv(name, value)
+        self.raw[name] = self.raw_then[name] = value
+
+    def put_back(self, first: list[str]) -> None:
+        """Undoes what the last task did to this process."""
+        if self.raw != self.raw_then:
+            os.environ.clear()
+            os.environ.update(self.environ)
+        wanted = first + [entry for entry in self.path if entry not in first] if first else self.path
+        if sys.path != wanted:
+            sys.path[:] = wanted
+        if sys.argv != self.argv:
+            sys.argv[:] = self.argv
+        sys.stdin, sys.stdout, sys.stderr = self.streams
+        forget_seeds()
+        close_figures()
+
+    def refresh(self, context: dict[str, Any]) -> None:
+        """Lets local modules whose files have changed be imported again."""
+        folder = context.get("cwd")
+        if not folder:
+            self.modules = None
+            return
+        if self.modules is None or self.modules.folder != os.path.join(folder, ""):
+            self.modules = LocalModules(folder)
+            self.modules.find(self.started)
+        sys.dont_write_bytecode = True  # nothing of ours appears beside a notebook
+        self.modules.refresh()
+
+    def leave(self, since: float) -> None:
+        """Notes what was imported since `since`, at the end of a chunk."""
+        if self.modules is not None:
+            self.modules.find(since)
+
+
+def forget_seeds() -> None:
+    """Gives the global generators fresh entropy: neither the last task's seed nor another worker's."""
+    random = sys.modules.get("random")
+    if random is not None:
+        BARE_SEED(random._inst, FRESH())
+        random._inst.gauss_next = None
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed(int.from_bytes(os.urandom(4), "big"))
+
+
+def close_figures() -> None:
+    """Closes what the last task left open in pyplot."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None and pyplot.get_fignums():
+        pyplot.close("all")

@@ -1,0 +1,116 @@
+"""This module is the loop of a worker: chunk in, tasks one by one, results out."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from .buffers import dump
+from .call import arguments, code_of
+from .failure import error_text, printable
+from .pickles import Unfit
+from .slot import Slot
+from .surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from .pipe import Pipe
+
+PLAIN_GETSIGNAL = importlib.import_module("_signal").getsignal  # `signal` wraps it in enums
+REMOTE = "RemoteExecutionError"
+TOO_LARGE = "MaxResultSizeExceeded"
+
+
+class Worker:
+    """The loop of the process: chunk in, tasks one by one, results out."""
+
+    def __init__(self, pipe: Pipe, setup: dict[str, Any]) -> None:
+        self.pipe, self.slot = pipe, Slot(setup)
+        self.pid, self.limit = os.getpid(), setup["limit"]
+        if setup["packages"]:
+            sys.path.append(setup["packages"])
+        self.surroundings = Surroundings(setup["folder"])
+        self.codes: dict[str, Any] = {}
+        self.serial = self.index = 0
+        self.busy = False
+        self.on_signal = self.interrupt  # one object, so that putting it back is cheap to see
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """SIGINT: ends the task that is meant, if it is still the one that runs."""
+        if self.busy and self.slot.wanted_gone(self.serial, self.index):
+            raise KeyboardInterrupt
+
+    def run(self) -> None:
+        """Works until the engine closes the pipe."""
+        while True:
+            chunk = self.pipe.receive()
+            if chunk is None:
+                return
+            self.run_chunk(chunk)
+
+    def run_chunk(self, chunk: dict[str, Any]) -> None:
+        """Runs the tasks of a chunk and sends each result at once."""
+        self.codes.pop(chunk.get("forget", ""), None)
+        if "code" in chunk:
+            self.codes[chunk["function"]] = chunk["code"]
+        options = chunk["options"]
+        self.serial, record = chunk["chunk"], chunk["record"]
+        self.surroundings.refresh(options.get("context") or {})
+        begun = time.time()
+        for index, (task_id, packed) in enumerate(chunk["tasks"]):
+            if not self.slot.begin(record, index):
+                self.pipe.send([self.serial, index])
+                return
+            self.index = index
+            started = time.time()
+            end = self.run_task(task_id, chunk["function"], packed, options)
+            if os.getpid() != self.pid:
+                os._exit(0)  # a child that the task forked and that came back here
+            self.pipe.send_result(self.serial, index, end, started)
+        self.surroundings.leave(begun)
+
+    def run_task(
+        self, task_id: str, function_id: str, packed: str, options: dict[str, Any]
+    ) -> tuple[bool, str, str | None]:
+        """Runs one task; whatever it raises becomes text."""
+        try:
+            try:
+                if PLAIN_GETSIGNAL(2) is not self.on_signal:
+                    signal.signal(signal.SIGINT, self.on_signal)
+                self.busy = True
+                if self.slot.wanted_gone(self.serial, self.index):  # its SIGINT came too early
+                    raise KeyboardInterrupt
+                self.surroundings.enter(task_id, options.get("context") or {})
+                args, kwargs = arguments(packed)
+                value = self.code(function_id).make()(*args, **kwargs)
+                data = dump(value, options.get("result_serializers") or [])
+            finally:
+                self.busy = False
+        except Unfit as error:
+            return False, f"SerializationError: {printable(str(error))}", REMOTE
+        except BaseException as error:
+            return False, error_text(error), REMOTE
+        return self.checked(data)
+
+    def code(self, function_id: str) -> Any:
+        """Returns the maker of a function, read at its first use here."""
+        code = self.codes[function_id]
+        if isinstance(code, str):
+            code = self.codes[function_id] = code_of(code)
+        return code
+
+    def checked(self, data: str) -> tuple[bool, str, str | None]:
+        """Refuses a result that is larger than may be sent."""
+        if len(data) <= self.limit:
+            return True, printable(data), None
+        text = (
+            f"MaxResultSizeExceeded({len(data)}, {self.limit}): the result has {len(data):,} characters "
+            f"and at most {self.limit:,} can be sent: write it to a file there and return the path, "
+            "or return less"
+        )
+        return False, text, TOO_LARGE

@@ -1,0 +1,42 @@
+"""Modules of a task's own folder are imported again when they have changed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from compute_nb.endpoint import runner
+from compute_nb.endpoint.runner.local_modules import LocalModules
+
+
+def test_context_gives_folder_and_path_and_a_changed_module_is_read_again(rigs, tmp_path):
+    rig = rigs(workers=1)
+    project, library = tmp_path / "project", tmp_path / "library"
+    project.mkdir()
+    library.mkdir()
+    (library / "far.py").write_text("NAME = 'far'\n")
+    helper = project / "helper.py"
+    helper.write_text("X = 1\n")
+    source = "def use():\n    import os, far, helper\n    return os.getcwd(), far.NAME, helper.X\n"
+    context = {"cwd": str(project), "sys_path": [str(project), str(library)]}
+    assert rig.call(source, context=context) == (str(project), "far", 1)
+    helper.write_text("X = 22\n")
+    assert rig.call(source, context=context) == (str(project), "far", 22)
+    edit = (
+        "def edit():\n    import helper\n    open('helper.py', 'w').write('X = 333\\n')\n"
+        "    return helper.X\n"
+    )
+    assert rig.call(edit, context=context) == 22
+    assert rig.call(source, context=context) == (str(project), "far", 333)
+    assert sorted(os.listdir(project)) == ["helper.py"]
+    assert "ModuleNotFoundError" in rig.failure("def use():\n    import nowhere_here\n").data
+
+
+def test_a_worker_that_runs_below_the_folder_keeps_its_own_modules():
+    modules = LocalModules(str(Path(runner.__file__).parents[2]))
+    modules.find(time.time())
+    assert "compute_nb.endpoint" in modules.files
+    assert LocalModules.__module__ in sys.modules
+    assert not [name for name in modules.files if name.startswith(runner.__name__)]

@@ -1,0 +1,66 @@
+"""Each task finds the process as the first one did."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+IDENTITY = "def same(x):\n    return x\n"
+
+
+def test_a_task_finds_the_process_as_the_first_one_did(rigs):
+    rig = rigs(workers=1)
+    look = (
+        "def look():\n    import os, sys\n    here = os.getcwd(), list(sys.path), list(sys.argv)\n"
+        "    env = {k: v for k, v in os.environ.items() if not k.startswith('GC_')}\n"
+        "    return here + (env, sys.stdout is sys.__stdout__)\n"
+    )
+    spoil = (
+        "def spoil():\n    import io, os, signal, sys\n    os.makedirs('deep', exist_ok=True)\n"
+        "    os.chdir('deep')\n    sys.path.insert(0, '/x')\n    sys.argv.append('y')\n"
+        "    os.environ['NEW'] = '1'\n    del os.environ['PATH']\n    sys.stdout = io.StringIO()\n"
+        "    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    )
+    before = rig.call(look)
+    rig.call(spoil)
+    assert rig.call(look) == before
+    assert before[0] == str(rig.folder)
+    assert before[4] is True
+
+
+def test_a_task_knows_its_id_and_has_no_input(shared):
+    source = (
+        "def ids():\n    import os\n    try:\n        input()\n    except EOFError:\n        end = 'end'\n"
+        "    return os.environ['GC_TASK_UUID'], os.environ['GC_TASK_SANDBOX_DIR'], end\n"
+    )
+    (number,) = shared.submit(source)
+    task_id, sandbox, end = shared.values([number])[0]
+    assert task_id == str(shared.ended[number].run.task_id)
+    assert sandbox == str(shared.folder / task_id)
+    assert end == "end"
+
+
+def test_a_seed_does_not_last_and_workers_do_not_share_one(rigs):
+    rig = rigs(workers=2)
+    source = "def draw():\n    import random\n    x = random.random()\n    random.seed(7)\n    return x\n"
+    draws = rig.values(rig.submit(source, *[((), {})] * 30))
+    assert len(set(draws)) == 30
+
+
+def test_the_seed_of_numpy_does_not_last(rigs):
+    pytest.importorskip("numpy")
+    rig = rigs(workers=1)
+    source = (
+        "def draw():\n    import numpy.random as r\n    x = r.random()\n    r.seed(7)\n    return float(x)\n"
+    )
+    draws = rig.values(rig.submit(source, *[((), {})] * 4))
+    assert len(set(draws[1:])) == 3
+    assert 0.07630828937395717 not in draws  # the first of seed 7
+
+
+def test_a_missing_folder_is_named(shared):
+    text = shared.failure(IDENTITY, 1, context={"cwd": "/nowhere/at all"}).data
+    assert "FileNotFoundError" in text
+    assert "/nowhere/at all" in text
+    assert sys.executable in text
