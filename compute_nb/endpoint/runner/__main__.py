@@ -4,7 +4,7 @@ import os
 import sys
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-if sys.path and os.path.abspath(sys.path[0]) == FOLDER:
+if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(FOLDER):  # Python has followed links
     del sys.path[0]  # before the next import, which must not find one of ours
 
 import importlib  # noqa: E402

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def test_user_code_sees_an_empty_main_and_no_folder_of_ours(shared):
         "    return here, mine, getattr(__main__, '__file__', None), 'compute_nb' in sys.modules\n"
     )
     assert shared.call(source) == ([], [], None, False)
+
+
+def test_a_worker_that_is_started_through_a_link_does_not_keep_its_folder_on_the_path(tmp_path):
+    (tmp_path / "link").symlink_to(FOLDER)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, sys\natexit.register(lambda: print(sys.path[0], file=sys.stderr))\n"
+    )
+    command = [sys.executable, tmp_path / "link" / "__main__.py", "--about"]
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == str(tmp_path)
 
 
 def test_printed_text_goes_to_the_log(rigs):
