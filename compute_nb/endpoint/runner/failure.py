@@ -26,10 +26,18 @@ def error_text(error: BaseException) -> str:
         return own
     text = "".join(formatted(error)).rstrip("\n")
     if isinstance(error, (ModuleNotFoundError, FileNotFoundError)):
-        text += f"\n(on {os.uname().nodename}, in {os.getcwd()}, with {sys.executable})"
+        text += f"\n(on {os.uname().nodename}, in {folder()}, with {sys.executable})"
     if isinstance(error, SystemExit):
         text += "\n(the code asked its process to exit; a task ends by returning)"
     return f"{shortened(printable(text))}\n{tail(error)}"
+
+
+def folder() -> str:
+    """Returns where the task has ended."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "a folder that is gone"
 
 
 def formatted(error: BaseException) -> list[str]:
@@ -56,7 +64,7 @@ def tail(error: BaseException) -> str:
     kind = type(error)
     fact = {
         "type": kind.__qualname__,
-        "module": kind.__module__,
+        "module": str(kind.__module__),  # a class may have anything there
         "message": printable(str_of(error))[:MAX_TEXT],
         "exception": exception_buffer(error),
     }
@@ -77,7 +85,7 @@ def str_of(error: BaseException) -> str:
     """Returns the text of an exception, whatever its `__str__` does."""
     try:
         return str(error)
-    except Exception as broken:
+    except BaseException as broken:
         return f"(no text: {broken!r})"
 
 

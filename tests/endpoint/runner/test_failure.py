@@ -41,6 +41,13 @@ def test_an_error_shows_the_frames_of_the_code_with_their_lines_and_none_of_the_
         ("raise KeyboardInterrupt", "KeyboardInterrupt", "KeyboardInterrupt"),
         ("open('no such')", "FileNotFoundError", "with "),
         ("raise type('Odd', (Exception,), {'__str__': None})()", "Odd", "Odd"),
+        ("raise type('Exit', (Exception,), {'__str__': lambda self: exit()})()", "Exit", "Exit"),
+        ("raise type('Odd', (Exception,), {'__module__': {1}})('x')", "Odd", "x"),
+        (
+            "import os; os.mkdir('g'); os.chdir('g'); os.rmdir('../g'); open('x')",
+            "FileNotFoundError",
+            "is gone",
+        ),
         ("raise ValueError('\\udc80')", "ValueError", "\\udc80"),
         ("raise ValueError('x' * 3_000_000)", "ValueError", "left out"),
     ],
