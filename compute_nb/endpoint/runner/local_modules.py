@@ -20,11 +20,15 @@ class LocalModules:
     def refresh(self) -> None:
         """Forgets all of them if the file of one has changed, since they import each other."""
         if any(self.stamp(file) != stamp for file, stamp in self.files.values()):
-            for name in self.files:
-                sys.modules.pop(name, None)
-            self.files.clear()
-            self.seen = 0
-            importlib.invalidate_caches()
+            self.forget()
+
+    def forget(self) -> None:
+        """Lets all of them be imported anew."""
+        for name in self.files:
+            sys.modules.pop(name, None)
+        self.files.clear()
+        self.seen = 0
+        importlib.invalidate_caches()
 
     def find(self, since: float) -> None:
         """Notes the local ones among modules imported since a moment; a file edited since is not trusted."""

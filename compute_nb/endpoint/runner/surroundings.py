@@ -60,12 +60,14 @@ class Surroundings:
         close_figures()
 
     def refresh(self, context: dict[str, Any]) -> None:
-        """Lets local modules whose files have changed be imported again."""
-        folder = context.get("cwd")
-        if not folder:
+        """Lets local modules be imported again whose files have changed, or that were another folder's."""
+        folder = os.path.join(context.get("cwd") or "", "")
+        if self.modules is not None and self.modules.folder != folder:
+            self.modules.forget()
             self.modules = None
+        if not folder:
             return
-        if self.modules is None or self.modules.folder != os.path.join(folder, ""):
+        if self.modules is None:
             self.modules = LocalModules(folder)
             self.modules.find(self.started)
         sys.dont_write_bytecode = True  # nothing of ours appears beside a notebook

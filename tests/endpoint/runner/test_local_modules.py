@@ -40,3 +40,15 @@ def test_a_worker_that_runs_below_the_folder_keeps_its_own_modules():
     assert "compute_nb.endpoint" in modules.files
     assert LocalModules.__module__ in sys.modules
     assert not [name for name in modules.files if name.startswith(runner.__name__)]
+
+
+def test_a_module_of_another_folder_with_the_same_name_is_another(rigs, tmp_path):
+    rig = rigs(workers=1)
+    source = "def use():\n    import helper\n    return helper.X\n"
+    for name in ("one", "two", "one"):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "helper.py").write_text(f"X = {name!r}\n")
+        context = {"cwd": str(folder), "sys_path": [str(folder)]}
+        assert rig.call(source, context=context) == name
+    assert "ModuleNotFoundError" in rig.failure(source).data
