@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import stat
 import sys
+from typing import Any
 
 RUNNER = os.path.dirname(__file__)
 
@@ -35,7 +37,7 @@ class LocalModules:
         if len(sys.modules) == self.seen:
             return
         for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
+            file = place_of(module)
             if name not in self.files and isinstance(file, str) and self.is_local(file):
                 stamp = self.stamp(file)
                 self.files[name] = (file, stamp if stamp[0] < since * 1e9 else (0, 0))
@@ -44,12 +46,24 @@ class LocalModules:
     def is_local(self, file: str) -> bool:
         """True for a file below the folder that no package installer has put there and that is not ours."""
         installed = "site-packages" in file or "dist-packages" in file
-        return file.startswith(self.folder) and not installed and os.path.dirname(file) != RUNNER
+        return file.startswith(self.folder) and not installed and not file.startswith(RUNNER)
 
     def stamp(self, file: str) -> tuple[int, int]:
-        """Returns what tells one version of a file from the next."""
+        """Returns what tells one version of a file from the next; a folder has only one."""
         try:
-            stat = os.stat(file)
+            status = os.stat(file)
         except OSError:
             return (0, 0)
-        return (stat.st_mtime_ns, stat.st_size)
+        return (0, 0) if stat.S_ISDIR(status.st_mode) else (status.st_mtime_ns, status.st_size)
+
+
+def place_of(module: Any) -> Any:
+    """Returns the file of a module, or the first folder of a namespace package.
+
+    It looks past the module's own `__getattr__`: a lazy one would be loaded by the question, or raise.
+    """
+    try:
+        names = object.__getattribute__(module, "__dict__")
+        return names.get("__file__") or next(iter(names["__path__"]))
+    except (AttributeError, KeyError, TypeError, StopIteration):  # `sys.modules` may hold anything
+        return None

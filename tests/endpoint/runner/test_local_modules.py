@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 from compute_nb.endpoint import runner
 from compute_nb.endpoint.runner.local_modules import LocalModules
@@ -52,3 +53,26 @@ def test_a_module_of_another_folder_with_the_same_name_is_another(rigs, tmp_path
         context = {"cwd": str(folder), "sys_path": [str(folder)]}
         assert rig.call(source, context=context) == name
     assert "ModuleNotFoundError" in rig.failure(source).data
+
+
+def test_a_changed_module_of_a_folder_without_an_init_file_is_read_again(rigs, tmp_path):
+    rig = rigs(workers=1)
+    helper = tmp_path / "lib" / "helper.py"
+    helper.parent.mkdir()
+    source = "def use():\n    from lib import helper\n    return helper.X\n"
+    context = {"cwd": str(tmp_path), "sys_path": [str(tmp_path)]}
+    for value in (1, 22):
+        helper.write_text(f"X = {value}\n")
+        assert rig.call(source, context=context) == value
+
+
+def test_a_lazy_module_is_not_woken(tmp_path, monkeypatch):
+    class Lazy(ModuleType):
+        def __getattr__(self, name):
+            raise ImportError(name)
+
+    monkeypatch.setitem(sys.modules, "lazy", Lazy("lazy"))
+    monkeypatch.setitem(sys.modules, "nothing", None)
+    modules = LocalModules(str(tmp_path))
+    modules.find(time.time())
+    assert not modules.files
