@@ -65,7 +65,7 @@ class Worker:
         for index, (task_id, packed) in enumerate(chunk["tasks"]):
             if not self.slot.begin(record, index):
                 self.pipe.send([self.serial, index])
-                return
+                break
             self.index = index
             started = time.time()
             end = self.run_task(task_id, chunk["function"], packed, options)
