@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import pickle
 import types
 from typing import TYPE_CHECKING, Any
@@ -20,27 +21,32 @@ class PickledCode:
     def __init__(self, buffer: str) -> None:
         self.buffer = buffer
         self.kept: Callable[..., Any] | None = None
-        self.names = 0
+        self.globals: list[Any] = []
 
     def make(self) -> Callable[..., Any]:
         """Returns the function as it was when it was sent."""
         kept = self.kept
-        if kept is not None and len(kept.__globals__) == self.names and not kept.__dict__:
+        if kept is not None and not kept.__dict__ and same(kept.__globals__, self.globals):
             return kept
         function: Callable[..., Any] = load(self.buffer)
         if holds_nothing(function):
             function.__globals__.setdefault("__builtins__", __builtins__)
-            self.kept, self.names = function, len(function.__globals__)
+            self.kept, self.globals = function, list(function.__globals__.values())
         return function
 
 
+def same(names: dict[str, Any], values: list[Any]) -> bool:
+    """True if the names still have the very values that they had."""
+    return len(names) == len(values) and all(map(operator.is_, names.values(), values))
+
+
 def holds_nothing(function: Any) -> bool:
-    """True if a function has no state: no closure, no changeable defaults, globals that are modules only."""
+    """True if a function has no state: no closure, no changeable defaults, only modules and plain globals."""
     if type(function) is not types.FunctionType or function.__closure__ or function.__dict__:
         return False
     defaults = (function.__defaults__ or ()) + tuple((function.__kwdefaults__ or {}).values())
     plain = all(
-        name.startswith("__") or isinstance(value, types.ModuleType)
+        name == "__builtins__" or type(value) in ATOMS or isinstance(value, types.ModuleType)
         for name, value in function.__globals__.items()
     )
     return plain and all(type(value) in ATOMS for value in defaults)
