@@ -25,6 +25,7 @@ class Surroundings:
         self.raw_folder = os.fsencode(os.path.join(folder, ""))
         self.raw_then = dict(self.raw)
         self.path, self.argv = list(sys.path), list(sys.argv)
+        self.own = (os.environ, sys.path, sys.argv)
         self.streams = (sys.stdin, sys.stdout, sys.stderr)
         self.modules: LocalModules | None = None
         self.started = time.time()
@@ -47,6 +48,7 @@ class Surroundings:
 
     def put_back(self, first: list[str]) -> None:
         """Undoes what the last task did to this process."""
+        os.environ, sys.path, sys.argv = self.own
         if self.raw != self.raw_then:
             os.environ.clear()
             os.environ.update(self.environ)
@@ -81,13 +83,13 @@ class Surroundings:
 
 def forget_seeds() -> None:
     """Gives the global generators fresh entropy: neither the last task's seed nor another worker's."""
-    random = sys.modules.get("random")
-    if random is not None:
-        BARE_SEED(random._inst, FRESH())
-        random._inst.gauss_next = None
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed(int.from_bytes(os.urandom(4), "big"))
+    generator = getattr(sys.modules.get("random"), "_inst", None)  # it may be the user's own random.py
+    if isinstance(generator, _random.Random):
+        BARE_SEED(generator, FRESH())
+        generator.gauss_next = None  # type: ignore[attr-defined]
+    seed = getattr(sys.modules.get("numpy.random"), "seed", None)  # a thread may be importing it
+    if seed is not None:
+        seed(int.from_bytes(os.urandom(4), "big"))
 
 
 def close_figures() -> None:

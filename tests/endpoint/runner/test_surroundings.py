@@ -64,3 +64,22 @@ def test_a_missing_folder_is_named(shared):
     assert "FileNotFoundError" in text
     assert "/nowhere/at all" in text
     assert sys.executable in text
+
+
+def test_what_a_task_binds_anew_is_bound_back(rigs):
+    rig = rigs(workers=1)
+    look = "def look():\n    import os, sys\n    return type(os.environ).__name__, sys.path, sys.argv\n"
+    before = rig.call(look)
+    rig.call("def spoil():\n    import os, sys\n    os.environ, sys.path, sys.argv = {}, (), ()\n")
+    assert rig.call(look) == before
+
+
+def test_a_module_of_the_user_that_is_called_random_is_left_alone(rigs, tmp_path):
+    rig = rigs(workers=1)
+    (tmp_path / "random.py").write_text("def choice():\n    return 4\n")
+    source = (
+        "def choose():\n    import sys\n    sys.modules.pop('random', None)\n"
+        "    import random\n    return random.choice()\n"
+    )
+    context = {"cwd": str(tmp_path), "sys_path": [str(tmp_path)]}
+    assert [rig.call(source, context=context) for _ in range(2)] == [4, 4]
