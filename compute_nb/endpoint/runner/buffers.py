@@ -25,7 +25,7 @@ def unpack(packed: str) -> list[str]:
     while start < len(packed):
         newline = packed.index("\n", start)
         end = newline + 1 + int(packed[start:newline])
-        if end > len(packed):
+        if not newline < end <= len(packed):
             raise Unfit(f"a packed text of {len(packed)} characters is cut off")
         buffers.append(packed[newline + 1 : end])
         start = end

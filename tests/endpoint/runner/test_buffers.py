@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compute_nb.endpoint.runner import buffers
+from compute_nb.endpoint.runner.pickles import Unfit
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.serialize.strategy import known
 
@@ -50,3 +51,9 @@ def test_what_each_strategy_writes_is_read_by_runner_and_client(name):
     for read in readers:
         back = read(buffer)
         assert callable(back) if for_code else back == value
+
+
+@pytest.mark.parametrize("packed", ["5\nst", "-3\nst", "2\nst-1\n"])
+def test_a_packed_text_with_a_wrong_length_is_refused(packed):
+    with pytest.raises(Unfit):
+        buffers.unpack(packed)
