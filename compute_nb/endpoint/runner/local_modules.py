@@ -8,6 +8,7 @@ import stat
 import sys
 from typing import Any
 
+TICK_S = 0.05  # a file's time is that of the kernel's last tick, so an edit may seem older than it is
 RUNNER = os.path.dirname(__file__)
 
 
@@ -40,7 +41,7 @@ class LocalModules:
             file = place_of(module)
             if name not in self.files and isinstance(file, str) and self.is_local(file):
                 stamp = self.stamp(file)
-                self.files[name] = (file, stamp if stamp[0] < since * 1e9 else (0, 0))
+                self.files[name] = (file, stamp if stamp[0] < (since - TICK_S) * 1e9 else (0, 0))
         self.seen = len(sys.modules)
 
     def is_local(self, file: str) -> bool:

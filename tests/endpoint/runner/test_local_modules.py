@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 from compute_nb.endpoint import runner
 from compute_nb.endpoint.runner.local_modules import LocalModules
 
@@ -76,3 +78,20 @@ def test_a_lazy_module_is_not_woken(tmp_path, monkeypatch):
     modules = LocalModules(str(tmp_path))
     modules.find(time.time())
     assert not modules.files
+
+
+@pytest.mark.parametrize(("age_s", "trusted"), [(10, True), (0.004, False), (-1, False)])
+def test_a_file_that_was_edited_at_about_the_moment_of_its_import_is_not_trusted(
+    tmp_path, monkeypatch, age_s, trusted
+):
+    path = tmp_path / "local.py"
+    path.touch()
+    since = time.time()
+    os.utime(path, (since - age_s, since - age_s))
+    module = ModuleType("local")
+    module.__file__ = str(path)
+    monkeypatch.setitem(sys.modules, "local", module)
+    modules = LocalModules(str(tmp_path))
+    modules.find(since)
+    file, stamp = modules.files["local"]
+    assert (stamp == modules.stamp(file)) is trusted
