@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import CodeType
 
-from compute_nb.notebook.freight import POSTPONED, walk_code
+from compute_nb.notebook.kit.source import POSTPONED, walk_code
 from compute_nb.notebook.names import global_reads, global_writes
 from compute_nb.notebook.refusal import CellRefused
 
