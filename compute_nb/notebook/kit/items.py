@@ -42,14 +42,13 @@ class Items:
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []
         self._size = 0
-        self._left_out = 0
 
     def text(self, stream: str, text: str) -> None:
         """Adds printed text."""
         if not text:
             return
         last = self.entries[-1] if self.entries else {}
-        if last.get("stream") != stream:
+        if last.get("stream") != stream or "cut" in last:
             self.entries.append({"stream": stream, "pieces": []})
         self.entries[-1]["pieces"].append(text)
         self._size += len(text)
@@ -57,16 +56,27 @@ class Items:
             self._shrink()
 
     def _shrink(self) -> None:
-        entry = max(
-            (entry for entry in self.entries if "stream" in entry),
-            key=lambda entry: sum(map(len, entry["pieces"])),
-        )
-        text = "".join(entry["pieces"])
-        keep = min(len(text), TEXT_LIMIT) // 2
-        self._left_out += len(text) - 2 * keep
-        entry["pieces"] = [text[:keep], text[len(text) - keep :]]
-        entry["cut"] = entry.get("cut", 0) + len(text) - 2 * keep
-        self._size -= len(text) - 2 * keep
+        """Leaves out the middle of all that was printed, over however many entries it goes."""
+        half = TEXT_LIMIT // 2
+        head_end, tail_start, at = half, self._size - half, 0
+        entries: list[dict[str, Any]] = []
+        note: dict[str, Any] = {"pieces": [], "cut": self._size - 2 * half}
+        for entry in self.entries:
+            if "stream" not in entry:
+                entries.append(entry)
+                continue
+            note["cut"] += entry.get("cut", 0)
+            text = "".join(entry["pieces"])
+            head, tail = text[: max(0, head_end - at)], text[max(0, tail_start - at) :]
+            at += len(text)
+            if head:
+                entries.append({"stream": entry["stream"], "pieces": [head]})
+            if at > head_end and "stream" not in note:
+                note["stream"] = entry["stream"]
+                entries.append(note)
+            if tail:
+                entries.append({"stream": entry["stream"], "pieces": [tail]})
+        self.entries, self._size = entries, 2 * half
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Adds display data."""
@@ -74,16 +84,19 @@ class Items:
 
     def packed(self) -> list[dict[str, Any]]:
         """Returns all of it as plain data."""
-        return [self._entry(entry) for entry in self.entries]
-
-    def _entry(self, entry: dict[str, Any]) -> dict[str, Any]:
-        if "stream" not in entry:
-            return entry
-        pieces = entry["pieces"]
-        if entry.get("cut"):
-            note = "\n[... {} characters left out ...]\n".format(format(entry["cut"], ","))
-            pieces = [pieces[0], note, *pieces[1:]]
-        return {"stream": entry["stream"], "text": "".join(pieces)}
+        packed: list[dict[str, Any]] = []
+        for entry in self.entries:
+            if "stream" not in entry:
+                packed.append(entry)
+                continue
+            text = "".join(entry["pieces"])
+            if "cut" in entry:
+                text = "\n[... {} characters left out ...]\n".format(format(entry["cut"], ","))
+            if packed and packed[-1].get("stream") == entry["stream"]:
+                packed[-1]["text"] += text
+            else:
+                packed.append({"stream": entry["stream"], "text": text})
+        return packed
 
 
 current: list[Items] = []  # of the cell that runs now
