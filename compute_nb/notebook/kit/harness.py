@@ -34,7 +34,7 @@ from .figures import is_artist, is_figure, show_figures
 from .home import Home
 from .items import Items, Printed, current
 from .packer import pack
-from .source import POSTPONED, remember
+from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
 from .unpacker import unpack
 
@@ -107,6 +107,7 @@ class _Turn:
 
     def run(self, swept: Any) -> dict[str, Any]:
         """Does it."""
+        forget_all()
         sys.modules["__main__"] = self._module
         sys.stdin = io.StringIO()
         sys.stdout = Printed("stdout", self._items, sys.stdout)

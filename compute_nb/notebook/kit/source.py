@@ -124,3 +124,14 @@ def remember(label: str, first_line: int, text: str) -> None:
     lines.extend(["\n"] * (first_line - 1 + len(new) - len(lines)))
     lines[first_line - 1 : first_line - 1 + len(new)] = new
     linecache.cache[label] = (sum(map(len, lines)), None, lines, label)
+    _remembered.add(label)
+
+
+_remembered: set[str] = set()
+
+
+def forget_all() -> None:
+    """Forgets all texts: cells of another notebook, or of this one's last life, have the same labels."""
+    for label in _remembered:
+        linecache.cache.pop(label, None)
+    _remembered.clear()

@@ -1,5 +1,7 @@
 """What can't travel, and what has no place where it arrives."""
 
+import base64
+
 import pytest
 
 from compute_nb.errors import DeserializationError, SerializationError
@@ -21,3 +23,9 @@ def test_class_missing_after_a_restart_names_the_cell(shell):
         result.value(shell.notebook.home)
     shell.here("class Cfg:\n    def f(self):\n        return 2")
     assert result.value(shell.notebook.home).f() == 2
+
+
+def test_a_longer_cell_of_the_same_number_leaves_no_lines_behind(shell):
+    shell.there("def g():\n    return 2\nif True:\n    z = 3\n    y = 4\n    (lambda: 3)()")
+    result = shell.there("def f():\n    return 41 + 1\nf()", ("f",))
+    assert b"return 41 + 1" in base64.b64decode(result._packed)  # as source, for any Python
