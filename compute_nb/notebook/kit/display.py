@@ -29,7 +29,8 @@ def bundle(thing: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     data: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
     if not isinstance(thing, type):
-        _ask(thing, "_repr_mimebundle_", lambda found: _take_bundle(found, data, metadata))
+        asked = {"include": None, "exclude": None}
+        _ask(thing, "_repr_mimebundle_", lambda found: _take_bundle(found, data, metadata), asked)
         for mime, method in REPRS:
             if mime not in data:
                 _ask(thing, method, lambda found, mime=mime: _take(mime, found, data, metadata))  # type: ignore[misc]
@@ -40,11 +41,11 @@ def bundle(thing: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return kept, {mime: metadata[mime] for mime in kept if mime in metadata}
 
 
-def _ask(thing: Any, method: str, take: Callable[[Any], None]) -> None:
+def _ask(thing: Any, method: str, take: Callable[[Any], None], asked: Any = None) -> None:
     if not callable(getattr(type(thing), method, None)):
         return
     try:
-        found = getattr(thing, method)()
+        found = getattr(thing, method)(**(asked or {}))
         if found is not None:
             take(found)
     except Exception:  # noqa: BLE001 - a value's own code may raise anything
