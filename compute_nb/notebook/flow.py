@@ -120,8 +120,11 @@ class Flow(Scopes):
         """Items in order, then the body."""
         for item in node.items:
             self.visit(item)
-        with self._guard(any(_suppresses(item.context_expr) for item in node.items)):
+        if not any(_suppresses(item.context_expr) for item in node.items):
             self.block(node.body)
+            return
+        with self._guard(True):  # the body may end early, with nothing of it bound
+            self._branch(lambda: self.block(node.body), falls_through=True)
 
     def visit_Match(self, node: ast.Match) -> None:
         """At most one case."""

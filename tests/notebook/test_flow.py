@@ -33,6 +33,7 @@ def reads(source: str, **options: bool) -> dict[str, str]:
         ("try:\n    q\nexcept ValueError:\n    pass", {"q": "sure", "ValueError": "perhaps"}),
         ("try:\n    v = f()\nfinally:\n    w = 1\nv, w", {"f": "sure"}),
         ("with open('x') as f:\n    f.read()", {"open": "sure"}),
+        ("with suppress(KeyError):\n    x = d['a']\nx", {"suppress": "sure", "KeyError": "sure", "d": "guarded", "x": "perhaps"}),
         ("def f(a=d):\n    return a + g", {"d": "sure", "g": "perhaps"}),
         ("def f():\n    x = 1\n    def g():\n        return x + y\n    return g", {"y": "perhaps"}),
         ("lambda a, b=d: a + b + c", {"d": "sure", "c": "perhaps"}),
