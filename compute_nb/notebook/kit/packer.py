@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .home import MAIN, Home
-from .skeleton import skeleton
+from .skeleton import MEMBERS, member_attributes, skeleton
 from .source import global_names
 from .unpacker import (
     find_named,
@@ -137,6 +137,9 @@ class _Rules:
             for name, value in cls.__dict__.items()
             if name not in skipped and not isinstance(value, _SLOT_TYPES)
         }
+        members = member_attributes(cls)
+        if any(members.values()):
+            state[MEMBERS] = members
         spec = (kind, cls.__name__, cls.__qualname__, cls.__module__, self._label(cls), *parts)
         return (make_class, spec, state, None, None, set_class)
 
@@ -159,6 +162,11 @@ class _Rules:
         kind: Any = type(variable)
         make = functools.partial(kind, bound=variable.__bound__, **given)
         return (make, (variable.__name__, *variable.__constraints__))
+
+    def of_new_type(self, new_type: Any) -> Any:
+        if new_type.__module__ != MAIN:
+            return NotImplemented
+        return (type(new_type), (new_type.__name__, new_type.__supertype__), {"__module__": MAIN})
 
     def of_cached(self, cached: Any) -> Any:
         if _importable(cached):
@@ -206,7 +214,7 @@ _SENTINELS = {
 
 def _rules() -> dict[type, Any]:
     import threading
-    from typing import TypeVar
+    from typing import NewType, TypeVar
 
     rules: dict[type, Any] = {
         types.FunctionType: _Rules.of_function,
@@ -222,6 +230,8 @@ def _rules() -> dict[type, Any]:
         type(threading.RLock()): _Rules.refuse,
     }
     rules[type(functools.lru_cache(len))] = _Rules.of_cached
+    if isinstance(NewType, type):  # since Python 3.10; a function before
+        rules[NewType] = _Rules.of_new_type
     return rules
 
 

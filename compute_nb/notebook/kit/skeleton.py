@@ -9,6 +9,7 @@ from typing import Any
 
 from .home import MAIN
 
+MEMBERS = "<members>"  # of an enum, in the state of its class: no attribute can be called so
 NO_ATTRIBUTES = frozenset({"__dict__", "__weakref__", "__module__", "__slots__", "_abc_impl"})
 NAMEDTUPLE_PARTS = frozenset(
     [
@@ -26,7 +27,6 @@ NAMEDTUPLE_PARTS = frozenset(
         "__module__",
         "__dict__",
         "__weakref__",
-        "__doc__",
     ]
 )
 
@@ -40,7 +40,12 @@ def skeleton(cls: type) -> tuple[str, tuple[Any, ...], Any]:
         return "enum", plain, _EnumParts(cls, members)
     if tuple in cls.__bases__ and isinstance(cls.__dict__.get("_fields"), tuple):
         fields, defaults = cls._fields, cls._field_defaults  # type: ignore[attr-defined]
-        return "namedtuple", (fields, tuple(defaults.values())), NAMEDTUPLE_PARTS | set(fields)
+        written = {
+            name
+            for name, value in cls.__dict__.items()
+            if isinstance(value, types.FunctionType) and value.__module__ == cls.__module__
+        }
+        return "namedtuple", (fields, tuple(defaults.values())), (NAMEDTUPLE_PARTS | set(fields)) - written
     first = {name: cls.__dict__[name] for name in ("__slots__", "__orig_bases__") if name in cls.__dict__}
     return "class", (type(cls), cls.__bases__, first), NO_ATTRIBUTES
 
@@ -54,7 +59,8 @@ class _EnumParts:
 
     def __init__(self, cls: type, members: dict[str, Any]) -> None:
         bare = {name for base in cls.__mro__[1:] for name in base.__dict__ if name.startswith("_")}
-        self._own = {name for name, value in cls.__dict__.items() if isinstance(value, types.FunctionType)}
+        own = (types.FunctionType, classmethod, staticmethod)
+        self._own = {name for name, value in cls.__dict__.items() if isinstance(value, own)} | {"__doc__"}
         self._known = bare | set(members) | NO_ATTRIBUTES
 
     def __contains__(self, name: str) -> bool:
@@ -63,10 +69,30 @@ class _EnumParts:
         return name in self._known or (name.startswith("_") and name.endswith("_"))
 
 
+def member_attributes(cls: type) -> dict[str, dict[str, Any]]:
+    """Returns what `__init__` or `__new__` of an enum gave its members, which are made without them."""
+    enum = sys.modules.get("enum")
+    if enum is None or not isinstance(cls, enum.EnumMeta):
+        return {}
+    members: Any = cls.__members__
+    return {name: _own_attributes(member) for name, member in members.items()}
+
+
+def _own_attributes(member: Any) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in getattr(member, "__dict__", {}).items()
+        if not (name.startswith("_") and name.endswith("_"))
+    }
+
+
 def _bare_class(
     name: str, space: dict[str, Any], metaclass: Any, bases: tuple[type, ...], first: Any
 ) -> type:
     space.update(first)
+    if metaclass.__name__ == "_TypedDictMeta":  # called, it refuses the bases that it has made itself
+        made: type = type.__new__(metaclass, name, bases, space)
+        return made
     with _QuietBases(bases):
         return types.new_class(name, bases, {"metaclass": metaclass}, lambda body: body.update(space))
 

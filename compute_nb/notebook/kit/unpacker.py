@@ -11,7 +11,7 @@ import types
 from typing import Any
 
 from .home import MAIN, Home, NotHere
-from .skeleton import BARE
+from .skeleton import BARE, MEMBERS
 from .source import CodeBytes, CodeText, codes_in, from_bytes, remember
 
 PREFIX = "_compute_nb_"  # of the names that kits have on workers
@@ -146,6 +146,8 @@ class Unpacker(pickle.Unpickler):
         """Gives a class its attributes."""
         if id(cls) in self._present:
             return
+        for name, attributes in state.pop(MEMBERS, {}).items():
+            vars(cls.__members__[name]).update(attributes)  # type: ignore[attr-defined]
         for name, value in state.items():
             type.__setattr__(cls, name, value)
 

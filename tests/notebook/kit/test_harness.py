@@ -277,6 +277,32 @@ CASES = [
         "try:\n    raise Oops('a', 3)\nexcept Oops as e:\n    r = e.code\nr",
         "class Oops(Exception):\n    def __init__(self, text, code):\n        super().__init__(text)\n        self.code = code",
     ),
+    Case(
+        "NamedTuple with its own text",
+        "p, repr(p), p._replace(x=2), P.__doc__",
+        "from typing import NamedTuple\nclass P(NamedTuple):\n    'Docs.'\n    x: int\n    def __repr__(self):\n        return 'P!'\np = P(1)",
+    ),
+    Case(
+        "enum whose members have attributes",
+        "Planet.EARTH.mass, Planet.MARS.label, Planet.__doc__",
+        "from enum import Enum\nclass Planet(Enum):\n    'Docs.'\n    EARTH = 5, 'e'\n    MARS = 7, 'm'\n    def __init__(self, mass, label):\n        self.mass, self.label = mass, label",
+    ),
+    Case(
+        "enum whose __new__ sets value and attributes",
+        "[(c.value, c.label) for c in C], C(2).label",
+        "from enum import Enum\nclass C(Enum):\n    def __new__(cls, value, label):\n        made = object.__new__(cls)\n        made._value_, made.label = value, label\n        return made\n    A = 1, 'a'\n    B = 2, 'b'",
+    ),
+    Case(
+        "enum that looks further for a value",
+        "C('RED').value",
+        "from enum import Enum\nclass C(Enum):\n    A = 'red'\n    @classmethod\n    def _missing_(cls, value):\n        return cls(value.lower())",
+    ),
+    Case(
+        "TypedDict",
+        "T(x=1), sorted(T.__annotations__), sorted(T.__required_keys__)",
+        "from typing import TypedDict\nclass T(TypedDict, total=False):\n    x: int",
+    ),
+    Case("NewType", "U(3), repr(U)", "from typing import NewType\nU = NewType('U', int)"),
     Case("the notebook wins over builtins", "max([1, 2])", "def max(xs):\n    return 'mine'"),
     Case("printing", "import sys\nprint('a', end='')\nprint('b')\nsys.stderr.write('err\\n')\nprint('c')"),
     Case("name of main", "__name__"),
