@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import sys
 import types
 from typing import Any
@@ -21,10 +20,33 @@ def prepare_figures() -> None:
         backend.__dict__["show"] = show_figures
         backend.__dict__["__getattr__"] = _backend_part
         sys.modules[FIGURES] = backend
-    os.environ["MPLBACKEND"] = "module://" + FIGURES
     close_figures()
-    if "matplotlib" in sys.modules:  # it has read the environment already
-        sys.modules["matplotlib"].use("module://" + FIGURES)
+    if "matplotlib.pyplot" in sys.modules:
+        _draw_into_memory()
+    elif not any(isinstance(finder, _FirstImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _FirstImport())
+
+
+def put_back_figures() -> None:
+    """Undoes it, as far as a process that has imported pyplot can."""
+    sys.meta_path[:] = [found for found in sys.meta_path if not isinstance(found, _FirstImport)]
+    close_figures()
+
+
+def _draw_into_memory() -> None:
+    sys.modules["matplotlib"].use("module://" + FIGURES)
+
+
+class _FirstImport:
+    """Finds no module, but learns when pyplot is imported.
+
+    `MPLBACKEND` would be simpler, but programs that the cell starts inherit it and have no such backend.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Called by Python for each module that is not loaded yet."""
+        if name == "matplotlib.pyplot":
+            _draw_into_memory()
 
 
 def _backend_part(name: str) -> Any:

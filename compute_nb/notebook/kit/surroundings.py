@@ -7,7 +7,7 @@ import random
 import sys
 from typing import Any
 
-from .figures import close_figures, prepare_figures
+from .figures import prepare_figures, put_back_figures
 
 
 class Surroundings:
@@ -36,7 +36,7 @@ class Surroundings:
         self._put_back_environ()
         if self.folder is not None and _folder() != self.folder:
             os.chdir(self.folder)
-        close_figures()
+        put_back_figures()
 
     def _put_back_environ(self) -> None:
         now = dict(os.environ)
