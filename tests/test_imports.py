@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from compute_nb.notebook.kit import MODULES as MODULES_OF_KIT
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "compute_nb"
 SDK = {"executor", "session", "watcher", "submitter", "future", "client", "local", "serialize"}
@@ -110,6 +112,23 @@ def test_the_runner_travels_alone(name: str) -> None:
     used = imports(name, MODULES[name])
     assert all(need.startswith(f"{RUNNER}.") for need in used if need.startswith("compute_nb"))
     assert {need.split(".")[0] for need in used} <= {"compute_nb", *sys.stdlib_module_names}
+
+
+def test_the_kit_travels_alone() -> None:
+    package = "compute_nb.notebook.kit"
+    names = [f"{package}.{name}" for name in MODULES_OF_KIT]
+    assert sorted([package, *names]) == sorted(name for name in MODULES if name.startswith(package))
+    for place, name in enumerate(names):
+        known = {package, *names[:place]}
+        needs = {need for need in imports(name, MODULES[name]) if need.startswith("compute_nb")}
+        assert {need for need in needs if need in MODULES} <= known, f"{name} stands before what it imports"
+        absolute = {
+            node.module or ""
+            for node in ast.walk(ast.parse(MODULES[name].read_text()))
+            if isinstance(node, ast.ImportFrom) and not node.level
+        }
+        others = {need.split(".")[0] for need in (imports(name, MODULES[name]) - needs) | absolute}
+        assert others <= sys.stdlib_module_names | {"dill", "matplotlib"}, name
 
 
 def test_nothing_heavy_at_import() -> None:

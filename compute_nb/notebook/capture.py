@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from compute_nb.notebook import freight
 from compute_nb.notebook.cell import CellBody
-from compute_nb.notebook.freight import MAIN, Home
+from compute_nb.notebook.kit.home import MAIN, Home
+from compute_nb.notebook.kit.packer import pack
+from compute_nb.notebook.kit.source import global_names
 from compute_nb.notebook.refusal import CellRefused, nearest
 
 LIMIT_BYTES = 7_000_000  # of one pickle: base64 makes a third more of it, and a submit may have 10 MB
@@ -181,7 +182,7 @@ class _Load:
         self._follow(_reads_of(self.things.values()))
         while self.things:
             try:
-                data, reads, _ = freight.pack(self.things, self._notebook.home)
+                data, reads, _ = pack(self.things, self._notebook.home)
             except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
                 self._leave_behind(error)
                 continue
@@ -223,7 +224,7 @@ class _Load:
         bad = {}
         for name, thing in self.things.items():
             try:
-                freight.pack(thing, self._notebook.home)
+                pack(thing, self._notebook.home)
             except Exception as problem:  # noqa: BLE001 - a value's own code may raise anything
                 bad[name] = _sentence(name, thing, problem)
         if not bad:
@@ -246,7 +247,7 @@ class _Load:
         )
 
     def _size(self, thing: Any) -> int:
-        return len(freight.pack(thing, self._notebook.home)[0])
+        return len(pack(thing, self._notebook.home)[0])
 
 
 def _reads_of(things: Iterable[Any]) -> set[str]:
@@ -255,12 +256,12 @@ def _reads_of(things: Iterable[Any]) -> set[str]:
     for thing in things:
         inner = getattr(thing, "__wrapped__", thing)
         if isinstance(inner, types.FunctionType) and inner.__module__ == MAIN:
-            found |= freight.global_names(inner.__code__)
+            found |= global_names(inner.__code__)
         elif isinstance(inner, type) and inner.__module__ == MAIN:
             for value in inner.__dict__.values():
                 code = getattr(getattr(value, "__func__", value), "__code__", None)
                 if code is not None:
-                    found |= freight.global_names(code)
+                    found |= global_names(code)
     return found
 
 
@@ -316,7 +317,7 @@ def pack_points(
             packed.append(dict(point))
             continue
         try:
-            data, _, names = freight.pack(dict(point), notebook.home, notebook.name_of)
+            data, _, names = pack(dict(point), notebook.home, notebook.name_of)
         except Exception as error:
             name, value = _worst(point, notebook)
             raise CellRefused(f"value {number} of `--map`: {_sentence(name, value, error)}") from error
@@ -328,7 +329,7 @@ def pack_points(
 def _worst(point: Mapping[str, Any], notebook: Notebook) -> tuple[str, Any]:
     for name, value in point.items():
         try:
-            freight.pack(value, notebook.home, notebook.name_of)
+            pack(value, notebook.home, notebook.name_of)
         except Exception:  # noqa: BLE001 - a value's own code may raise anything
             return name, value
     return next(iter(point.items()))

@@ -13,8 +13,8 @@ from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.local import find_service
 from compute_nb.notebook import drawing
-from compute_nb.notebook.freight import Home
 from compute_nb.notebook.group import ComputeGroup
+from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.options import check_name
 from compute_nb.notebook.outcome import StoppedWaiting, stopped
 from compute_nb.notebook.pending import Outputs

@@ -8,7 +8,7 @@ from typing import Any
 from compute_nb.errors import DeserializationError
 from compute_nb.failure import split_tail
 from compute_nb.future import ComputeFuture
-from compute_nb.notebook.freight import Home
+from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.payload import CellResult, is_cell_envelope, read_envelope
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import TaskState

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from compute_nb.future import ComputeFuture
-from compute_nb.notebook.freight import Home
 from compute_nb.notebook.group import ComputeGroup
+from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.results import facts
 from compute_nb.tasks import TaskState
 

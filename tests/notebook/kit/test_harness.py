@@ -2,8 +2,6 @@
 # ruff: noqa: E501 - a body is one line, so that a case is one line
 
 import re
-import subprocess
-import sys
 from typing import Any, NamedTuple
 
 import pytest
@@ -279,6 +277,32 @@ CASES = [
         "try:\n    raise Oops('a', 3)\nexcept Oops as e:\n    r = e.code\nr",
         "class Oops(Exception):\n    def __init__(self, text, code):\n        super().__init__(text)\n        self.code = code",
     ),
+    Case(
+        "NamedTuple with its own text",
+        "p, repr(p), p._replace(x=2), P.__doc__",
+        "from typing import NamedTuple\nclass P(NamedTuple):\n    'Docs.'\n    x: int\n    def __repr__(self):\n        return 'P!'\np = P(1)",
+    ),
+    Case(
+        "enum whose members have attributes",
+        "Planet.EARTH.mass, Planet.MARS.label, Planet.__doc__",
+        "from enum import Enum\nclass Planet(Enum):\n    'Docs.'\n    EARTH = 5, 'e'\n    MARS = 7, 'm'\n    def __init__(self, mass, label):\n        self.mass, self.label = mass, label",
+    ),
+    Case(
+        "enum whose __new__ sets value and attributes",
+        "[(c.value, c.label) for c in C], C(2).label",
+        "from enum import Enum\nclass C(Enum):\n    def __new__(cls, value, label):\n        made = object.__new__(cls)\n        made._value_, made.label = value, label\n        return made\n    A = 1, 'a'\n    B = 2, 'b'",
+    ),
+    Case(
+        "enum that looks further for a value",
+        "C('RED').value",
+        "from enum import Enum\nclass C(Enum):\n    A = 'red'\n    @classmethod\n    def _missing_(cls, value):\n        return cls(value.lower())",
+    ),
+    Case(
+        "TypedDict",
+        "T(x=1), sorted(T.__annotations__), sorted(T.__required_keys__)",
+        "from typing import TypedDict\nclass T(TypedDict, total=False):\n    x: int",
+    ),
+    Case("NewType", "U(3), repr(U)", "from typing import NewType\nU = NewType('U', int)"),
     Case("the notebook wins over builtins", "max([1, 2])", "def max(xs):\n    return 'mine'"),
     Case("printing", "import sys\nprint('a', end='')\nprint('b')\nsys.stderr.write('err\\n')\nprint('c')"),
     Case("name of main", "__name__"),
@@ -342,133 +366,3 @@ def test_here_and_there_are_the_same(shell, capsys, case):
     assert set(outputs) == set(case.outputs)
     for name in case.outputs:
         assert same(outputs[name], shell.names[name])
-
-
-def test_a_worker_needs_the_standard_library_only(shell):
-    shell.here(
-        "import json\nrate = 2\ndef f(x):\n    return x * rate\nclass C:\n    def v(self):\n        return f(4)\nc = C()"
-    )
-    source, point, _ = shell.source(
-        "print('there')\ndel rate\nrate = 3\n[c.v(), C is type(c), f.__name__, n]", n=5
-    )
-    program = source + f"\nimport json\nprint(json.dumps(compute_cell(2, {point!r})['display'][0]))\n"
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-"], input=program, text=True, capture_output=True, check=True
-    )
-    assert done.stdout == '{"text/plain": "[12, True, \'f\', 5]"}\n'
-    assert done.stderr == ""
-
-
-def test_text_that_travels_is_python_3_8():
-    import ast
-
-    from compute_nb.notebook import payload
-
-    for text in payload._texts()[:2]:
-        ast.parse(text, feature_version=(3, 8))
-
-
-def test_traceback_reads_as_cells(shell):
-    shell.here("def area(r):\n    return r * None")
-    with pytest.raises(Exception, match="compute_nb:1:") as caught:
-        shell.there("x = 1\n\n\narea(x)")
-    text, tail = str(caught.value).rsplit("\n", 1)
-    assert re.sub(r"\n\s+[\^~]+", "", text) == (
-        "Traceback (most recent call last):\n"
-        "  Cell In[2], line 4\n"
-        "    area(x)\n"
-        "  Cell In[1], line 2, in area\n"
-        "    return r * None\n"
-        "TypeError: unsupported operand type(s) for *: 'int' and 'NoneType'"
-    )
-    assert tail.startswith("compute_nb:1:")
-
-
-@pytest.mark.parametrize(
-    ("body", "last"),
-    [
-        ("raise SystemExit(3)", "SystemExit: 3"),
-        ("input()", "EOFError: EOF when reading a line"),
-        ("open('/no/such/file')", "FileNotFoundError"),
-        ("import no_such_module_x", "ModuleNotFoundError"),
-    ],
-)
-def test_failures(shell, body, last):
-    with pytest.raises(Exception, match="compute_nb:1:") as caught:
-        shell.there(body)
-    assert type(caught.value).__name__ == "CellFailed"
-    assert last in str(caught.value)
-
-
-def test_place_is_named_for_missing_files(shell):
-    with pytest.raises(Exception, match=r"on host .*, in folder .*, with Python 3"):
-        shell.there("open('/no/such/file')")
-
-
-def test_error_travels_without_running_init(shell):
-    import base64
-    import json
-    import pickle
-    import zlib
-
-    shell.here(
-        "class Oops(Exception):\n    def __init__(self, a, b):\n        super().__init__(a)\n        self.b = b"
-    )
-    with pytest.raises(Exception, match="compute_nb:1:") as caught:
-        shell.there("print('before')\nraise Oops('a', 3)")
-    facts = json.loads(zlib.decompress(base64.b64decode(str(caught.value).rsplit(":", 1)[1])))
-    error = pickle.loads(base64.b64decode(facts["exception"].split("\n", 1)[1]))
-    assert (type(error), error.args, error.b) == (shell.names["Oops"], ("a",), 3)
-    assert facts["type"] == "Oops"
-    assert facts["outputs"] == [{"stream": "stdout", "text": "before\n"}]
-
-
-def test_figures_come_back_as_png_in_order(shell):
-    pytest.importorskip("matplotlib")
-    result = shell.there(
-        "import matplotlib.pyplot as plt\nprint('one')\nplt.plot([1, 2]); plt.show()\nprint('two')\nfig, ax = plt.subplots()\nax.plot([2, 1])"
-    )
-    kinds = [item.get("stream") or sorted(item["data"]) for item in result.items]
-    assert kinds == ["stdout", ["image/png", "text/plain"], "stdout", ["image/png", "text/plain"]]
-    assert result.value(shell.notebook.home) is None  # drawn things are not values
-
-
-def test_value_that_cannot_travel_costs_only_itself(shell):
-    from compute_nb.errors import SerializationError
-
-    result = shell.there("import threading\nok = [1]\nprint('done')\nthreading.Lock()", ("ok",))
-    assert "Lock" in result.display[0]["text/plain"] or "lock" in result.display[0]["text/plain"]
-    with pytest.raises(SerializationError, match=r"lock"):
-        result.value(shell.notebook.home)
-    assert result.output("ok", shell.notebook.home) == [1]
-
-
-def test_surroundings_are_put_back(shell, tmp_path):
-    import os
-
-    before = os.getcwd(), dict(os.environ), list(sys.path), list(sys.argv), sys.modules["__main__"]
-    shell.there(
-        f"import os, sys\nos.chdir({str(tmp_path)!r})\nos.environ['X_Y'] = '1'\nsys.path.append('/x')\nsys.argv.append('y')"
-    )
-    assert (os.getcwd(), dict(os.environ), list(sys.path), list(sys.argv), sys.modules["__main__"]) == before
-
-
-def test_class_missing_after_a_restart_names_the_cell(shell):
-    from compute_nb.errors import DeserializationError
-
-    shell.here("class Cfg:\n    def f(self):\n        return 1")
-    result = shell.there("Cfg()")
-    del shell.names["Cfg"]
-    with pytest.raises(DeserializationError, match=r"`Cfg`.*run the cell.*Cell In\[1\]"):
-        result.value(shell.notebook.home)
-    shell.here("class Cfg:\n    def f(self):\n        return 2")
-    assert result.value(shell.notebook.home).f() == 2
-
-
-def test_endless_printing_keeps_head_and_tail(shell):
-    result = shell.there("for i in range(400_000):\n    print('line', i)")
-    (item,) = result.items
-    assert len(item["text"]) < 2_200_000
-    assert item["text"].startswith("line 0\n")
-    assert item["text"].endswith("line 399999\n")
-    assert "left out" in item["text"]

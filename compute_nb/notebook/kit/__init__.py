@@ -1,0 +1,22 @@
+"""This module is the kit: what a worker is handed together with every cell.
+
+Its modules travel as text (`compute_nb.notebook.payload`) and form a package there under a name of their own,
+so they import each other by relative names and else nothing but the standard library of Python 3.8. `source`
+to `packer` run on both sides: the notebook packs inputs and unpacks results, the worker the other way round.
+`items` to `harness` run on the worker only.
+"""
+
+# In the order in which each finds those that it imports.
+MODULES = (
+    "source",
+    "home",
+    "skeleton",
+    "unpacker",
+    "packer",
+    "items",
+    "figures",
+    "display",
+    "surroundings",
+    "failure",
+    "harness",
+)

@@ -1,0 +1,95 @@
+"""This module is the failure of a cell: its error as text for people, and as one line for programs."""
+
+from __future__ import annotations
+
+import base64
+import copyreg
+import io
+import json
+import pickle
+import platform
+import re
+import sys
+import traceback
+import zlib
+from typing import Any
+
+RESULT_LIMIT = 9_500_000  # characters of the packed values; 10 MB is all that a service takes
+
+
+class CellFailed(Exception):
+    """The body raised; the text is its traceback and one line for programs (docs/extensions.md 4)."""
+
+
+class _ErrorPickler(pickle.Pickler):
+    """Pickles errors as class, args and attributes, so that reading one never runs its `__init__`."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Called by pickle for whatever is not a plain builtin."""
+        if isinstance(obj, BaseException):
+            return (copyreg.__newobj__, (type(obj), *obj.args), obj.__dict__ or None)  # type: ignore[attr-defined]
+        return NotImplemented
+
+
+def exception_buffer(error: BaseException) -> str | None:
+    """Returns the error's class, args and attributes as a buffer; never runs its `__init__`."""
+    try:
+        file = io.BytesIO()
+        _ErrorPickler(file, protocol=4).dump(error)
+        return "00\n" + base64.encodebytes(file.getvalue()).decode()
+    except Exception:  # noqa: BLE001 - a value's own code may raise anything
+        return None
+
+
+def message(error: BaseException) -> str:
+    """Returns what an error says of itself."""
+    try:
+        return str(error)[:10_000]
+    except Exception:  # noqa: BLE001 - a value's own code may raise anything
+        return "<no text: its __str__ failed>"
+
+
+def tail(facts: dict[str, Any]) -> str:
+    """Returns the line for programs; pictures and text are dropped if it gets too long."""
+    text = json.dumps(facts)
+    if len(text) > RESULT_LIMIT:
+        text = json.dumps(dict(facts, outputs=[], exception=None))
+    return "compute_nb:1:" + base64.b64encode(zlib.compress(text.encode())).decode()
+
+
+def own_files() -> tuple[str, ...]:
+    """Returns the files of this package, whose frames are nobody's business."""
+    package = __name__.rpartition(".")[0] + "."
+    return tuple(
+        str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(package)
+    )
+
+
+def traceback_text(error: BaseException, hidden: tuple[str, ...]) -> str:
+    """Returns the traceback of an error as people read it: cells by number, no frames of `hidden` files."""
+    told = traceback.TracebackException(type(error), error, error.__traceback__)
+    _hide(told, hidden, set())
+    text = "".join(told.format()).rstrip("\n")
+    return re.sub(r'^(\s*\|?\s*)File "(Cell In\[\d+\])", line (\d+), in (.+)$', _cell_line, text, flags=re.M)
+
+
+def _cell_line(found: Any) -> str:
+    indent, label, line, name = found.groups()
+    return "{}{}, line {}{}".format(indent, label, line, "" if name == "<module>" else ", in " + name)
+
+
+def _hide(told: Any, hidden: tuple[str, ...], seen: Any) -> None:
+    if told is None or id(told) in seen:
+        return
+    seen.add(id(told))
+    told.stack[:] = [frame for frame in told.stack if frame.filename not in hidden]
+    for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
+        _hide(other, hidden, seen)
+
+
+def place_note(error: BaseException, folder: str | None) -> str:
+    """Returns where a file or module was missed, "" for other errors."""
+    if not isinstance(error, (FileNotFoundError, ModuleNotFoundError)):
+        return ""
+    where = "on host %s, in folder %s, with Python %s (%s)"
+    return "\n" + where % (platform.node(), folder, platform.python_version(), sys.executable)

@@ -1,0 +1,261 @@
+"""This module is the harness: it runs the body of one cell on a worker and says what came of it.
+
+Cells of one process take turns, since standard output, the working directory and `__main__` are the
+process's.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import builtins
+import importlib
+import io
+import platform
+import sys
+import threading
+import time
+import traceback
+import types
+from typing import Any, NamedTuple, NoReturn
+
+from .display import bundle, display, plain
+from .failure import (
+    RESULT_LIMIT,
+    CellFailed,
+    exception_buffer,
+    message,
+    own_files,
+    place_note,
+    tail,
+    traceback_text,
+)
+from .figures import is_artist, is_figure, show_figures
+from .home import Home
+from .items import Items, Printed, current
+from .packer import pack
+from .source import POSTPONED, forget_all, remember
+from .surroundings import Surroundings
+from .unpacker import unpack
+
+_TURN = threading.RLock()
+
+
+class Cell(NamedTuple):
+    """A cell as it travels.
+
+    Attributes:
+        label: What its code is called in tracebacks, "Cell In[7]".
+        source: The body; its line 1 is the line under `%%compute`.
+        shows: Whether the last expression is the value.
+        postponed: Whether annotations are postponed, as in the notebook.
+        imports: Name, module, and whether the body surely reads it.
+        values: Base64 of the packed names that travel in.
+        outputs: Names whose values travel back.
+    """
+
+    label: str
+    source: str
+    shows: bool
+    postponed: bool
+    imports: tuple[tuple[str, str, bool], ...]
+    values: str
+    outputs: tuple[str, ...]
+
+
+def _namespace(home_module: types.ModuleType) -> dict[str, Any]:
+    space = home_module.__dict__
+    space["__builtins__"] = dict(builtins.__dict__, display=display)
+    return space
+
+
+def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
+    """Runs a cell once.
+
+    Args:
+        cell: The cell.
+        index: Place of this task in its group.
+        swept: Values of this task by name, or base64 of them packed.
+
+    Returns:
+        Plain data: the packed values, what was printed and displayed, times, versions.
+
+    Raises:
+        CellFailed: The body raised, or what it needs can't be had here.
+    """
+    cell = Cell(*cell)
+    with _TURN:
+        items = Items()
+        current.append(items)
+        try:
+            with Surroundings() as around:
+                return _Turn(cell, index, items, around).run(swept)
+        finally:
+            current.pop()
+
+
+class _Turn:
+    """One run of a cell, inside its surroundings."""
+
+    def __init__(self, cell: Cell, index: int, items: Items, around: Surroundings) -> None:
+        self._cell, self._index, self._items, self._around = cell, index, items, around
+        self._module = types.ModuleType("__main__")
+        self._space = _namespace(self._module)
+        self._home = Home(self._space)
+        self._swept: dict[str, Any] = {}
+        self._started_at = time.time()
+
+    def run(self, swept: Any) -> dict[str, Any]:
+        """Does it."""
+        forget_all()
+        sys.modules["__main__"] = self._module
+        sys.stdin = io.StringIO()
+        sys.stdout = Printed("stdout", self._items, sys.stdout)
+        sys.stderr = Printed("stderr", self._items, sys.stderr)
+        try:
+            self._import_modules()
+            self._take_in(swept)
+            value = self._execute()
+        except KeyboardInterrupt:  # a cancel: the agent knows
+            raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit of a body is a failure as well
+            self._flush_figures()
+            self._fail(error)
+        return self._answer(value)
+
+    def _import_modules(self) -> None:
+        for name, module, certain in self._cell.imports:
+            try:
+                self._space[name] = importlib.import_module(module)
+            except ImportError:
+                if certain:
+                    raise
+
+    def _take_in(self, swept: Any) -> None:
+        if self._cell.values:
+            packed = base64.b64decode(self._cell.values)
+            self._space.update(unpack(packed, self._home, self._space))
+        if isinstance(swept, str):
+            swept = unpack(base64.b64decode(swept), self._home, self._space)
+        self._swept = dict(swept)
+        self._space.update(self._swept)
+
+    def _execute(self) -> Any:
+        cell = self._cell
+        remember(cell.label, 1, cell.source)
+        flags = POSTPONED if cell.postponed else 0
+        flags |= ast.PyCF_ONLY_AST
+        tree: Any = compile(cell.source, cell.label, "exec", flags=flags, dont_inherit=True)
+        last = tree.body.pop() if cell.shows else None
+        flags &= ~ast.PyCF_ONLY_AST
+        exec(compile(tree, cell.label, "exec", flags=flags, dont_inherit=True), self._space)
+        if last is None:
+            return None
+        expression = compile(ast.Expression(last.value), cell.label, "eval", flags=flags, dont_inherit=True)
+        return eval(expression, self._space)
+
+    def _answer(self, value: Any) -> dict[str, Any]:
+        drawn = is_artist(value) and not is_figure(value)  # its figure is shown, not its repr
+        shown = bundle(value) if self._cell.shows and value is not None and not drawn else None
+        if is_figure(value) and shown is not None:
+            self._forget_figure(value)
+        self._flush_figures()
+        if is_artist(value):
+            value = None
+        answer = self._facts()
+        answer.update(self._pack(value))
+        answer["display"] = shown
+        return answer
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "compute_nb_cell": 1,
+            "index": self._index,
+            "label": self._cell.label,
+            "swept": {name: plain(value)[:200] for name, value in self._swept.items()},
+            "items": self._items.packed(),
+            "started_at": self._started_at,
+            "ended_at": time.time(),
+            "python": platform.python_version(),
+            "host": platform.node(),
+        }
+
+    def _forget_figure(self, figure: Any) -> None:
+        pylab = sys.modules.get("matplotlib._pylab_helpers")
+        if pylab is not None:
+            pylab.Gcf.destroy_fig(figure)
+
+    def _flush_figures(self) -> None:
+        try:
+            show_figures()
+        except Exception:  # noqa: BLE001 - a value's own code may raise anything
+            traceback.print_exc()
+
+    def _pack(self, value: Any) -> dict[str, Any]:
+        """Packs value and outputs together, so that what they share stays shared; else one by one."""
+        outputs = {name: self._space[name] for name in self._cell.outputs if name in self._space}
+        errors = {
+            name: f"the cell ended without binding `{name}`"
+            for name in self._cell.outputs
+            if name not in self._space
+        }
+        try:
+            values = self._packed((value, outputs, self._swept))
+        except Exception:  # noqa: BLE001 - a value's own code may raise anything
+            value, why = self._alone(value)
+            good = {}
+            for name, output in outputs.items():
+                good[name], problem = self._alone(output)
+                if problem is not None:
+                    del good[name]
+                    errors[name] = problem
+            values = self._packed_rest(value, good, errors)
+            return {"values": values, "value_error": why, "output_errors": errors}
+        return {"values": values, "value_error": None, "output_errors": errors}
+
+    def _packed(self, thing: Any) -> str:
+        packed, _, _ = pack(thing, self._home, self._name_there, with_globals=True)
+        text = base64.b64encode(packed).decode()
+        if len(text) > RESULT_LIMIT:
+            raise ValueError(
+                f"it has {len(packed):,} bytes packed and about {RESULT_LIMIT * 3 // 4:,} can be sent: "
+                "write it to a file there and return the path"
+            )
+        return text
+
+    def _name_there(self, thing: Any) -> str | None:
+        found = self._home.arrived.get(id(thing))
+        return found[1] if found is not None and found[0] is thing else None
+
+    def _alone(self, thing: Any) -> tuple[Any, str | None]:
+        try:
+            self._packed(thing)
+        except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
+            kind = type(thing).__name__
+            return None, f"a value of type `{kind}` can't be sent: {error}"
+        return thing, None
+
+    def _packed_rest(self, value: Any, outputs: dict[str, Any], errors: dict[str, str]) -> str:
+        """Packs what is good by itself; it may still be too much together."""
+        try:
+            return self._packed((value, outputs, self._swept))
+        except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
+            for name in outputs:
+                errors[name] = f"it can't be sent: {error}"
+            return self._packed((None, {}, {}))
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        text = traceback_text(error, own_files())
+        place = place_note(error, self._around.folder)
+        if place:
+            text += place
+        facts = {
+            "type": type(error).__qualname__,
+            "module": type(error).__module__,
+            "message": message(error),
+            "exception": exception_buffer(error),
+            "traceback": text,
+            **self._facts(),
+        }
+        facts["outputs"] = facts.pop("items")
+        raise CellFailed(text + "\n" + tail(facts)) from None

@@ -1,0 +1,89 @@
+"""This module is the home of objects: the namespace that they live in on one side."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import types
+from collections.abc import Callable
+from typing import Any
+
+from .source import POSTPONED, CodeText, alike, codes_in, first_line_of
+
+MAIN = "__main__"
+
+
+class NotHere(Exception):
+    """A pickle names a function or class that this side does not have.
+
+    Args:
+        name: Qualified name of the function or class.
+        label: The cell that defined it, or "".
+    """
+
+    def __init__(self, name: str, label: str) -> None:
+        super().__init__(name, label)
+        self.name = name
+        self.label = label
+
+
+class Home:
+    """The namespace that objects live in on one side, and how its code is found.
+
+    Args:
+        namespace: The globals of the notebook, or of the task.
+        label: File name of code -> what people call it ("Cell In[3]").
+    """
+
+    def __init__(self, namespace: dict[str, Any], label: Callable[[str], str] = lambda name: name) -> None:
+        self.namespace = namespace
+        self.label = label
+        self.arrived: dict[int, tuple[Any, str, str]] = {}
+        self._texts: dict[tuple[str, int], tuple[str, int]] = {}
+
+    def arrive(self, thing: Any, name: str, label: str) -> None:
+        """Notes that a function or class came from the other side, where `name` means it."""
+        self.arrived[id(thing)] = (thing, name, label)
+
+    def find(self, name: str, label: str = "") -> Any:
+        """Returns what a dotted name means here.
+
+        Raises:
+            NotHere: It means nothing here.
+        """
+        first, *rest = name.split(".")
+        try:
+            found = self.namespace[first]
+            for part in rest:
+                found = getattr(found, part)
+        except (KeyError, AttributeError):
+            raise NotHere(name, label) from None
+        return found
+
+    def text_of(self, code: types.CodeType) -> CodeText | None:
+        """Returns where the source of `code` is, or None if no text gives that code again."""
+        postponed = bool(code.co_flags & POSTPONED)
+        found = self._statement(code.co_filename, code.co_firstlineno)
+        if found is None:
+            return None
+        text, first_line = found
+        same_name = (code.co_name, code.co_firstlineno)
+        candidates = codes_in(text, first_line, code.co_filename, postponed, same_name)
+        for rank, candidate in enumerate(candidates):
+            if alike(candidate, code):
+                label = self.label(code.co_filename)
+                return CodeText(label, first_line, text, *same_name, rank, postponed)
+        return None
+
+    def _statement(self, filename: str, line: int) -> tuple[str, int] | None:
+        lines = linecache.getlines(filename)
+        try:
+            statements = ast.parse("".join(lines)).body
+        except (SyntaxError, ValueError):
+            return None
+        for statement in statements:
+            first, last = first_line_of(statement), statement.end_lineno or line
+            if first <= line <= last:
+                key = (filename, first)
+                return self._texts.setdefault(key, ("".join(lines[first - 1 : last]), first))
+        return None

@@ -1,0 +1,102 @@
+"""This module is the items of a cell: what it printed and displayed, in order."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+TEXT_LIMIT = 1_000_000  # characters of printed text that come back; the middle is left out beyond it
+
+
+class Printed(io.TextIOBase):
+    """Standard output or error of a cell: keeps head and tail, in order with what is displayed."""
+
+    def __init__(self, name: str, items: Items, behind: Any) -> None:
+        super().__init__()
+        self._name, self._items, self._behind = name, items, behind
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """What text would be encoded to."""
+        return "utf-8"
+
+    def writable(self) -> bool:
+        """Says yes."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Keeps the text."""
+        if not isinstance(text, str):
+            raise TypeError("write() argument must be str, not " + type(text).__name__)
+        self._items.text(self._name, text)
+        return len(text)
+
+    def fileno(self) -> int:
+        """Returns the worker's own file number, for programs that the cell starts."""
+        return int(self._behind.fileno())
+
+
+class Items:
+    """What a cell printed and displayed, in order."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self._size = 0
+
+    def text(self, stream: str, text: str) -> None:
+        """Adds printed text."""
+        if not text:
+            return
+        last = self.entries[-1] if self.entries else {}
+        if last.get("stream") != stream or "cut" in last:
+            self.entries.append({"stream": stream, "pieces": []})
+        self.entries[-1]["pieces"].append(text)
+        self._size += len(text)
+        if self._size > 2 * TEXT_LIMIT:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Leaves out the middle of all that was printed, over however many entries it goes."""
+        half = TEXT_LIMIT // 2
+        head_end, tail_start, at = half, self._size - half, 0
+        entries: list[dict[str, Any]] = []
+        note: dict[str, Any] = {"pieces": [], "cut": self._size - 2 * half}
+        for entry in self.entries:
+            if "stream" not in entry:
+                entries.append(entry)
+                continue
+            note["cut"] += entry.get("cut", 0)
+            text = "".join(entry["pieces"])
+            head, tail = text[: max(0, head_end - at)], text[max(0, tail_start - at) :]
+            at += len(text)
+            if head:
+                entries.append({"stream": entry["stream"], "pieces": [head]})
+            if at > head_end and "stream" not in note:
+                note["stream"] = entry["stream"]
+                entries.append(note)
+            if tail:
+                entries.append({"stream": entry["stream"], "pieces": [tail]})
+        self.entries, self._size = entries, 2 * half
+
+    def show(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        """Adds display data."""
+        self.entries.append({"data": data, "metadata": metadata})
+
+    def packed(self) -> list[dict[str, Any]]:
+        """Returns all of it as plain data."""
+        packed: list[dict[str, Any]] = []
+        for entry in self.entries:
+            if "stream" not in entry:
+                packed.append(entry)
+                continue
+            text = "".join(entry["pieces"])
+            if "cut" in entry:
+                text = "\n[... {} characters left out ...]\n".format(format(entry["cut"], ","))
+            if packed and packed[-1].get("stream") == entry["stream"]:
+                packed[-1]["text"] += text
+            else:
+                packed.append({"stream": entry["stream"], "text": text})
+        return packed
+
+
+current: list[Items] = []  # of the cell that runs now

@@ -1,0 +1,297 @@
+"""This module is the packer: objects of one side as one pickle, code as source and all else by value.
+
+Functions and classes that the notebook defined have no module that a worker could import. A function goes as
+the text of the statement that holds its code (found again there by name and line, so that nothing is run
+twice) and with its defaults, closure cells and attributes by value, which stays true whatever was assigned to
+them later. Where the text does not give the same code, the code goes in Python's own form, for a worker of
+the same Python only.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import marshal
+import pickle
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from .home import MAIN, Home
+from .skeleton import MEMBERS, member_attributes, skeleton
+from .source import global_names
+from .unpacker import (
+    find_named,
+    make_cached,
+    make_class,
+    make_code,
+    make_function,
+    set_class,
+    set_function,
+)
+
+PROTOCOL = 5
+
+
+def _importable(thing: Any) -> bool:
+    """Returns whether another process gets `thing` by importing its module and walking its name."""
+    found = sys.modules.get(getattr(thing, "__module__", None) or "")
+    if found is None or found.__name__ == MAIN:
+        return False
+    try:
+        for part in thing.__qualname__.split("."):
+            found = getattr(found, part)
+    except AttributeError:
+        return False
+    return found is thing
+
+
+class _Rules:
+    """How single objects are packed; shared by the fast packer and the one that knows dill's rules too."""
+
+    home: Home
+    by_name: Callable[[Any], str | None]
+    with_globals: bool
+    reads: set[str]
+    met: dict[str, Any]
+    _cells: dict[int, tuple[int, Any]]
+
+    def begin(self, home: Home, by_name: Callable[[Any], str | None], with_globals: bool) -> None:
+        self.home, self.by_name, self.with_globals = home, by_name, with_globals
+        self.reads, self.met, self._cells = set(), {}, {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Called by pickle for whatever is not a plain builtin; says how it is rebuilt."""
+        rule = _RULES.get(type(obj))
+        if rule is not None:
+            return rule(self, obj)
+        if isinstance(obj, type):
+            return self.of_class(obj)
+        if isinstance(obj, _LIVE) and not isinstance(obj, (io.BytesIO, io.StringIO)):
+            self.refuse(obj)
+        if type(obj).__module__ == "dataclasses" and type(obj).__name__ in _SENTINELS:
+            return _SENTINELS[type(obj).__name__] or obj.name
+        return NotImplemented
+
+    def of_function(self, function: types.FunctionType) -> Any:
+        named = self._named(function)
+        if named is not None:
+            return named
+        at_home = function.__globals__ is self.home.namespace
+        if not at_home and _importable(function):
+            return NotImplemented
+        module = None if at_home else _module_of(function)
+        names = global_names(function.__code__) if at_home else set()
+        self.reads |= names
+        cells = [self._cell(cell) for cell in function.__closure__ or ()]
+        spec = (function.__code__, function.__name__, function.__qualname__, module)
+        numbers = tuple(number for number, _ in cells)
+        slots = {
+            "__defaults__": function.__defaults__,
+            "__kwdefaults__": function.__kwdefaults__,
+            "__annotations__": function.__annotations__,
+            "__module__": function.__module__,
+            "__doc__": function.__doc__,
+        }
+        state = (slots, function.__dict__, [pair for pair in cells if pair[1]], self._globals(names))
+        return (make_function, (*spec, numbers), state, None, None, set_function)
+
+    def _globals(self, names: set[str]) -> dict[str, Any]:
+        if not self.with_globals:
+            return {}
+        space = self.home.namespace
+        return {name: space[name] for name in sorted(names) if name in space}
+
+    def _cell(self, cell: Any) -> tuple[int, tuple[Any, ...]]:
+        number, _ = self._cells.setdefault(id(cell), (len(self._cells), cell))
+        try:
+            return number, (cell.cell_contents,)
+        except ValueError:  # empty: its function has not got that far
+            return number, ()
+
+    def _named(self, thing: Any) -> Any:
+        name = self.by_name(thing)
+        if name is None:
+            return None
+        self.met[name] = thing
+        _, _, label = self.home.arrived.get(id(thing), (thing, name, ""))
+        return (find_named, (name, label))
+
+    def of_code(self, code: types.CodeType) -> Any:
+        text = self.home.text_of(code)
+        if text is not None:
+            return (make_code, tuple(text))
+        return (make_code, (marshal.dumps(code), tuple(sys.version_info[:2]), code.co_name))
+
+    def of_class(self, cls: type) -> Any:
+        named = self._named(cls)
+        if named is not None:
+            return named
+        if cls.__module__ != MAIN and (_importable(cls) or cls.__module__ == "builtins"):
+            return NotImplemented
+        kind, parts, skipped = skeleton(cls)
+        state = {
+            name: value
+            for name, value in cls.__dict__.items()
+            if name not in skipped and not isinstance(value, _SLOT_TYPES)
+        }
+        members = member_attributes(cls)
+        if any(members.values()):
+            state[MEMBERS] = members
+        spec = (kind, cls.__name__, cls.__qualname__, cls.__module__, self._label(cls), *parts)
+        return (make_class, spec, state, None, None, set_class)
+
+    def _label(self, cls: type) -> str:
+        for value in cls.__dict__.values():
+            code = getattr(value, "__code__", None)
+            if isinstance(code, types.CodeType) and code.co_filename != "<string>":
+                return self.home.label(code.co_filename)
+        return ""
+
+    def of_module(self, module: types.ModuleType) -> Any:
+        if module.__name__ != MAIN and sys.modules.get(module.__name__) is not module:
+            raise TypeError(f"cannot pickle module '{module.__name__}', which no import gives")
+        return (importlib.import_module, (module.__name__,))
+
+    def of_type_variable(self, variable: Any) -> Any:
+        if variable.__module__ != MAIN:
+            return NotImplemented
+        given = {"covariant": variable.__covariant__, "contravariant": variable.__contravariant__}
+        kind: Any = type(variable)
+        make = functools.partial(kind, bound=variable.__bound__, **given)
+        return (make, (variable.__name__, *variable.__constraints__))
+
+    def of_new_type(self, new_type: Any) -> Any:
+        if new_type.__module__ != MAIN:
+            return NotImplemented
+        return (type(new_type), (new_type.__name__, new_type.__supertype__), {"__module__": MAIN})
+
+    def of_cached(self, cached: Any) -> Any:
+        if _importable(cached):
+            return NotImplemented
+        named = self._named(cached)
+        return named or (make_cached, (cached.__wrapped__, cached.cache_parameters()))
+
+    def of_cached_property(self, cached: Any) -> Any:
+        return (functools.cached_property, (cached.func,), {"attrname": cached.attrname})
+
+    def of_static(self, method: Any) -> Any:
+        return (type(method), (method.__func__,))
+
+    def of_property(self, prop: property) -> Any:
+        return (property, (prop.fget, prop.fset, prop.fdel, prop.__doc__))
+
+    def of_proxy(self, proxy: Any) -> Any:
+        return (types.MappingProxyType, (dict(proxy),))
+
+    def refuse(self, obj: Any) -> Any:
+        raise TypeError(f"cannot pickle '{_full_name(type(obj))}' object")
+
+
+def _full_name(cls: type) -> str:
+    return cls.__qualname__ if cls.__module__ == "builtins" else cls.__module__ + "." + cls.__qualname__
+
+
+def _module_of(function: types.FunctionType) -> str:
+    name = function.__globals__.get("__name__", "")
+    module = sys.modules.get(name)
+    if module is None or module.__dict__ is not function.__globals__:
+        raise TypeError(f"cannot pickle function {function.__qualname__}, made in memory for no module")
+    return str(name)
+
+
+_SLOT_TYPES = (types.MemberDescriptorType, types.GetSetDescriptorType)
+_LIVE = (io.IOBase, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, types.FrameType)
+_SENTINELS = {
+    "_MISSING_TYPE": "MISSING",
+    "_KW_ONLY_TYPE": "KW_ONLY",
+    "_HAS_DEFAULT_FACTORY_CLASS": "_HAS_DEFAULT_FACTORY",
+    "_FIELD_BASE": "",
+}
+
+
+def _rules() -> dict[type, Any]:
+    import threading
+    from typing import NewType, TypeVar
+
+    rules: dict[type, Any] = {
+        types.FunctionType: _Rules.of_function,
+        types.CodeType: _Rules.of_code,
+        types.ModuleType: _Rules.of_module,
+        types.MappingProxyType: _Rules.of_proxy,
+        TypeVar: _Rules.of_type_variable,
+        staticmethod: _Rules.of_static,
+        classmethod: _Rules.of_static,
+        property: _Rules.of_property,
+        functools.cached_property: _Rules.of_cached_property,
+        type(threading.Lock()): _Rules.refuse,
+        type(threading.RLock()): _Rules.refuse,
+    }
+    rules[type(functools.lru_cache(len))] = _Rules.of_cached
+    if isinstance(NewType, type):  # since Python 3.10; a function before
+        rules[NewType] = _Rules.of_new_type
+    return rules
+
+
+_RULES = _rules()
+
+
+class Packer(_Rules, pickle.Pickler):
+    """Pickles by C code, with the rules above for what it cannot do."""
+
+
+def pack(
+    thing: Any,
+    home: Home,
+    by_name: Callable[[Any], str | None] = lambda thing: None,
+    with_globals: bool = False,
+) -> tuple[bytes, set[str], dict[str, Any]]:
+    """Pickles one object; dill is asked only for what pickle can't do.
+
+    Args:
+        thing: What travels.
+        home: The side that it leaves.
+        by_name: Gives the name of a function or class that the other side has already, else None.
+        with_globals: Whether functions take the values of the globals that they read along.
+
+    Returns:
+        The pickle; the global names that packed functions read; what went by name.
+
+    Raises:
+        Exception: Whatever pickle raises for something that cannot travel.
+    """
+    try:
+        return _pack(Packer, thing, home, by_name, with_globals)
+    except Exception:
+        packer = _dill_packer()
+        if packer is None:
+            raise
+        try:
+            return _pack(packer, thing, home, by_name, with_globals)
+        except Exception:  # noqa: BLE001 - a value's own code may raise anything
+            pass
+        raise
+
+
+def _pack(
+    packer: Any,
+    thing: Any,
+    home: Home,
+    by_name: Callable[[Any], str | None],
+    with_globals: bool,
+) -> tuple[bytes, set[str], dict[str, Any]]:
+    file = io.BytesIO()
+    pickler = packer(file, PROTOCOL)
+    pickler.begin(home, by_name, with_globals)
+    pickler.dump(thing)
+    return file.getvalue(), pickler.reads, pickler.met
+
+
+def _dill_packer() -> Any:
+    try:
+        import dill
+    except ImportError:
+        return None
+    return type("DillPacker", (_Rules, dill.Pickler), {})

@@ -1,0 +1,60 @@
+"""The error of a cell as people and programs read it."""
+# ruff: noqa: E501 - a body is one line, so that a case is one line
+
+import base64
+import json
+import pickle
+import re
+import zlib
+
+import pytest
+
+
+def test_traceback_reads_as_cells(shell):
+    shell.here("def area(r):\n    return r * None")
+    with pytest.raises(Exception, match="compute_nb:1:") as caught:
+        shell.there("x = 1\n\n\narea(x)")
+    text, tail = str(caught.value).rsplit("\n", 1)
+    assert re.sub(r"\n\s+[\^~]+", "", text) == (
+        "Traceback (most recent call last):\n"
+        "  Cell In[2], line 4\n"
+        "    area(x)\n"
+        "  Cell In[1], line 2, in area\n"
+        "    return r * None\n"
+        "TypeError: unsupported operand type(s) for *: 'int' and 'NoneType'"
+    )
+    assert tail.startswith("compute_nb:1:")
+
+
+@pytest.mark.parametrize(
+    ("body", "last"),
+    [
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("input()", "EOFError: EOF when reading a line"),
+        ("open('/no/such/file')", "FileNotFoundError"),
+        ("import no_such_module_x", "ModuleNotFoundError"),
+    ],
+)
+def test_failures(shell, body, last):
+    with pytest.raises(Exception, match="compute_nb:1:") as caught:
+        shell.there(body)
+    assert type(caught.value).__name__ == "CellFailed"
+    assert last in str(caught.value)
+
+
+def test_place_is_named_for_missing_files(shell):
+    with pytest.raises(Exception, match=r"on host .*, in folder .*, with Python 3"):
+        shell.there("open('/no/such/file')")
+
+
+def test_error_travels_without_running_init(shell):
+    shell.here(
+        "class Oops(Exception):\n    def __init__(self, a, b):\n        super().__init__(a)\n        self.b = b"
+    )
+    with pytest.raises(Exception, match="compute_nb:1:") as caught:
+        shell.there("print('before')\nraise Oops('a', 3)")
+    facts = json.loads(zlib.decompress(base64.b64decode(str(caught.value).rsplit(":", 1)[1])))
+    error = pickle.loads(base64.b64decode(facts["exception"].split("\n", 1)[1]))
+    assert (type(error), error.args, error.b) == (shell.names["Oops"], ("a",), 3)
+    assert facts["type"] == "Oops"
+    assert facts["outputs"] == [{"stream": "stdout", "text": "before\n"}]
