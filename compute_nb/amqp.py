@@ -165,9 +165,9 @@ class Link:
         self._loop.add_callback_threadsafe(self._connect)
         try:
             self._loop.start()
-        except Exception as error:  # the top of a thread: whoever waits on it must hear
+        except BaseException as error:  # the top of a thread: whoever waits on it must hear
             log.exception("link %s failed", self.name)
-            self._failure = error
+            self._failure = error if isinstance(error, Exception) else ComputeError(f"{error!r} ended it")
         self._ended.set()
         self._loop.close()
         self._handler.on_end(self._failure)

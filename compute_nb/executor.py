@@ -450,5 +450,6 @@ class Executor(concurrent.futures.Executor):
         }
         if context is not None:
             folder, *path = context
-            options["context"] = {"cwd": folder, "sys_path": [entry or folder for entry in path]}
+            texts = [entry for entry in path if isinstance(entry, str)]  # Python passes over the others too
+            options["context"] = {"cwd": folder, "sys_path": [entry or folder for entry in texts]}
         return {name: value for name, value in options.items() if value}

@@ -360,7 +360,7 @@ class ComputeFuture(Future[Any]):
     def _call(self, callback: Callable[[Any], object]) -> None:
         try:
             callback(self)
-        except Exception:
+        except BaseException:  # a `sys.exit` in it would end the thread of all futures
             import logging
 
             logging.getLogger(__name__).exception("a callback of task %s failed", self._id)

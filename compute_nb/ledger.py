@@ -73,7 +73,7 @@ class Ledger:
         for listener in self.listeners:
             try:
                 listener(list(futures))
-            except Exception:
+            except BaseException:  # a `sys.exit` in it would end the thread of all futures
                 import logging
 
                 logging.getLogger(__name__).exception("an update callback failed")

@@ -65,6 +65,19 @@ def answers(info: ServiceInfo) -> bool:
     return True
 
 
+def ended(home: Home) -> bool:
+    """True if no process is the service of `home`: its lock, which dies with it, is free; asks nobody."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(home.service_lock, timeout=0):
+            return True
+    except Timeout:
+        return False
+    except OSError:  # the folder is gone, or can't be written
+        return False
+
+
 def ensure_service(home: Home, *, asked: bool = True) -> ServiceInfo:
     """Returns the running service of `home`, started if none runs; blocks until it listens.
 

@@ -73,7 +73,13 @@ class Reach:
         except ServiceUnreachable:
             if not self.own:
                 raise
-        self.revive()
+        try:
+            self.revive()
+        except ServiceUnreachable:
+            raise
+        except ComputeError as error:
+            # Not a refusal: whether the service had taken what it did not answer is unknown.
+            raise ServiceUnreachable(str(error)) from error
         return ask(self.connection)
 
     def revive(self, *, asked: bool = True) -> None:

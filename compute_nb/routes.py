@@ -100,7 +100,7 @@ def submit(connection: Connection, submission: Submission, user_runtime: Mapping
         "compute_nb": ours,
     }
     path = f"/v3/endpoints/{submission.endpoint_id}/submit"
-    answer = connection.send("POST", path, _dumps(fields).encode(), Repeat.ALWAYS)
+    answer = connection.send("POST", path, _dumps(fields).encode("utf-8", "surrogatepass"), Repeat.ALWAYS)
     return _confirmed(answer, ids)
 
 

@@ -197,8 +197,8 @@ class Submitter:
             return
         try:
             self._post(terms, wanted, hold=False)
-        except ComputeError as error:
-            self._refuse(wanted, terms, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it fails these tasks and no others
+            self._refuse(wanted, terms, _as_own(error))
         else:
             self._accept(wanted, terms)
 
@@ -212,9 +212,9 @@ class Submitter:
             for chunk in chunks[:-1]:
                 self._post(terms, chunk, hold=True)
             self._post(terms, chunks[-1], hold=False)
-        except ComputeError as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._withdraw(wanted)
-            self._refuse(wanted, terms, error)
+            self._refuse(wanted, terms, _as_own(error))
         else:
             self._accept(wanted, terms)
 
@@ -311,6 +311,14 @@ class Submitter:
             elif isinstance(item, Parcel | _Whole):
                 parcels = [item] if isinstance(item, Parcel) else item.parcels
                 self._refuse(parcels, _terms(parcels[0]), SubmitRefused(str(error)))
+
+
+def _as_own(error: Exception) -> ComputeError:
+    if isinstance(error, ComputeError):
+        return error
+    own = SubmitRefused(f"they can't be sent: {type(error).__name__}: {error}")
+    own.__cause__ = error
+    return own
 
 
 def _terms(parcel: Parcel) -> Terms:

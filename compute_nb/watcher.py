@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from compute_nb import routes, wire
+from compute_nb import local, routes, wire
 from compute_nb.amqp import Incoming, Link, LinkPlan
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable
@@ -168,11 +168,13 @@ class ResultWatcher:
         assert self._submitter is not None
         self._end_if_idle()
         try:
+            try:
+                return self._submitter.call(self._subscribe_again, revive=False).result()
+            except ServiceUnreachable:
+                if not self._may_revive():
+                    raise
+            self._submitter.call(self._revive, revive=False).result()
             return self._submitter.call(self._subscribe_again, revive=False).result()
-        except ServiceUnreachable:
-            if self._reach.own and self._down_for_s() > REVIVE_AFTER_S:
-                self._submitter.call(lambda _: self._reach.revive(asked=False), revive=False).result()
-            raise
         except CancelledError as error:
             raise ComputeError("the submitter has ended") from error
 
@@ -234,6 +236,18 @@ class ResultWatcher:
             future = self._open.pop(task_id, None)
             if future is not None:
                 future.fail(cause)
+
+    def _revive(self, _: Connection) -> None:
+        try:
+            self._reach.revive(asked=False)
+        except ComputeError as error:  # a full disk, say: what is open goes on being waited for
+            raise ServiceUnreachable(str(error)) from error
+
+    def _may_revive(self) -> bool:
+        """True if our own service's process has ended, or has not answered for a while."""
+        if not self._reach.own:
+            return False
+        return self._down_for_s() > REVIVE_AFTER_S or local.ended(self._reach.home)
 
     def _down_for_s(self) -> float:
         return 0.0 if self._down_since is None else time.monotonic() - self._down_since

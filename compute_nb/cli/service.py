@@ -109,8 +109,13 @@ def stop(home: Home) -> None:
 @_settings
 def restart(home: Home, **settings: Any) -> None:
     """Stop the service and start it again; local endpoints go on with their tasks meanwhile."""
-    stop_service(home, keep_agents=True)
-    click.echo(launch(home, settings))
+    from filelock import FileLock
+
+    home.prepare()
+    with FileLock(home.start_lock):  # who misses it meanwhile waits here, and finds the new one
+        stop_service(home, keep_agents=True)
+        url = launch(home, settings)
+    click.echo(url)
 
 
 @group.command()

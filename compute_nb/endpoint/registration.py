@@ -69,8 +69,9 @@ class Registration:
         try:
             places = self._register(*self._service())
         except ServiceUnreachable:
-            self._revive()
-            raise
+            if not self._revive():
+                raise
+            places = self._register(*self._service())
         self._away_since = None
         write_private(self._id_file, json.dumps({"endpoint_id": str(places.endpoint_id)}))
         return places
@@ -97,20 +98,27 @@ class Registration:
         finally:
             connection.close()
 
-    def _revive(self) -> None:
-        """Starts the home's own service when it has been away for a while, unless that was by command."""
+    def _revive(self) -> bool:
+        """Starts the home's own service, at once if its process has ended and after a while if that does not
+        answer, unless it was stopped by command; True if it listens.
+        """
         now = time.monotonic()
         if self._away_since is None:
             self._away_since = now
         home = self._config.home
-        if home is None or now - self._away_since < self._patience_s:
-            return
+        if home is None:
+            return False
+        if now - self._away_since < self._patience_s and not local.ended(home):
+            return False
         _log.info("the service has been away for %.0f s: starting it", now - self._away_since)
         try:
             local.ensure_service(home, asked=False)
         except ComputeError as error:
             _log.warning("%s", error)
-        self._away_since = time.monotonic()
+            self._away_since = time.monotonic()
+            return False
+        self._away_since = None
+        return True
 
 
 def read_endpoint_id(path: Path) -> UUID | None:

@@ -7,6 +7,8 @@ import itertools
 import time
 from collections.abc import Callable
 
+LONGEST_S = 86_400.0  # epoll takes no more than 2**31 ms
+
 
 class Timers:
     """Calls for later, run by the loop that owns them; each call looks itself whether it still matters."""
@@ -21,7 +23,9 @@ class Timers:
 
     def timeout_s(self) -> float | None:
         """Returns how long the loop may wait; None if nothing is due ever."""
-        return max(0.0, self._heap[0][0] - time.monotonic()) if self._heap else None
+        if not self._heap:
+            return None
+        return min(max(0.0, self._heap[0][0] - time.monotonic()), LONGEST_S)
 
     def run_due(self) -> None:
         """Runs what is due."""

@@ -81,6 +81,9 @@ class LocalAgent:
         Raises:
             OSError: The interpreter can't be started.
         """
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if read_id(self._folder) != UUID(self.endpoint.endpoint_id):
+            write_id(self._folder, UUID(self.endpoint.endpoint_id))
         with append(self.log) as log:
             process = subprocess.Popen(
                 [self.endpoint.python, "-m", "compute_nb.cli", "endpoint", "run", self.endpoint.name],
@@ -101,7 +104,8 @@ class LocalAgent:
 
     def last_words(self) -> str:
         """How the process that was started here ended: its exit status and the last line of its log."""
-        with self.log.open("rb") as file:
+        lines: list[str] = []
+        with contextlib.suppress(OSError), self.log.open("rb") as file:
             file.seek(-min(LAST_LINE_BYTES, self.log.stat().st_size), os.SEEK_END)
             lines = file.read().decode(errors="replace").strip().splitlines()
         status = self._process.returncode if self._process else None

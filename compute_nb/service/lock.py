@@ -25,7 +25,7 @@ def running(home: Home) -> Running | None:
     try:
         facts = json.loads(home.service_file.read_text(encoding="utf-8"))
         return Running(str(facts["url"]), int(facts["pid"]))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

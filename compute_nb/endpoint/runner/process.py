@@ -60,4 +60,17 @@ def main() -> None:
     if pipe.quiet():
         with contextlib.suppress(Unfit):
             dill()
-    worker.run()
+    leave(worker)
+
+
+def leave(worker: Worker) -> None:
+    """Works to the end, then goes: a thread that a task has left behind would keep the process for ever."""
+    status = 0
+    try:
+        worker.run()
+    except BaseException:
+        status = 1
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
