@@ -98,6 +98,7 @@ class Run:
     cancel_all: Callable[[], None] = lambda: None
     submitted_at: float = field(default_factory=time.time)
     left_alone: list[str] = field(default_factory=list)
+    _ended_before: int = field(default=0, repr=False)
 
     @property
     def thing(self) -> ComputeFuture | ComputeGroup:
@@ -121,8 +122,12 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        """Whether no task is open."""
-        return all(future.done() for future in self.futures)
+        """Whether no task is open. Asked at each news: what has been seen ended is not looked at again."""
+        place = self._ended_before
+        while place < len(self.futures) and self.futures[place].done():
+            place += 1
+        self._ended_before = place
+        return place == len(self.futures)
 
     def snapshot(self) -> Snapshot:
         """Returns how it stands; for any thread."""
