@@ -16,6 +16,10 @@ SIBLINGS = {"notebook", "service", "endpoint"}
 # part -> parts of compute_nb that it may never import
 FORBIDDEN = {
     "errors": {"*"},
+    "command": {"*"},
+    "shell_result": SDK | SIBLINGS | {"cli", "amqp", "config", "wire", "shell", "mpi"},
+    "shell": SDK - {"serialize"} | SIBLINGS | {"cli", "amqp", "config", "mpi"},
+    "mpi": SDK | SIBLINGS | {"cli", "amqp", "config"},
     "tasks": SDK | SIBLINGS | {"cli", "amqp", "config", "wire"},
     "wire": SDK | SIBLINGS | {"cli", "amqp", "config"},
     "amqp": SDK | SIBLINGS | {"cli", "config"},
@@ -36,6 +40,7 @@ FOREIGN = {
     "session": {"IPython", "ipywidgets"},
     "future": {"IPython", "ipywidgets"},
     "runner": {"compute_nb"},
+    "command": {"compute_nb"},
 }
 
 
