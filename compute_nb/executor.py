@@ -466,9 +466,11 @@ class Executor(concurrent.futures.Executor):
 
     def _terms_for(self, shell: ShellFunction | None) -> Terms:
         """Returns the terms of the next submit; a function may ask for a specification of its own."""
-        terms, given = self._current_terms(), self.resource_specification
-        wanted = given if shell is None else shell.specification(given)
-        if wanted == given:
+        terms = self._current_terms()
+        if shell is None:
+            return terms
+        wanted = shell.specification(self.resource_specification)
+        if wanted == self.resource_specification:
             return terms
         known = self._special_terms
         if known is None or known[0] is not terms:

@@ -45,11 +45,12 @@ class ShellResult:
         return f"ShellResult({fields})"
 
     def __str__(self) -> str:
-        parts = [f"exit code: {self.returncode}", f"stdout:\n{_end_of(self.stdout)}"]
+        parts = [f"exit code: {self.returncode}\n   stdout:\n{_end_of(self.stdout)}"]
         if self.returncode != 0:
-            parts.append(f"stderr:\n{_end_of(self.stderr)}")
-            parts.append(f"exception: {self.exception_name}")
-        return "\n".join(part.rstrip("\n") for part in parts)
+            parts.append(f"   stderr:\n{_end_of(self.stderr)}")
+            if self.exception_name:
+                parts.append(f"exception: {self.exception_name}")
+        return "\n\n".join(parts)
 
 
 def revived(value: Any) -> Any:
@@ -62,4 +63,4 @@ def revived(value: Any) -> Any:
 def _end_of(text: str) -> str:
     lines = text[-_SHOWN_CHARACTERS:].splitlines(keepends=True)[-_SHOWN_LINES:]
     end = "".join(lines)
-    return end if len(end) == len(text) else CUT + end
+    return (end if len(end) == len(text) else CUT + end).rstrip("\n")

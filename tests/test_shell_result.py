@@ -15,9 +15,12 @@ FIELDS = {"cmd": "ls", "stdout": "a\n", "stderr": "", "returncode": 0, "exceptio
 
 def test_its_text_is_for_people():
     good = ShellResult("ls", "a\nb\n", "not shown\n", 0)
-    assert str(good) == "exit code: 0\nstdout:\na\nb"
+    assert str(good) == "exit code: 0\n   stdout:\na\nb"
     bad = ShellResult("ls", "a\n", "no\n", 2, "subprocess.CalledProcessError")
-    assert str(bad) == "exit code: 2\nstdout:\na\nstderr:\nno\nexception: subprocess.CalledProcessError"
+    assert str(bad) == (
+        "exit code: 2\n   stdout:\na\n\n   stderr:\nno\n\nexception: subprocess.CalledProcessError"
+    )
+    assert str(ShellResult("ls", "", "", 1)) == "exit code: 1\n   stdout:\n\n\n   stderr:\n"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +34,7 @@ def test_its_text_is_for_people():
 )
 def test_its_text_is_cut_with_a_mark(text, shown):
     cut = text if shown is None else "[... truncated ...]\n" + shown
-    assert str(ShellResult("c", text, "", 0)) == f"exit code: 0\nstdout:\n{cut}".rstrip("\n")
+    assert str(ShellResult("c", text, "", 0)) == f"exit code: 0\n   stdout:\n{cut}".rstrip("\n")
 
 
 def test_it_is_a_value():
