@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from compute_nb.errors import ComputeError, TaskExecutionFailed
     from compute_nb.executor import Executor
     from compute_nb.future import ComputeFuture
+    from compute_nb.mpi import MPIFunction
+    from compute_nb.shell import ShellFunction
+    from compute_nb.shell_result import ShellResult
 
 __version__ = "0.1.0"
 
@@ -20,6 +23,9 @@ __all__ = [
     "ComputeError",
     "ComputeFuture",
     "Executor",
+    "MPIFunction",
+    "ShellFunction",
+    "ShellResult",
     "TaskExecutionFailed",
     "__version__",
     "load_ipython_extension",
@@ -31,6 +37,9 @@ _HOMES = {
     "ComputeError": "compute_nb.errors",
     "ComputeFuture": "compute_nb.future",
     "Executor": "compute_nb.executor",
+    "MPIFunction": "compute_nb.mpi",
+    "ShellFunction": "compute_nb.shell",
+    "ShellResult": "compute_nb.shell_result",
     "TaskExecutionFailed": "compute_nb.errors",
 }
 

@@ -17,6 +17,7 @@ from compute_nb.failure import failure
 from compute_nb.reach import Reach
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.serialize.strategy import SerializationStrategy
+from compute_nb.shell import ShellFunction
 from compute_nb.tasks import ErrorCode, TaskState, new_ids
 
 T = TypeVar("T")
@@ -115,7 +116,8 @@ class Client:
             "serialized": True,
             "meta": _meta(metadata, code[:2]),
         }
-        described = description or getattr(function, "__doc__", None)
+        about = function.cmd if isinstance(function, ShellFunction) else getattr(function, "__doc__", None)
+        described = description or about
         return self._register(fields, described, public, group, ha_endpoint_id)
 
     def register_source_code(  # noqa: PLR0917 - the published signature

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from compute_nb.places import Place, Places
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.serialize.strategy import resolve
 from compute_nb.session import Session
+from compute_nb.shell import ShellFunction
 from compute_nb.submitter import Parcel
 from compute_nb.tasks import new_id, new_ids
 from compute_nb.terms import Terms
@@ -126,6 +128,7 @@ class Executor(concurrent.futures.Executor):
         if batch_size < 1:
             raise ValueError(f"batch_size is at least 1, not {batch_size}")
         self._terms: Terms | None = None
+        self._special_terms: tuple[Terms, Terms] | None = None
         self._name = endpoint_id
         self._service = service
         self._place: Place | None = None
@@ -238,11 +241,16 @@ class Executor(concurrent.futures.Executor):
 
         Raises:
             RuntimeError: After shutdown.
+            TypeError, ValueError: The arguments or the resource_specification don't fit a shell or MPI
+                function; nothing is sent.
             SerializationError: The function or an argument can't be written.
             EndpointNotFound: Nobody knows the endpoint.
             ComputeError: The service can't be reached or started.
         """
         self._refuse_if_down()
+        if isinstance(fn, ShellFunction):
+            fn.check(args, kwargs)
+            fn.specification(self.resource_specification)
         function_id = self._functions.find(fn) or self._register(fn, {})
         return self._submit(function_id, args, kwargs)
 
@@ -254,7 +262,11 @@ class Executor(concurrent.futures.Executor):
     ) -> ComputeFuture:
         """Has a registered function run; raises as `submit`."""
         self._refuse_if_down()
-        return self._submit(UUID(str(function_id)), tuple(args or ()), kwargs or {})
+        known, positional, named = UUID(str(function_id)), tuple(args or ()), kwargs or {}
+        shell = self._functions.shell(known)
+        if shell is not None:
+            shell.check(positional, named)
+        return self._submit(known, positional, named)
 
     def submit_many(
         self,
@@ -274,9 +286,14 @@ class Executor(concurrent.futures.Executor):
             ComputeError: As `submit`.
         """
         self._refuse_if_down()
-        session, terms = self._ready(), self._current_terms()
         known, pack = UUID(str(function_id)), self.serializer.pack_call
-        packed = [pack(args, kwargs) for args, kwargs in calls]
+        shell = self._functions.shell(known)
+        session, terms = self._ready(), self._terms_for(shell)
+        packed = []
+        for args, kwargs in calls:
+            if shell is not None:
+                shell.check(args, kwargs)
+            packed.append(pack(args, kwargs))
         ids = new_ids(len(packed))
         parcels = [
             Parcel(ComputeFuture(task_id, terms, session), known, text)
@@ -306,7 +323,13 @@ class Executor(concurrent.futures.Executor):
         Raises:
             TimeoutError: While results are taken: they are not all there; what is open is cancelled.
             ValueError: `chunksize` is below 1.
+            TypeError: `fn` is a shell function, which takes keyword arguments only.
         """
+        if isinstance(fn, ShellFunction):
+            raise TypeError(
+                f"map gives positional arguments and {fn!r} takes keyword arguments only: "
+                "submit it once for each value"
+            )
         if chunksize < 1:
             raise ValueError(f"chunksize is at least 1, not {chunksize}")
         if chunksize == 1:
@@ -384,7 +407,7 @@ class Executor(concurrent.futures.Executor):
         return [] if self._session is None else self._session.open_futures(self._ledger)
 
     def _submit(self, function_id: UUID, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ComputeFuture:
-        session, terms = self._ready(), self._current_terms()
+        session, terms = self._ready(), self._terms_for(self._functions.shell(function_id))
         packed = terms.serializer.pack_call(args, kwargs)
         future = ComputeFuture(new_id(), terms, session)
         self._ledger.enter()
@@ -440,6 +463,20 @@ class Executor(concurrent.futures.Executor):
                 self._ledger,
             )
         return self._terms
+
+    def _terms_for(self, shell: ShellFunction | None) -> Terms:
+        """Returns the terms of the next submit; a function may ask for a specification of its own."""
+        terms = self._current_terms()
+        if shell is None:
+            return terms
+        wanted = shell.specification(self.resource_specification)
+        if wanted == self.resource_specification:
+            return terms
+        known = self._special_terms
+        if known is None or known[0] is not terms:
+            special = replace(terms, options={**terms.options, "resource_specification": wanted})
+            self._special_terms = known = terms, special  # one object, so that its tasks share requests
+        return known[1]
 
     def _options(self, context: tuple[str, ...] | None) -> dict[str, Any]:
         options = {

@@ -11,10 +11,11 @@ from uuid import UUID
 
 from compute_nb.serialize.code import DillCode
 from compute_nb.serialize.serializer import ComputeSerializer
+from compute_nb.shell import ShellFunction
 
 
 class _Known(NamedTuple):
-    """A registered function; `reads` are the globals that went with it."""
+    """A registered function; `reads` are the globals, or attributes, that went with it."""
 
     function: Callable[..., Any]
     function_id: UUID
@@ -31,13 +32,14 @@ class Functions:
     def __init__(self) -> None:
         self._by_object: dict[int, _Known] = {}
         self._by_source: dict[bytes, UUID] = {}
+        self._shells: dict[UUID, ShellFunction] = {}
 
     def find(self, function: Callable[..., Any]) -> UUID | None:
         """Returns the id of a function, None if it is not registered as it is now."""
         known = self._by_object.get(id(function))
         if known is None:
             return None
-        names = getattr(function, "__globals__", {})
+        names = _names(function)
         for name, value in known.reads.items():
             if names.get(name) is not value:
                 return None
@@ -47,6 +49,7 @@ class Functions:
         """Notes a function that was registered by `serializer`."""
         reads = _names_sent(function, serializer)
         self._by_object[id(function)] = _Known(function, function_id, reads)
+        self._note_shell(function, function_id)
 
     def add_known(self, function: Callable[..., Any], function_id: UUID) -> None:
         """Notes a function that somebody registered before.
@@ -60,6 +63,11 @@ class Functions:
         if known is not None:
             warnings.warn(f"{function!r} is registered already", UserWarning, stacklevel=3)
         self._by_object[id(function)] = _Known(function, function_id, {})
+        self._note_shell(function, function_id)
+
+    def shell(self, function_id: UUID) -> ShellFunction | None:
+        """Returns the shell function that is registered under an id, None for any other."""
+        return self._shells.get(function_id)
 
     def find_source(self, source: str, name: str) -> UUID | None:
         """Returns the id of a source text."""
@@ -69,8 +77,20 @@ class Functions:
         """Notes a source text that was registered."""
         self._by_source[_digest(source, name)] = function_id
 
+    def _note_shell(self, function: Callable[..., Any], function_id: UUID) -> None:
+        if isinstance(function, ShellFunction):
+            self._shells[function_id] = function
+
+
+def _names(function: Callable[..., Any]) -> Mapping[str, Any]:
+    if isinstance(function, ShellFunction):
+        return vars(function)
+    return getattr(function, "__globals__", {})
+
 
 def _names_sent(function: Callable[..., Any], serializer: ComputeSerializer) -> Mapping[str, Any]:
+    if isinstance(function, ShellFunction):
+        return dict(vars(function))
     if not isinstance(serializer.code_serializer, DillCode) or not isinstance(function, FunctionType):
         return {}
     if function.__module__ != "__main__":

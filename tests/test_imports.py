@@ -18,6 +18,10 @@ SIBLINGS = {"notebook", "service", "endpoint"}
 # part -> parts of compute_nb that it may never import
 FORBIDDEN = {
     "errors": {"*"},
+    "command": {"*"},
+    "shell_result": SDK | SIBLINGS | {"cli", "amqp", "config", "wire", "shell", "mpi"},
+    "shell": SDK - {"serialize"} | SIBLINGS | {"cli", "amqp", "config", "mpi"},
+    "mpi": SDK | SIBLINGS | {"cli", "amqp", "config"},
     "tasks": SDK | SIBLINGS | {"cli", "amqp", "config", "wire"},
     "wire": SDK | SIBLINGS | {"cli", "amqp", "config"},
     "amqp": SDK | SIBLINGS | {"cli", "config"},
@@ -37,6 +41,7 @@ FOREIGN = {
     "executor": {"IPython", "ipywidgets"},
     "session": {"IPython", "ipywidgets"},
     "future": {"IPython", "ipywidgets"},
+    "command": {"compute_nb"},
 }
 
 

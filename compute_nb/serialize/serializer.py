@@ -20,6 +20,7 @@ from compute_nb.serialize.strategy import (
     known,
     resolve,
 )
+from compute_nb.shell_result import revived
 
 _WILDCARDS = {
     f"{package}.*{kind}": kind == "Code"
@@ -57,12 +58,15 @@ class ComputeSerializer:
         return f"ComputeSerializer({self.code_serializer!r}, {self.data_serializer!r})"
 
     def serialize(self, data: Any) -> str:
-        """Returns the buffer of one object.
+        """Returns the buffer of one object; one that has a `source_buffer()` says itself how it travels.
 
         Raises:
             SerializationError: The strategy could not; names it, the object's type and the mend.
         """
         strategy = self.code_serializer if callable(data) else self.data_serializer
+        own_buffer = getattr(type(data), "source_buffer", None) if strategy.for_code else None
+        if own_buffer is not None:
+            return str(own_buffer(data))
         try:
             return strategy.serialize(data)
         except Exception as error:
@@ -95,7 +99,7 @@ class ComputeSerializer:
         self.assert_deserializer_allowed(payload)
         strategy = by_identifier(payload[:IDENTIFIER_LENGTH])
         try:
-            return strategy.deserialize(payload)
+            return revived(strategy.deserialize(payload))
         except DeserializationError:
             raise
         except Exception as error:  # unpickling runs anything

@@ -166,7 +166,9 @@ class ProcessEngine:
                 continue
             text = (
                 "this endpoint runs tasks in processes of one machine and takes no "
-                f"resource_specification ({wanted}): leave it out, or choose an endpoint that does"
+                f"resource_specification ({wanted}). MPI functions need an endpoint with an MPI engine "
+                "(GlobusMPIEngine of globus-compute-endpoint; compute_nb has none yet); for all else set "
+                "resource_specification to None"
             )
             for task in batch.tasks:
                 self._end(task, End(Outcome.ERROR, text, ErrorCode.REMOTE), None, None)

@@ -37,14 +37,25 @@ class Surroundings:
             FileNotFoundError: The folder of the task is not on this host.
         """
         self.put_back(context.get("sys_path") or [])
+        own, other = b"GC_TASK_SANDBOX_DIR", b"COMPUTE_NB_TASK_DIR"
+        if context.get("cwd"):  # the task is at home there; only files that nobody named go elsewhere
+            own, other = other, own
         os.chdir(context.get("cwd") or self.folder)
         self.export(b"GC_TASK_UUID", task_id.encode())
-        self.export(b"GC_TASK_SANDBOX_DIR", self.raw_folder + task_id.encode())
+        self.export(own, self.raw_folder + task_id.encode())
+        self.withdraw(other)
 
     def export(self, name: bytes, value: bytes) -> None:
         """Sets a variable of the environment, in a third of the time of `os.environ`."""
         os.putenv(name, value)
         self.raw[name] = self.raw_then[name] = value
+
+    def withdraw(self, name: bytes) -> None:
+        """Takes a variable out of the environment."""
+        if name in self.raw or name in self.raw_then:
+            os.unsetenv(name)
+            self.raw.pop(name, None)
+            self.raw_then.pop(name, None)
 
     def put_back(self, first: list[str]) -> None:
         """Undoes what the last task did to this process."""

@@ -41,6 +41,22 @@ def test_a_task_knows_its_id_and_has_no_input(shared):
     assert end == "end"
 
 
+def test_a_task_with_a_folder_of_its_own_gets_no_sandbox_to_enter(rigs, tmp_path):
+    rig = rigs(workers=1)
+    source = (
+        "def ids():\n    import os, subprocess\n"
+        "    names = 'GC_TASK_SANDBOX_DIR', 'COMPUTE_NB_TASK_DIR'\n"
+        "    seen = subprocess.run('env', stdout=subprocess.PIPE).stdout.decode()\n"
+        "    return [name for name in names if name in os.environ and name + '=' in seen]\n"
+    )
+    spoil = "def spoil():\n    import os\n    os.environ['NEW'] = '1'\n"
+    at_home = {"context": {"cwd": str(tmp_path), "sys_path": []}}
+    assert rig.call(source) == ["GC_TASK_SANDBOX_DIR"]
+    assert rig.call(source, **at_home) == ["COMPUTE_NB_TASK_DIR"]
+    rig.call(spoil, **at_home)
+    assert rig.call(source) == ["GC_TASK_SANDBOX_DIR"]
+
+
 def test_a_seed_does_not_last_and_workers_do_not_share_one(rigs):
     rig = rigs(workers=2)
     source = "def draw():\n    import random\n    x = random.random()\n    random.seed(7)\n    return x\n"
