@@ -75,7 +75,7 @@ def _names_sent(function: Callable[..., Any], serializer: ComputeSerializer) -> 
         return {}
     if function.__module__ != "__main__":
         return {}
-    from compute_nb.serialize.dilled import names_read
+    from compute_nb.serialize.reads import names_read
 
     return names_read(function)
 

@@ -14,6 +14,8 @@ def test_run_all(lab, page: Page, tmp_path: Path) -> None:
     page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left", has_text="| Idle").first.wait_for(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
-    expect(page.locator(".jp-OutputArea-output", has_text="from a worker: True")).to_be_visible(timeout=90_000)
+    expect(page.locator(".jp-OutputArea-output", has_text="from a worker: True")).to_be_visible(
+        timeout=90_000
+    )
     assert not page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").count()
     assert not errors
