@@ -40,7 +40,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
 LENGTH = struct.Struct("!I")
@@ -50,6 +50,9 @@ MAX_EXCEPTION = 65_536
 TAIL = "compute_nb:1:"
 REMOTE = "RemoteExecutionError"
 TOO_LARGE = "MaxResultSizeExceeded"
+NOTE = "compute_nb_note"
+PICKLED = {"00\n": "DillDataBase64", "01\n": "DillCode", "02\n": "PickleCode"}
+INSTEAD = {"the function": "as source, with its imports inside", "an argument": "as plain data"}
 
 
 class Unfit(Exception):
@@ -161,6 +164,48 @@ def from_source(name: str, source: str) -> Callable[..., Any]:
     return SourceCode(name, source).make()
 
 
+def named_source(text: str) -> list[str]:
+    """Splits plain source into name and source; some published versions write it in base64."""
+    if ":" not in text:
+        text = binascii.a2b_base64(text).decode()
+    return text.split(":", 1)
+
+
+def combined_parts(text: str) -> Iterator[str]:
+    """Yields the buffers in a CombinedCode, whose source parts hold colons of their own."""
+    while text:
+        header, rest = text[:3], text[4:]
+        end = rest.find(":st\n:" if header[:1] == "s" else ":")
+        while end >= 0 and header[:1] == "s" and not parses(rest[:end].partition(":")[2]):
+            end = rest.find(":st\n:", end + 1)
+        end = len(rest) if end < 0 else end
+        yield header + rest[:end]
+        text = rest[end + 1 :]
+
+
+def parses(source: str) -> bool:
+    """True if a text is Python by itself."""
+    try:
+        compile(source, "<part>", "exec")
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def load_for_task(what: str, buffer: str) -> Any:
+    """Loads a part of a task; an error in a pickle gets a note of how it was sent and what to try."""
+    try:
+        return load(buffer)
+    except Exception as error:
+        if buffer[:3] in PICKLED:
+            note = (
+                f"\n({what} was sent by {PICKLED[buffer[:3]]} and can't be read here: give this worker the "
+                f"modules and the Python that it was made with, or send it {INSTEAD[what]})"
+            )
+            setattr(error, NOTE, note)
+        raise
+
+
 def load(buffer: str) -> Any:
     """Returns the object in a buffer, by the strategy that its first characters name."""
     header, body = buffer[:3], buffer[3:]
@@ -169,15 +214,13 @@ def load(buffer: str) -> Any:
     if header == "11\n":
         return json.loads(body)
     if header in ("st\n", "sd\n"):
-        return from_source(*body.split(":", 1))
+        return from_source(*named_source(body))
     if header in ("03\n", "04\n"):
         return from_source(*loads(binascii.a2b_base64(body)))
     if header in ("12\n", "13\n"):
         return first_readable(unpack(body))
     if header == "10\n":
-        parts = body.split(":")
-        pairs = zip(parts[::2], parts[1::2])  # noqa: B905 - `strict` came with 3.10
-        return first_readable([i + p for i, p in pairs])
+        return first_readable(list(combined_parts(body)))
     raise Unfit(f"Invalid header: {header!r} names no serialization strategy")
 
 
@@ -225,6 +268,7 @@ def all_of(header: str, names: tuple[str, ...]) -> Callable[[Any], str]:
     return write
 
 
+COMBINED = ("DillCodeSource", "DillCode", "DillCodeTextInspect", "PureSourceDill", "PureSourceTextInspect")
 # name: (is for callables, writer)
 WRITERS: dict[str, tuple[bool, Callable[[Any], str]]] = {
     "DillDataBase64": (False, lambda obj: "00\n" + mime(dumps(obj))),
@@ -235,7 +279,7 @@ WRITERS: dict[str, tuple[bool, Callable[[Any], str]]] = {
     "DillCodeSource": (True, coded_source_buffer("04\n", dill_source)),
     "PureSourceTextInspect": (True, source_buffer("st\n", inspected)),
     "PureSourceDill": (True, source_buffer("sd\n", dill_source)),
-    "CombinedCode": (True, all_of("10\n", ("DillCodeSource", "DillCode", "DillCodeTextInspect"))),
+    "CombinedCode": (True, all_of("10\n", COMBINED)),
     "AllCodeStrategies": (
         True,
         all_of("12\n", ("PureSourceTextInspect", "PureSourceDill", "DillCode")),
@@ -309,7 +353,7 @@ class PickledCode:
         kept = self.kept
         if kept is not None and len(kept.__globals__) == self.names and not kept.__dict__:
             return kept
-        function: Callable[..., Any] = load(self.buffer)
+        function: Callable[..., Any] = load_for_task("the function", self.buffer)
         if holds_nothing(function):
             function.__globals__.setdefault("__builtins__", __builtins__)
             self.kept, self.names = function, len(function.__globals__)
@@ -332,7 +376,7 @@ def code_of(packed: str) -> Any:
     """Returns the maker of a registered function from its packed text."""
     (buffer,) = unpack(packed)
     if buffer[:3] in ("st\n", "sd\n"):
-        return SourceCode(*buffer[3:].split(":", 1))
+        return SourceCode(*named_source(buffer[3:]))
     return PickledCode(buffer)
 
 
@@ -343,8 +387,8 @@ def arguments(packed: str) -> tuple[Any, Any]:
     """Returns positional and named arguments of a call."""
     args, kwargs = unpack(packed)
     return (
-        EMPTY[args]() if args in EMPTY else load(args),
-        EMPTY[kwargs]() if kwargs in EMPTY else load(kwargs),
+        EMPTY[args]() if args in EMPTY else load_for_task("an argument", args),
+        EMPTY[kwargs]() if kwargs in EMPTY else load_for_task("an argument", kwargs),
     )
 
 
@@ -359,6 +403,7 @@ def error_text(error: BaseException) -> str:
     text = "".join(formatted(error)).rstrip("\n")
     if isinstance(error, (ModuleNotFoundError, FileNotFoundError)):
         text += f"\n(on {os.uname().nodename}, in {os.getcwd()}, with {sys.executable})"
+    text += getattr(error, NOTE, "")
     if isinstance(error, SystemExit):
         text += "\n(the code asked its process to exit; a task ends by returning)"
     return f"{shortened(printable(text))}\n{tail(error)}"

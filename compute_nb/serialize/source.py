@@ -100,7 +100,7 @@ class _FoundByDill(_Source):
     def _find(self, data: Any) -> str:
         from dill import source
 
-        found: str = source.getsource(data, lstrip=True)
+        found: str = source.getsource(data)  # its own lstrip shifts the text in strings too
         return found
 
 
@@ -158,17 +158,21 @@ def flush_left(source: str) -> str:
     """Returns a source so that it runs from the first column, its texts of several lines unchanged."""
     if source[:1] not in (" ", "\t"):
         return source
-    nested = "if True:\n" + source
-    shifted = textwrap.dedent(source)
+    shifted, nested = textwrap.dedent(source), "if True:\n" + source
+    return shifted if _shape(nested) in (None, _shape(shifted)) else nested
+
+
+def _shape(source: str) -> list[str] | None:
+    """Returns what tells whether two sources mean the same; None for what is none by itself."""
     try:
-        same = _shape(ast.parse(shifted).body) == _shape(ast.parse(nested).body[0].body)  # type: ignore[attr-defined]
+        body = ast.parse(source).body
     except SyntaxError:
-        return shifted
-    return shifted if same else nested
+        return None
+    return [ast.dump(statement) for statement in _inner(body)]
 
 
-def _shape(body: list[ast.stmt]) -> list[str]:
-    return [ast.dump(statement) for statement in body]
+def _inner(body: list[ast.stmt]) -> list[ast.stmt]:
+    return body[0].body if isinstance(body[0], ast.If) else body
 
 
 def _name_of(data: Any) -> str:
@@ -199,11 +203,9 @@ def _left_behind(data: Any, name: str, source: str) -> str:
 def _names_to_define(source: str) -> list[str]:
     """Returns the names that a definition's decorators, defaults, annotations and bases read."""
     try:
-        (statement, *_) = ast.parse(source).body
-    except (SyntaxError, ValueError):
+        statement = _inner(ast.parse(source).body)[0]
+    except (SyntaxError, ValueError, IndexError):
         return []
-    if isinstance(statement, ast.If):
-        statement = statement.body[0]
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         statement.body = []
     else:
