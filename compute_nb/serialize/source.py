@@ -46,6 +46,10 @@ class _Source(SerializationStrategy):
                 f"the source of {name} brings {missing} not along: define it inside, pass it as an argument, "
                 "or choose DillCode"
             )
+        if name not in _names_defined(source):
+            raise SerializationError(
+                f"what was found as the source of {name} does not define it: choose DillCode"
+            )
         return self.identifier + self._spell(name, source)
 
     def deserialize(self, payload: str) -> Any:
@@ -128,6 +132,9 @@ class DillCodeSource(_FoundByDill, _Pickled):
     identifier = "04\n"
 
 
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
 def source_buffer(name: str, source: str) -> str:
     """Returns the buffer for a function given by its source text."""
     return f"{PureSourceTextInspect.identifier}{name}:{source}"
@@ -200,13 +207,24 @@ def _left_behind(data: Any, name: str, source: str) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
+def _names_defined(source: str) -> set[str]:
+    """Returns the names that a source defines at its top."""
+    try:
+        body = _inner(ast.parse(source).body)
+    except (SyntaxError, ValueError, IndexError):
+        return set()
+    assigned = [node for one in body if isinstance(one, ast.Assign) for node in one.targets]
+    names = {node.id for node in assigned if isinstance(node, ast.Name)}
+    return names | {one.name for one in body if isinstance(one, _DEFINITIONS)}
+
+
 def _names_to_define(source: str) -> list[str]:
     """Returns the names that a definition's decorators, defaults, annotations and bases read."""
     try:
         statement = _inner(ast.parse(source).body)[0]
     except (SyntaxError, ValueError, IndexError):
         return []
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    if isinstance(statement, _DEFINITIONS):
         statement.body = []
     else:
         return []
