@@ -43,8 +43,8 @@ class _Source(SerializationStrategy):
         missing = _left_behind(data, name, source)
         if missing:
             raise SerializationError(
-                f"the source of {name} brings {missing} not along: define it inside, pass it as an argument, "
-                "or choose DillCode"
+                f"the source of {name} does not bring {missing} along: define it inside, pass it as an "
+                "argument, or choose DillCode"
             )
         if name not in _names_defined(source):
             raise SerializationError(

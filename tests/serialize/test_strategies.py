@@ -186,7 +186,7 @@ def test_functions_that_need_nothing_go_as_source(strategy):
         (annotated, "np"),
         (defaulted, "math"),
         (wrapped, "wrap"),
-        (renamed, "brings"),
+        (renamed, "does not bring"),
         (Named(1).get, "`self`"),
         (Named(1), "no name to be called by"),
         (len, "source of len can't be found"),
