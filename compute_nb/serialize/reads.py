@@ -21,6 +21,21 @@ def names_read(function: Any) -> dict[str, Any]:
     return {name: around[name] for name in names if name in around and not _is_of_shell(name, around[name])}
 
 
+def names_reached(function: Any) -> dict[str, Any]:
+    """Returns the globals that a function reads, also through functions and classes beside it, by name."""
+    found: dict[str, Any] = {}
+    waiting = [function]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, type) and one.__module__ == function.__module__:
+            waiting.extend(part for part in vars(one).values() if isinstance(part, FunctionType))
+        elif isinstance(one, FunctionType) and one.__globals__ is function.__globals__:
+            new = {name: value for name, value in names_read(one).items() if name not in found}
+            found |= new
+            waiting.extend(new.values())
+    return found
+
+
 def names_set(function: FunctionType) -> frozenset[str]:
     """Returns the globals that a function's code assigns to."""
     return frozenset(_names(function.__code__, _SETS))
