@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from compute_nb.serialize.serializer import ComputeSerializer
-from compute_nb.serialize.strategy import resolve
+from compute_nb.serialize.strategy import path_for_peers
 from compute_nb.terms import user_runtime
 
 
@@ -37,7 +37,7 @@ class Batch:
         self.task_group_id = None if task_group_id is None else UUID(str(task_group_id))
         self.resource_specification = resource_specification
         self.user_endpoint_config = user_endpoint_config
-        self.result_serializers = [resolve(one).import_path for one in result_serializers or ()]
+        self.result_serializers = [path_for_peers(one) for one in result_serializers or ()]
         self.tasks: dict[UUID, list[str]] = {}
         self._request_queue = request_queue
         self._serializer = serializer or ComputeSerializer()

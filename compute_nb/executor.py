@@ -19,7 +19,7 @@ from compute_nb.future import ComputeFuture
 from compute_nb.ledger import Ledger
 from compute_nb.places import Place, Places
 from compute_nb.serialize.serializer import ComputeSerializer
-from compute_nb.serialize.strategy import resolve
+from compute_nb.serialize.strategy import path_for_peers
 from compute_nb.session import Session
 from compute_nb.shell import ShellFunction
 from compute_nb.submitter import Parcel
@@ -56,7 +56,7 @@ def _group_id(value: UUID | str | None) -> UUID:
 
 
 def _import_paths(value: Sequence[object] | None) -> list[str]:
-    return [resolve(one).import_path for one in value or ()]
+    return [path_for_peers(one) for one in value or ()]
 
 
 def _walltime(value: float | None) -> float | None:

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from compute_nb.serialize.code import DillCode
+from compute_nb.serialize.combined import ComboSerializationStrategy
+from compute_nb.serialize.reads import names_reached
 from compute_nb.serialize.serializer import ComputeSerializer
+from compute_nb.serialize.strategy import SerializationStrategy
 from compute_nb.shell import ShellFunction
 
 
@@ -91,13 +94,15 @@ def _names(function: Callable[..., Any]) -> Mapping[str, Any]:
 def _names_sent(function: Callable[..., Any], serializer: ComputeSerializer) -> Mapping[str, Any]:
     if isinstance(function, ShellFunction):
         return dict(vars(function))
-    if not isinstance(serializer.code_serializer, DillCode) or not isinstance(function, FunctionType):
+    if not _takes_globals(serializer.code_serializer) or not isinstance(function, FunctionType):
         return {}
-    if function.__module__ != "__main__":
-        return {}
-    from compute_nb.serialize.dilled import names_read
+    return names_reached(function) if function.__module__ == "__main__" else {}
 
-    return names_read(function)
+
+def _takes_globals(strategy: SerializationStrategy) -> bool:
+    if isinstance(strategy, ComboSerializationStrategy):
+        return DillCode in strategy.strategies
+    return isinstance(strategy, DillCode)
 
 
 def _digest(source: str, name: str) -> bytes:

@@ -18,7 +18,7 @@ from string import Formatter
 from typing import Any
 
 from compute_nb import command
-from compute_nb.serialize.code import source_buffer
+from compute_nb.serialize.source import source_buffer
 from compute_nb.shell_result import ShellResult, revived
 
 __all__ = ["ShellFunction", "ShellResult"]

@@ -45,6 +45,13 @@ class JSONData(SerializationStrategy):
         """Reads the JSON."""
         return json.loads(self.chomp(payload))
 
+    def mend(self, data: Any) -> str:
+        """Returns how the object becomes plain, or which strategy takes it as it is."""
+        for way in ("tolist", "to_dict", "isoformat"):
+            if hasattr(data, way):
+                return f"send its `.{way}()`, or choose DillDataBase64"
+        return "JSON has numbers, text, lists and dicts by text only: choose DillDataBase64, or send those"
+
 
 # dill would make another lock of a lock, and open a file again by its name: neither is what was sent.
 _BOUND = (type(threading.Lock()), type(threading.RLock()), io.IOBase)

@@ -10,16 +10,17 @@ dill tells its own picklers by the word in the name of their module; hence the n
 
 from __future__ import annotations
 
-import dis
+import logging
 import pickle
-from collections.abc import Iterator
 from io import BytesIO
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
 from dill import _dill
 
-_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+from compute_nb.serialize.reads import names_read
+
+log = logging.getLogger(__name__)
 
 
 def dumps(data: Any) -> bytes:
@@ -27,23 +28,6 @@ def dumps(data: Any) -> bytes:
     file = BytesIO()
     _Pickler(file, pickle.DEFAULT_PROTOCOL, recurse=False).dump(data)
     return file.getvalue()
-
-
-def names_read(function: Any) -> dict[str, Any]:
-    """Returns the globals that a function's code reads, by name; {} for what is no Python function."""
-    if not isinstance(function, FunctionType):
-        return {}
-    names = dict.fromkeys(_global_names(function.__code__))
-    return {n: function.__globals__[n] for n in names if n in function.__globals__}
-
-
-def _global_names(code: CodeType) -> Iterator[str]:
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in _READS:
-            yield instruction.argval
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _global_names(constant)
 
 
 class _Pickler(_dill.Pickler):  # type: ignore[misc]
@@ -61,6 +45,7 @@ class _Pickler(_dill.Pickler):  # type: ignore[misc]
             return
         namespace = self._namespaces.setdefault(id(function.__globals__), {"__name__": function.__module__})
         wanted = names_read(function)
+        log.debug("%s travels by value, with %s", function.__qualname__, ", ".join(wanted) or "no globals")
         # A value that is being built further up can only be set once it is there.
         building = next((b for b in self._postproc if b in {id(v) for v in wanted.values()}), None)
         later: list[Any] = []

@@ -26,13 +26,18 @@ def to_text(data: Any) -> str:
 
 def from_text(text: str) -> Any:
     """Returns the object in a text that `to_text` or a published peer wrote."""
-    pickled = binascii.a2b_base64(text)
+    pickled = bytes_of(text)
     try:
         return _BuiltinsOnly(BytesIO(pickled)).load()
     except _NamesAClass:
         import dill
 
         return dill.loads(pickled)
+
+
+def bytes_of(text: str) -> bytes:
+    """Returns the bytes of a text in base64, however it is cut into lines."""
+    return binascii.a2b_base64(text)
 
 
 def is_plain(data: Any) -> bool:

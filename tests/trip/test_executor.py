@@ -225,3 +225,44 @@ def test_what_cannot_travel_is_named_and_the_executor_goes_on(run_script: RunScr
     assert "lock" in first
     assert second.endswith("True")
     assert third == "3"
+
+
+STRATEGIES = """
+from compute_nb import Executor
+from compute_nb.serialize import *
+
+scale = 3
+
+def repeated(text, by=1):
+    return [text] * by
+
+def scaled(x):
+    return x * scale
+
+def maker():
+    return lambda x: x + 1
+
+code = (DillCode, DillCodeSource, DillCodeTextInspect, PureSourceDill, PureSourceTextInspect,
+        CombinedCode, AllCodeStrategies)
+data = (DillDataBase64, JSONData, AllDataStrategies)
+trips = 0
+for kind in code:
+    for other in data:
+        serializer = ComputeSerializer(kind(), other())
+        with Executor("local", serializer=serializer, result_serializers=[other, DillCode]) as executor:
+            function_id = executor.register_function(repeated)
+            future = executor.submit(repeated, "gr\\u00fc\\u00df: \\u2603 \\udc80", by=2)
+            assert future.result() == ["gr\\u00fc\\u00df: \\u2603 \\udc80"] * 2
+            assert future.raw[:3] == other.identifier
+            assert executor.submit(maker).result()(1) == 2
+            meta = executor.client.get_function(function_id)["metadata"]
+            assert meta["serde_identifier"] == kind.identifier[:2]
+            if kind in (DillCode, CombinedCode, AllCodeStrategies):
+                assert executor.submit(scaled, 2).result() == 6
+            trips += 1
+print(trips)
+"""
+
+
+def test_every_strategy_makes_the_whole_trip(run_script: RunScript) -> None:
+    assert run_script(STRATEGIES) == "21\n"

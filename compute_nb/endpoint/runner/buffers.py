@@ -8,7 +8,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from .pickles import ATOMS, Unfit, dill, dumps, loads, mime
-from .source import SourceCode, dill_source, inspected
+from .source import SourceCode, combined_parts, dill_source, inspected, named_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,15 +56,13 @@ def load(buffer: str) -> Any:
     if header == "11\n":
         return json.loads(body)
     if header in ("st\n", "sd\n"):
-        return from_source(*body.split(":", 1))
+        return from_source(*named_source(body))
     if header in ("03\n", "04\n"):
         return from_source(*loads(binascii.a2b_base64(body)))
     if header in ("12\n", "13\n"):
         return first_readable(unpack(body))
     if header == "10\n":
-        parts = body.split(":")
-        pairs = zip(parts[::2], parts[1::2])
-        return first_readable([i + p for i, p in pairs])
+        return first_readable(list(combined_parts(body)))
     raise Unfit(f"Invalid header: {header!r} names no serialization strategy")
 
 
@@ -97,6 +95,7 @@ def all_of(header: str, names: tuple[str, ...]) -> Callable[[Any], str]:
     return write
 
 
+COMBINED = ("DillCodeSource", "DillCode", "DillCodeTextInspect", "PureSourceDill", "PureSourceTextInspect")
 # name: (is for callables, writer)
 WRITERS: dict[str, tuple[bool, Callable[[Any], str]]] = {
     "DillDataBase64": (False, lambda obj: "00\n" + mime(dumps(obj))),
@@ -107,7 +106,7 @@ WRITERS: dict[str, tuple[bool, Callable[[Any], str]]] = {
     "DillCodeSource": (True, coded_source_buffer("04\n", dill_source)),
     "PureSourceTextInspect": (True, source_buffer("st\n", inspected)),
     "PureSourceDill": (True, source_buffer("sd\n", dill_source)),
-    "CombinedCode": (True, all_of("10\n", ("DillCodeSource", "DillCode", "DillCodeTextInspect"))),
+    "CombinedCode": (True, all_of("10\n", COMBINED)),
     "AllCodeStrategies": (
         True,
         all_of("12\n", ("PureSourceTextInspect", "PureSourceDill", "DillCode")),

@@ -8,11 +8,30 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from .buffers import load, unpack
+from .failure import NOTE
 from .pickles import ATOMS, mime
-from .source import SourceCode
+from .source import SourceCode, named_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+PICKLED = {"00\n": "DillDataBase64", "01\n": "DillCode", "02\n": "PickleCode"}
+INSTEAD = {"the function": "as source, with its imports inside", "an argument": "as plain data"}
+
+
+def load_for_task(what: str, buffer: str) -> Any:
+    """Loads a part of a task; an error in a pickle gets a note of how it was sent and what to try."""
+    try:
+        return load(buffer)
+    except Exception as error:
+        if buffer[:3] in PICKLED:
+            note = (
+                f"\n({what} was sent by {PICKLED[buffer[:3]]} and can't be read here: give this worker the "
+                f"modules and the Python that it was made with, or send it {INSTEAD[what]})"
+            )
+            setattr(error, NOTE, note)
+        raise
 
 
 class PickledCode:
@@ -28,7 +47,7 @@ class PickledCode:
         kept = self.kept
         if kept is not None and not kept.__dict__ and same(kept.__globals__, self.globals):
             return kept
-        function: Callable[..., Any] = load(self.buffer)
+        function: Callable[..., Any] = load_for_task("the function", self.buffer)
         if holds_nothing(function):
             function.__globals__.setdefault("__builtins__", __builtins__)
             self.kept, self.globals = function, list(function.__globals__.values())
@@ -56,7 +75,7 @@ def code_of(packed: str) -> Any:
     """Returns the maker of a registered function from its packed text."""
     (buffer,) = unpack(packed)
     if buffer[:3] in ("st\n", "sd\n"):
-        return SourceCode(*buffer[3:].split(":", 1))
+        return SourceCode(*named_source(buffer[3:]))
     return PickledCode(buffer)
 
 
@@ -67,6 +86,6 @@ def arguments(packed: str) -> tuple[Any, Any]:
     """Returns positional and named arguments of a call."""
     args, kwargs = unpack(packed)
     return (
-        EMPTY[args]() if args in EMPTY else load(args),
-        EMPTY[kwargs]() if kwargs in EMPTY else load(kwargs),
+        EMPTY[args]() if args in EMPTY else load_for_task("an argument", args),
+        EMPTY[kwargs]() if kwargs in EMPTY else load_for_task("an argument", kwargs),
     )

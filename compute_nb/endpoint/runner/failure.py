@@ -17,6 +17,7 @@ RUNNER = os.path.dirname(__file__)
 MAX_TEXT = 1_000_000
 MAX_EXCEPTION = 65_536
 TAIL = "compute_nb:1:"
+NOTE = "compute_nb_note"  # what is known of an error besides its text
 
 
 def error_text(error: BaseException) -> str:
@@ -27,6 +28,7 @@ def error_text(error: BaseException) -> str:
     text = "".join(formatted(error)).rstrip("\n")
     if isinstance(error, (ModuleNotFoundError, FileNotFoundError)):
         text += f"\n(on {os.uname().nodename}, in {folder()}, with {sys.executable})"
+    text += getattr(error, NOTE, "")
     if isinstance(error, SystemExit):
         text += "\n(the code asked its process to exit; a task ends by returning)"
     return f"{shortened(printable(text))}\n{tail(error)}"

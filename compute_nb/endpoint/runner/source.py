@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import importlib
 import linecache
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .pickles import dill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class SourceCode:
@@ -27,6 +28,34 @@ class SourceCode:
         namespace: dict[str, Any] = {"__name__": "__main__"}
         exec(self.code, namespace)
         return namespace[self.name]  # type: ignore[no-any-return]
+
+
+def named_source(text: str) -> list[str]:
+    """Splits plain source into name and source; some published versions write it in base64."""
+    if ":" not in text:
+        text = binascii.a2b_base64(text).decode()
+    return text.split(":", 1)
+
+
+def combined_parts(text: str) -> Iterator[str]:
+    """Yields the buffers in a CombinedCode, whose source parts hold colons of their own."""
+    while text:
+        header, rest = text[:3], text[4:]
+        end = rest.find(":st\n:" if header[:1] == "s" else ":")
+        while end >= 0 and header[:1] == "s" and not parses(rest[:end].partition(":")[2]):
+            end = rest.find(":st\n:", end + 1)
+        end = len(rest) if end < 0 else end
+        yield header + rest[:end]
+        text = rest[end + 1 :]
+
+
+def parses(source: str) -> bool:
+    """True if a text is Python by itself."""
+    try:
+        compile(source, "<part>", "exec")
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def inspected(obj: Any) -> str:
