@@ -180,6 +180,21 @@ def test_reload_binds_a_group_by_its_id(nb):
     assert [nb.names["again"].point(i) for i in range(3)] == ["s=0", "s=1", "s=2"]
 
 
+def test_an_interrupt_before_the_names_are_bound_withdraws_it(nb, monkeypatch):
+    from compute_nb.notebook.pending import Outputs
+
+    runs = []
+
+    def interrupted(self, run):
+        runs.append(run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Outputs, "promise", interrupted)
+    with pytest.raises(CellRefused, match="interrupted while submitting"):
+        nb.here("%%compute -m i=range(3)\nimport time\ntime.sleep(600 + i)")
+    assert all(future.cancelled() for future in runs[0].futures)
+
+
 def test_use_and_endpoints(nb, capsys):
     nb.here("%compute use local")
     nb.here("%compute endpoints")

@@ -116,8 +116,6 @@ class _Turn:
             self._import_modules()
             self._take_in(swept)
             value = self._execute()
-        except KeyboardInterrupt:  # a cancel: the agent knows
-            raise
         except BaseException as error:  # noqa: BLE001 - SystemExit of a body is a failure as well
             self._flush_figures()
             self._fail(error)

@@ -30,6 +30,7 @@ def test_traceback_reads_as_cells(shell):
     ("body", "last"),
     [
         ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("input()", "EOFError: EOF when reading a line"),
         ("open('/no/such/file')", "FileNotFoundError"),
         ("import no_such_module_x", "ModuleNotFoundError"),
