@@ -135,6 +135,14 @@ def test_outputs_of_a_sweep_are_one_list(nb):
     assert isinstance(second, ZeroDivisionError)
 
 
+def test_value_and_outputs_of_a_cell_stay_as_shared_as_they_were(nb):
+    nb.here("%%compute -o model,opt -n f\nmodel = {'w': [1.0]}\nopt = {'params': model['w']}\nmodel")
+    nb.here("%compute wait")
+    model, opt = nb.names["model"], nb.names["opt"]
+    assert opt["params"] is model["w"]
+    assert nb.names["f"].result(0) is model
+
+
 def test_value_that_cannot_travel(nb, capsys):
     assert nb.here("%%compute -w -n f\nimport threading\nthreading.Lock()") is None
     with pytest.raises(SerializationError, match="lock"):

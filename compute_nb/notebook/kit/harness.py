@@ -38,6 +38,8 @@ from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
 from .unpacker import unpack
 
+POINT_LIMIT = 100_000  # characters of a task's own values that are sent back, beyond it their texts tell
+
 _TURN = threading.RLock()
 
 
@@ -102,7 +104,9 @@ class _Turn:
         self._module = types.ModuleType("__main__")
         self._space = _namespace(self._module)
         self._home = Home(self._space)
+        self._taken: dict[str, Any] = {}
         self._swept: dict[str, Any] = {}
+        self._point: Any = {}
         self._started_at = time.time()
 
     def run(self, swept: Any) -> dict[str, Any]:
@@ -132,7 +136,9 @@ class _Turn:
     def _take_in(self, swept: Any) -> None:
         if self._cell.values:
             packed = base64.b64decode(self._cell.values)
-            self._space.update(unpack(packed, self._home, self._space))
+            self._taken = unpack(packed, self._home, self._space)
+            self._space.update(self._taken)
+        self._point = swept
         if isinstance(swept, str):
             swept = unpack(base64.b64decode(swept), self._home, self._space)
         self._swept = dict(swept)
@@ -163,6 +169,7 @@ class _Turn:
         answer = self._facts()
         answer.update(self._pack(value))
         answer["display"] = shown
+        answer["point"] = self._point if len(self._point) <= POINT_LIMIT else {}
         return answer
 
     def _facts(self) -> dict[str, Any]:
@@ -198,7 +205,7 @@ class _Turn:
             if name not in self._space
         }
         try:
-            values = self._packed((value, outputs, self._swept))
+            values = self._packed((value, outputs))
         except Exception:  # noqa: BLE001 - a value's own code may raise anything
             value, why = self._alone(value)
             good = {}
@@ -223,7 +230,12 @@ class _Turn:
 
     def _name_there(self, thing: Any) -> str | None:
         found = self._home.arrived.get(id(thing))
-        return found[1] if found is not None and found[0] is thing else None
+        if found is None or found[0] is not thing:
+            return None
+        name = found[1]
+        if isinstance(thing, type):  # also one that came with its instances only
+            return name or None
+        return name if self._taken.get(name) is thing else None
 
     def _alone(self, thing: Any) -> tuple[Any, str | None]:
         try:
@@ -236,11 +248,11 @@ class _Turn:
     def _packed_rest(self, value: Any, outputs: dict[str, Any], errors: dict[str, str]) -> str:
         """Packs what is good by itself; it may still be too much together."""
         try:
-            return self._packed((value, outputs, self._swept))
+            return self._packed((value, outputs))
         except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
             for name in outputs:
                 errors[name] = f"it can't be sent: {error}"
-            return self._packed((None, {}, {}))
+            return self._packed((None, {}))
 
     def _fail(self, error: BaseException) -> NoReturn:
         text = traceback_text(error, own_files())

@@ -60,6 +60,22 @@ class Home:
             raise NotHere(name, label) from None
         return found
 
+    def name_of_class(self, cls: type) -> str:
+        """Returns the name that leads to a class here, or to its successor; "" if none does."""
+        if cls.__module__ != MAIN:
+            return ""
+        qualname = cls.__qualname__
+        try:
+            found = self.find(qualname)
+        except NotHere:
+            found = None
+        if found is cls:
+            return qualname
+        for name, thing in self.namespace.items():
+            if thing is cls and name[:1] != "_":
+                return name
+        return qualname if isinstance(found, type) and found.__module__ == MAIN else ""
+
     def text_of(self, code: types.CodeType) -> CodeText | None:
         """Returns where the source of `code` is, or None if no text gives that code again."""
         postponed = bool(code.co_flags & POSTPONED)
