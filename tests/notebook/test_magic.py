@@ -143,6 +143,25 @@ def test_value_and_outputs_of_a_cell_stay_as_shared_as_they_were(nb):
     assert nb.names["f"].result(0) is model
 
 
+FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1])\nplt.figure()\nplt.plot([2])\nplt.gcf()"
+
+
+def test_a_figure_is_shown_by_its_picture(nb, monkeypatch):
+    pytest.importorskip("matplotlib")
+    shown = []
+    monkeypatch.setattr(nb.ip.display_pub, "publish", lambda **message: shown.append(message["data"]))
+    assert nb.here(f"%%compute -w\n{FIGURE}") is None
+    assert [sorted(data) for data in shown] == [["image/png", "text/plain"]] * 2
+    shown.clear()
+    assert nb.here(f"%%compute -w -m i=range(2)\n{FIGURE.replace('[2]', '[i]')}") == [None, None]
+    assert [sorted(data) for data in shown] == [["image/png", "text/plain"]] * 4
+
+
+def test_names_of_a_star_import_can_be_outputs(nb):
+    nb.here("%%compute -w -o sqrt\nfrom math import *")
+    assert nb.names["sqrt"](4) == 2
+
+
 def test_value_that_cannot_travel(nb, capsys):
     assert nb.here("%%compute -w -n f\nimport threading\nthreading.Lock()") is None
     with pytest.raises(SerializationError, match="lock"):
