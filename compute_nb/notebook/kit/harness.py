@@ -32,7 +32,7 @@ from .failure import (
 )
 from .figures import is_artist, is_figure, show_figures
 from .home import Home
-from .items import Items, Printed, current
+from .items import STREAMS, Items, current, end_cell
 from .packer import pack
 from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
@@ -65,12 +65,6 @@ class Cell(NamedTuple):
     outputs: tuple[str, ...]
 
 
-def _namespace(home_module: types.ModuleType) -> dict[str, Any]:
-    space = home_module.__dict__
-    space["__builtins__"] = dict(builtins.__dict__, display=display)
-    return space
-
-
 def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
     """Runs a cell once.
 
@@ -93,7 +87,7 @@ def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
             with Surroundings() as around:
                 return _Turn(cell, index, items, around).run(swept)
         finally:
-            current.pop()
+            end_cell()
 
 
 class _Turn:
@@ -102,7 +96,8 @@ class _Turn:
     def __init__(self, cell: Cell, index: int, items: Items, around: Surroundings) -> None:
         self._cell, self._index, self._items, self._around = cell, index, items, around
         self._module = types.ModuleType("__main__")
-        self._space = _namespace(self._module)
+        self._space = self._module.__dict__
+        self._space["__builtins__"] = builtins  # not a copy: `mock.patch("builtins.open")` works
         self._home = Home(self._space)
         self._taken: dict[str, Any] = {}
         self._swept: dict[str, Any] = {}
@@ -113,9 +108,9 @@ class _Turn:
         """Does it."""
         forget_all()
         sys.modules["__main__"] = self._module
+        builtins.__dict__["display"] = display
         sys.stdin = io.StringIO()
-        sys.stdout = Printed("stdout", self._items, sys.stdout)
-        sys.stderr = Printed("stderr", self._items, sys.stderr)
+        sys.stdout, sys.stderr = STREAMS
         try:
             self._import_modules()
             self._take_in(swept)
@@ -128,7 +123,9 @@ class _Turn:
     def _import_modules(self) -> None:
         for name, module, certain in self._cell.imports:
             try:
-                self._space[name] = importlib.import_module(module)
+                found = importlib.import_module(module)
+                if name:  # a submodule is read as an attribute of its package
+                    self._space[name] = found
             except ImportError:
                 if certain:
                     raise
