@@ -116,7 +116,7 @@ def wait_for_value(run: Run, timeout_s: float | None) -> None:
         raise TimeoutError(f"{run.cell} has not ended within {timeout_s} s; it goes on")
     error = future.exception(0) if cell_result(future) is None else None
     if error is not None:
-        raise error
+        raise error.with_traceback(None)
 
 
 def output_value(run: Run, name: str) -> Any:

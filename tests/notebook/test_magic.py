@@ -53,7 +53,7 @@ def test_a_sweep_tells_which_points_failed(nb):
     with pytest.raises(ZeroDivisionError) as caught:
         nb.names["g"].result(20)
     assert isinstance(caught.value, TaskExecutionFailed)
-    assert caught.value.__notes__ == ["2 of 4 failed: k=0, k=0"]
+    assert caught.value.__notes__ == ["2 of 4 failed: k=0 (task 1), k=0 (task 3)"]
     kinds = [type(v).__name__ for v in nb.names["g"].result(return_exceptions=True)]
     assert kinds == ["float", "ZeroDivisionError", "float", "ZeroDivisionError"]
 
@@ -162,6 +162,32 @@ def test_names_of_a_star_import_can_be_outputs(nb):
     assert nb.names["sqrt"](4) == 2
 
 
+def test_futures_in_containers_are_refused_with_the_mend(nb):
+    nb.here("%%compute -n f\n1")
+    nb.here("%%compute -m i=range(2) -o o -n g\no = i")
+    nb.here("fs, gs, ms = [f], {'g': g}, [o]")
+    for name, told in [("fs", r"`result\(\)` of each"), ("gs", r"`result\(\)` first"), ("ms", "`o` is")]:
+        with pytest.raises(CellRefused, match=f"`{name}`.* can't travel: .*{told}"):
+            nb.here(f"%%compute\n{name}")
+
+
+def test_an_error_that_is_raised_again_does_not_grow(nb):
+    nb.here("%%compute -m k=[0] -n g\n1 / k")
+    lengths = []
+    for ask in (nb.names["g"].result, nb.names["g"][0].result) * 3:
+        with pytest.raises(ZeroDivisionError) as caught:
+            ask(20)
+        lengths.append(len(caught.traceback))
+    assert lengths[:2] == lengths[4:]
+
+
+def test_a_syntax_error_there_is_shown_by_its_text(nb, capsys):
+    nb.ip.run_cell("%%compute -w\neval('1 +')")
+    shown = capsys.readouterr()
+    assert "SyntaxError: invalid syntax" in shown.out + shown.err
+    assert "outcome.py" not in shown.out + shown.err
+
+
 def test_value_that_cannot_travel(nb, capsys):
     assert nb.here("%%compute -w -n f\nimport threading\nthreading.Lock()") is None
     with pytest.raises(SerializationError, match="lock"):
@@ -257,6 +283,8 @@ def test_use_and_endpoints(nb, capsys):
         ("%%compute --nonsense\n1", r"unrecognized"),
         ("%%compute -m 's=[1'\ns", r"SyntaxError|not closed"),
         ("%%compute --retries -1\n1", r"retries"),
+        ("%%compute --retries 1000000\n1", r"^`--retries 1000000`: a number from 0 to"),
+        ("%compute reload 01234567-0123-4567-89ab-0123456789ab", r"^task group 01234567-\S+ is not known"),
         ("%compute nonsense", r"no such subcommand"),
         ("%compute reload abc", r"UUID"),
         ("%compute logs nobody", r"called `nobody`"),
