@@ -315,6 +315,9 @@ def _codes_of(things: Iterable[Any]) -> Iterator[types.CodeType]:
 
 def _not_a_value(thing: Any) -> str | None:
     """Returns what to say of things that stand for values still being computed, or None."""
+    use = getattr(type(thing), "_compute_nb_use", None)
+    if use is not None:
+        use(thing)
     mend = getattr(type(thing), "_compute_nb_not_a_value", None)
     if isinstance(mend, str):
         return mend

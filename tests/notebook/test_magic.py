@@ -79,7 +79,21 @@ def test_output_is_pending_until_it_is_here(nb):
     assert type(marker) is Pending
     assert marker.previous == "old"
     assert repr(marker).startswith("<`x` of In[")
-    for use in ("x + 1", "x[0]", "print(x)", "x.append", "len(x)", "bool(x)", "x == 1"):
+    assert nb.here("x") is marker
+    uses = [
+        "x + 1",
+        "x[0]",
+        "print(x)",
+        "x.append",
+        "len(x)",
+        "bool(x)",
+        "x == 1",
+        "isinstance(x, int)",
+        "vars(x)",
+    ]
+    uses += ["import json\njson.dumps([x])", "import os\nos.fspath(x)", "match x:\n    case int(): pass"]
+    uses += ["match x:\n    case [a, b]: pass", "async with x: pass", "async for _ in x: pass"]
+    for use in uses:
         with pytest.raises(OutputPending, match=r"`x` is being computed by In\[\d+\], 0 of 1 done"):
             nb.here(use)
     with pytest.raises(CellRefused, match=r"`x` is still being computed"):
@@ -89,6 +103,12 @@ def test_output_is_pending_until_it_is_here(nb):
     _open(nb)
     nb.here("%compute wait")
     assert nb.names["x"] == [1]
+    nb.names["alias"] = marker
+    assert "its value is here, as `x`" in repr(marker)
+    for use in ("alias + 1", "%%compute\nalias"):
+        with pytest.raises(OutputPending, match=r"`x` of .* is here.*use the name `x`"):
+            nb.here(use)
+    assert marker.result() == [1]
 
 
 def _gate(nb) -> str:
@@ -123,8 +143,16 @@ def test_a_name_bound_anew_is_left_alone(nb):
 def test_failed_output_raises_the_tasks_error(nb):
     nb.here("%%compute -o q -n f\nq = 1 / 0")
     nb.here("%compute wait")
-    with pytest.raises(ZeroDivisionError):
-        nb.here("q + 1")
+    assert repr(nb.names["q"]).endswith(", failed: ZeroDivisionError>")
+    for use in ("q + 1", "%%compute\nq"):
+        with pytest.raises(ZeroDivisionError):
+            nb.here(use)
+
+
+def test_cancelled_output_says_so(nb):
+    nb.here("%%compute -o c -n f\nimport time\ntime.sleep(600)\nc = 1")
+    nb.here("%compute cancel f")
+    assert repr(nb.names["c"]).endswith(", cancelled>")
 
 
 def test_outputs_of_a_sweep_are_one_list(nb):
