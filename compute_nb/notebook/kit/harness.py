@@ -11,6 +11,7 @@ import base64
 import builtins
 import importlib
 import io
+import os
 import platform
 import sys
 import threading
@@ -23,6 +24,7 @@ from .display import bundle, display, plain
 from .failure import (
     RESULT_LIMIT,
     CellFailed,
+    end_child,
     exception_buffer,
     message,
     own_files,
@@ -102,6 +104,7 @@ class _Turn:
         self._taken: dict[str, Any] = {}
         self._swept: dict[str, Any] = {}
         self._point: Any = {}
+        self._process_id = os.getpid()
         self._started_at = time.time()
 
     def run(self, swept: Any) -> dict[str, Any]:
@@ -116,8 +119,12 @@ class _Turn:
             self._take_in(swept)
             value = self._execute()
         except BaseException as error:  # noqa: BLE001 - SystemExit of a body is a failure as well
+            if os.getpid() != self._process_id:
+                end_child(error)
             self._flush_figures()
             self._fail(error)
+        if os.getpid() != self._process_id:
+            end_child()
         return self._answer(value)
 
     def _import_modules(self) -> None:
