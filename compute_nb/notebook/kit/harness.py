@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import base64
 import builtins
+import contextvars
 import importlib
 import io
 import os
@@ -20,7 +21,7 @@ import traceback
 import types
 from typing import Any, NamedTuple, NoReturn
 
-from .display import bundle, display, plain
+from .display import bundle, plain
 from .failure import (
     RESULT_LIMIT,
     CellFailed,
@@ -36,6 +37,7 @@ from .figures import is_artist, is_figure, show_figures
 from .home import Home
 from .items import STREAMS, Items, current, end_cell
 from .packer import pack
+from .settings import own_decimals
 from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
 from .unpacker import unpack
@@ -87,7 +89,8 @@ def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
         current.append(items)
         try:
             with Surroundings() as around:
-                return _Turn(cell, index, items, around).run(swept)
+                turn = _Turn(cell, index, items, around)
+                return contextvars.copy_context().run(turn.run, swept)
         finally:
             end_cell()
 
@@ -110,8 +113,8 @@ class _Turn:
     def run(self, swept: Any) -> dict[str, Any]:
         """Does it."""
         forget_all()
+        own_decimals()
         sys.modules["__main__"] = self._module
-        builtins.__dict__["display"] = display
         sys.stdin = io.StringIO()
         sys.stdout, sys.stderr = STREAMS
         try:
