@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from uuid import UUID
 
 from compute_nb.errors import ComputeError, DeserializationError, SerializationError, TaskExecutionFailed
@@ -113,6 +113,11 @@ class ComputeFuture(Future[Any]):
         self.raw: str | None = None
         self.sent = False
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            "a future stands for a value that is not here yet, and no other process can wait for it"
+        )
+
     def __repr__(self) -> str:
         return f"<ComputeFuture {self.task_id} {self.state.value}>"
 
@@ -166,7 +171,7 @@ class ComputeFuture(Future[Any]):
         error = self.exception(timeout)
         try:
             if error is not None:
-                raise error
+                raise error.with_traceback(None)  # kept and raised again: it would grow each time
             return self._result
         finally:
             error = None  # a traceback that holds its own error is a circle

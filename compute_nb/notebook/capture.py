@@ -32,6 +32,8 @@ _NEVER = {
 }
 _SECRET_PARTS = ("token", "password", "passwd", "secret", "api_key", "apikey", "private_key")
 _MENDS = (
+    ("a future stands", "take the `result()` of each first, and read that"),
+    ("a group of futures stands", "take its `result()` first, and read that"),
     ("lock", "make it inside the cell"),
     ("_io.", "open the file inside the cell, or read it here and send what it holds"),
     ("generator", "make a list of it first"),
@@ -313,6 +315,9 @@ def _codes_of(things: Iterable[Any]) -> Iterator[types.CodeType]:
 
 def _not_a_value(thing: Any) -> str | None:
     """Returns what to say of things that stand for values still being computed, or None."""
+    use = getattr(type(thing), "_compute_nb_use", None)
+    if use is not None:
+        use(thing)
     mend = getattr(type(thing), "_compute_nb_not_a_value", None)
     if isinstance(mend, str):
         return mend
@@ -328,6 +333,8 @@ def _sentence(name: str, thing: Any, problem: Exception) -> str:
         why, mend = "it is nested too deeply to be pickled", "send a flatter form of it"
     else:
         why = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
+        if isinstance(problem, CellRefused):  # of a marker inside, and says what to do
+            return f"`{name}` ({_described(thing)}) can't travel: {why}"
         found = [mend for part, mend in _MENDS if part in why.lower() or part in type(thing).__name__.lower()]
         mend = found[0] if found else "make it inside the cell"
     return f"`{name}` ({_described(thing)}) can't travel: {why}. The mend: {mend}"

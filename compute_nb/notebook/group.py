@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 from compute_nb.errors import ComputeError
 from compute_nb.future import ComputeFuture
@@ -53,6 +53,9 @@ class ComputeGroup(Sequence[ComputeFuture]):
 
     def __iter__(self) -> Iterator[ComputeFuture]:
         return iter(self._futures)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a group of futures stands for values that are not here yet")
 
     def __repr__(self) -> str:
         counts = Counter(future.state.value.lower() for future in self._futures)
@@ -110,7 +113,7 @@ class ComputeGroup(Sequence[ComputeFuture]):
             return [_value_or_error(future) for future in self._futures]
         error = self.first_error()
         if error is not None:
-            raise error
+            raise error.with_traceback(None)
         return [future.result(0) for future in self._futures]
 
     def _wait(self, future: ComputeFuture, until: float | None) -> None:
@@ -129,12 +132,24 @@ class ComputeGroup(Sequence[ComputeFuture]):
         if not failed:
             return None
         _, error = failed[0]
-        named = [self.point(number) or f"task {number}" for number, _ in failed[:_NAMED]]
+        named = self.points_of([number for number, _ in failed[:_NAMED]])
         more = ", …" if len(failed) > _NAMED else ""
         note = f"{len(failed)} of {len(self)} failed: {', '.join(named)}{more}"
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
         return error
+
+    def points_of(self, numbers: Sequence[int]) -> list[str]:
+        """Returns "seed=3" for each task, with its place where these repeat or are not known."""
+        points = [self.point(number) for number in numbers]
+        return [
+            f"task {number}"
+            if not point
+            else f"{point} (task {number})"
+            if points.count(point) > 1
+            else point
+            for number, point in zip(numbers, points, strict=True)
+        ]
 
     def point(self, number: int) -> str:
         """Returns "seed=3" for a task, "" if its values are not known."""

@@ -164,7 +164,14 @@ class Lines:
     def _reload(self, words: list[str]) -> Any:
         group_id, name = _reload_words(words)
         executor = Executor(task_group_id=group_id, serializer=CellSerializer(self._home))
-        futures = executor.reload_tasks(group_id)
+        try:
+            futures = executor.reload_tasks(group_id)
+        except ComputeError as error:
+            if error.http_status != 404:
+                raise
+            raise CellRefused(
+                f"task group {group_id} is not known to the service: it has expired, or is another service's"
+            ) from error
         if not futures:
             raise CellRefused(f"task group {group_id} has no tasks")
         single = len(futures) == 1

@@ -16,6 +16,7 @@ from traitlets import Bool, Int, Unicode
 
 from compute_nb.notebook.options import Options, names_of, split_map, words
 from compute_nb.notebook.refusal import CellRefused
+from compute_nb.tasks import MAX_RETRIES
 
 if TYPE_CHECKING:
     from compute_nb.notebook.desk import Desk
@@ -130,8 +131,8 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
             ) from None
         if args.name:
             names_of([args.name], "-n")
-        if args.retries is not None and args.retries < 0:
-            raise CellRefused(f"`--retries {args.retries}`: a number from 0 up")
+        if args.retries is not None and not 0 <= args.retries <= MAX_RETRIES:
+            raise CellRefused(f"`--retries {args.retries}`: a number from 0 to {MAX_RETRIES}")
         return Options(
             endpoint=args.endpoint,
             name=args.name,

@@ -118,8 +118,9 @@ def _failure(run: Run) -> BaseException | None:
     if not bad:
         return None
     if run.group is not None:
-        for index, future in bad[:_NAMED]:
-            _say(f"{run.point(index) or f'task {index}'}: {_last_line(future)}")
+        named = run.group.points_of([index for index, _ in bad[:_NAMED]])
+        for point, (_, future) in zip(named, bad[:_NAMED], strict=True):
+            _say(f"{point}: {_last_line(future)}")
     if all(future.state is TaskState.CANCELLED for _, future in bad):
         return CellRefused(f"{len(bad)} of {len(run.futures)} tasks were cancelled")
     return readable(_first_error(run, [future for _, future in bad]))
@@ -129,7 +130,8 @@ def _first_error(run: Run, bad: list[ComputeFuture]) -> BaseException:
     failed = [future for future in bad if not future.cancelled()]
     error = failed[0].exception(0) or ComputeError(f"{run.title} failed for no reason that is known")
     if run.group is not None:
-        named = ", ".join(run.point(list(run.futures).index(future)) or "?" for future in bad[:5])
+        all_futures = list(run.futures)
+        named = ", ".join(run.group.points_of([all_futures.index(future) for future in bad[:5]]))
         note = f"{len(bad)} of {len(run.futures)} failed: {named}{', …' if len(bad) > 5 else ''}"
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
@@ -143,6 +145,11 @@ def _last_line(future: ComputeFuture) -> str:
 
 def readable(error: BaseException) -> BaseException:
     """Returns the error such that IPython shows what happened on the worker, not our frames."""
+    if isinstance(error, SyntaxError) and isinstance(error, TaskExecutionFailed):
+        # IPython draws these by itself, with our frames: as what it is remotely it is drawn from its text.
+        plain = TaskExecutionFailed(error.remote_data, error.completion_t)
+        plain.__notes__ = [*getattr(error, "__notes__", ())]
+        error = plain
     text = error.remote_data if isinstance(error, TaskExecutionFailed) else f"{type(error).__name__}: {error}"
     lines = [text.strip(), *getattr(error, "__notes__", ())]
     error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ MODULES = (
     "items",
     "figures",
     "display",
+    "settings",
     "surroundings",
     "failure",
     "harness",
