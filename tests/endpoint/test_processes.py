@@ -142,6 +142,26 @@ def test_a_running_task_is_interrupted_and_its_worker_goes_on(rigs):
     assert rig.call(PID) == pid
 
 
+def test_an_import_that_was_cut_short_hurts_no_later_task(rigs):
+    rig = rigs(workers=1)
+    package = rig.folder / "slowpack"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .part import value\nimport loiter\n")
+    (package / "part.py").write_text("value = 7\n")
+    (rig.folder / "loiter.py").write_text(
+        "import os, time\nif not os.path.exists('once'):\n    open('once', 'w').close()\n    time.sleep(60)\n"
+    )
+    source = "def read():\n    import slowpack\n    return slowpack.part.value\n"
+    here = {"context": {"cwd": str(rig.folder), "sys_path": [str(rig.folder)]}}
+    (number,) = rig.submit(source, **here)
+    rig.pump(lambda: number in rig.begun)
+    while not (rig.folder / "once").exists():  # the import itself is what is to be cut short
+        os.sched_yield()
+    rig.engine.cancel([number])
+    assert rig.results([number])[0].outcome is Outcome.CANCELLED
+    assert rig.values(rig.submit(source, *[((), {})] * 3, **here)) == [7, 7, 7]
+
+
 def test_a_task_that_ignores_its_interrupt_is_killed_with_its_children(rigs):
     rig = rigs(workers=1, kill_s=0.2)
     source = (
