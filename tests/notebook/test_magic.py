@@ -216,6 +216,11 @@ def test_a_syntax_error_there_is_shown_by_its_text(nb, capsys):
     assert "outcome.py" not in shown.out + shown.err
 
 
+def test_output_of_programs_comes_back(nb, capsys):
+    nb.here("%%compute -w\nimport subprocess\nsubprocess.run(['echo', 'from a program']);")
+    assert "from a program\n" in capsys.readouterr().out
+
+
 def test_value_that_cannot_travel(nb, capsys):
     assert nb.here("%%compute -w -n f\nimport threading\nthreading.Lock()") is None
     with pytest.raises(SerializationError, match="lock"):
