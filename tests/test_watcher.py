@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from uuid import UUID
 
+import psutil
 import pytest
 from own_home import own_home, service
 from tiny_agent import TinyAgent
@@ -19,6 +21,7 @@ from compute_nb.future import ComputeFuture
 from compute_nb.local import find_service
 from compute_nb.reach import Reach
 from compute_nb.routes import Status
+from compute_nb.submitter import Submitter
 from compute_nb.tasks import (
     Events,
     Move,
@@ -232,12 +235,34 @@ def test_one_message_is_told_once_and_each_executor_its_own(watcher):
     assert other.done()
 
 
-def test_a_failing_callback_stops_nothing(watcher, caplog):
+@pytest.mark.parametrize("failing", [lambda _: 1 / 0, lambda _: sys.exit(3)])
+def test_a_failing_callback_stops_nothing(watcher, caplog, failing):
     future = open_future(watcher)
-    future.terms.ledger.listeners.append(lambda _: 1 / 0)
+    future.terms.ledger.listeners.append(failing)
+    future.add_done_callback(failing)
     watcher.on_message(FakeLink(), message(Events(results=(ended(future),))))
     assert future.done()
     assert "an update callback failed" in caplog.text
+    assert f"a callback of task {future.task_id} failed" in caplog.text
+
+
+def test_a_callback_that_exits_leaves_the_thread_of_all_futures(executor):
+    first = executor.submit(double, 1)
+    first.add_done_callback(lambda _: sys.exit(3))
+    assert first.result(WAIT_S) == 2
+    assert executor.submit(double, 2).result(WAIT_S) == 4
+
+
+def test_a_killed_service_is_started_again_at_the_first_look(home, watcher):
+    submitter = Submitter(watcher._reach, watcher)
+    watcher.use(submitter)
+    open_future(watcher)
+    pid = find_service(home).pid
+    os.kill(pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=20)
+    watcher.on_down(ConnectionError("gone"))
+    assert watcher.plan().queues
+    assert submitter.close(WAIT_S)
 
 
 @pytest.mark.parametrize("body", [b"", b"junk", b"\x01{}", b'\x01{"message_type":"x","data":{}}'])

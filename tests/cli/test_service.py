@@ -6,7 +6,12 @@ import signal
 import subprocess
 import sys
 
+import pytest
+from filelock import FileLock
+
 from compute_nb.service.lock import running
+
+from .conftest import COMMAND, WAIT_S
 
 
 def test_start_status_stop(home, compute_nb):
@@ -93,3 +98,23 @@ def test_the_service_imports_nothing_that_only_notebooks_and_people_need():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_restart_waits_for_whoever_is_starting_one(home, environment, compute_nb):
+    compute_nb("service", "start")
+    pid = running(home).pid
+    with FileLock(home.start_lock):
+        restarting = subprocess.Popen([*COMMAND, "service", "restart"], env=environment)
+        with pytest.raises(subprocess.TimeoutExpired):
+            restarting.wait(2)
+        assert running(home).pid == pid
+    assert restarting.wait(WAIT_S) == 0
+    assert running(home).pid != pid
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"url": "x", "pid": null}', "{"])
+def test_a_service_file_of_another_shape_names_no_service(home, text):
+    home.prepare()
+    home.service_file.write_text(text)
+    with FileLock(home.service_lock):
+        assert running(home) is None

@@ -141,11 +141,12 @@ def test_a_task_that_ignores_its_interrupt_is_killed_with_its_children(rigs):
         "    child = subprocess.Popen(['sleep', '60'])\n"
         "    open(path, 'w').write(str(child.pid))\n    child.wait()\n"
     )
+    os.mkfifo(rig.folder / "child")
     (number,) = rig.submit(source, str(rig.folder / "child"))
-    rig.pump(lambda: number in rig.begun)
+    child = int((rig.folder / "child").read_text())
     rig.engine.cancel([number])
     assert rig.results([number])[0].outcome is Outcome.CANCELLED
-    psutil.wait_procs(_processes(int((rig.folder / "child").read_text())), timeout=5)
+    psutil.wait_procs(_processes(child), timeout=5)
     assert rig.call(IDENTITY, 2) == 2
 
 
@@ -290,3 +291,13 @@ def test_workers_end_with_the_engine_that_started_them(tmp_path):
     psutil.wait_procs(_processes(pid), timeout=5)
     assert not _processes(pid)
     assert os.path.exists(tmp_path / "slots")
+
+
+def test_a_thread_that_a_task_left_does_not_keep_an_idle_worker(rigs):
+    rig = rigs(workers=1, idle_s=0.1)
+    source = (
+        "def leave():\n    import os, threading\n"
+        "    threading.Thread(target=threading.Event().wait).start()\n    return os.getpid()\n"
+    )
+    _, alive = psutil.wait_procs(_processes(rig.call(source)), timeout=1.5)
+    assert not alive

@@ -1,7 +1,9 @@
 """Local agents as processes: an interpreter of the test stands in for them, and says when it starts."""
 
+import json
 import os
 import select
+import shutil
 import signal
 import sys
 from uuid import UUID
@@ -148,3 +150,28 @@ def test_only_a_program_with_a_full_path_is_started(service, python):
     status, answer = service.call("POST", "/v3/compute_nb/local", body)
     assert status == 400
     assert "full path" in answer["message"]
+
+
+@pytest.mark.parametrize("damage", ["folder", "garbage"])
+def test_a_lost_folder_or_id_is_written_again(home, interpreters, damage):
+    with run_service(home) as service:
+        known = local(service, interpreters.make("python"))
+        interpreters.started()
+        service.ok("POST", f"/v3/endpoints/{known['endpoint_id']}/lock")
+        folder = home.endpoint_dir("local")
+        if damage == "folder":
+            shutil.rmtree(folder)
+        else:
+            (folder / "endpoint.json").write_text("[")
+        assert service.submit(known["endpoint_id"], service.function())[0] == 200
+        assert interpreters.started() is not None
+        assert json.loads((folder / "endpoint.json").read_text())["endpoint_id"] == known["endpoint_id"]
+
+
+def test_an_agent_whose_log_was_deleted_is_started_again(home, interpreters):
+    with run_service(home) as service:
+        local(service, interpreters.make("python"))
+        process, _ = interpreters.started()
+        (home.endpoint_dir("local") / "agent.log").unlink()
+        process.kill()
+        assert interpreters.started() is not None

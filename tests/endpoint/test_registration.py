@@ -1,0 +1,43 @@
+"""Registration with a real service, and what it does when that is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import psutil
+import pytest
+from own_home import own_home
+
+from compute_nb import local
+from compute_nb.endpoint.config import AgentConfig
+from compute_nb.endpoint.registration import Registration
+
+
+@pytest.fixture(scope="module")
+def home():
+    with own_home() as one:
+        yield one
+
+
+def kill_service(home):
+    pid = local.ensure_service(home).pid
+    os.kill(pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=20)
+
+
+def registration(home, **options):
+    folder = home.endpoint_dir("lab")
+    folder.mkdir(parents=True, exist_ok=True)
+    info = local.ensure_service(home)
+    config = AgentConfig("lab", folder, info.url, info.token, sys.executable, home=home)
+    return Registration(config, {"compute_nb": {"version": 1}}, **options)
+
+
+def test_a_killed_service_is_started_again_at_once_and_told_in_the_same_call(home):
+    one = registration(home, patience_s=1e9)
+    before = one.register()
+    kill_service(home)
+    assert one.register() == before
+    assert local.answers(local.find_service(home))
