@@ -10,8 +10,10 @@ import time
 from typing import Any
 
 from .local_modules import LocalModules
+from .variable import Variable
 
 BARE_SEED = _random.Random.seed  # `random.seed` spends twice the time on finding the type
+ID_LENGTH = 36
 FRESH = itertools.count(int.from_bytes(os.urandom(16), "big")).__next__
 
 
@@ -24,6 +26,8 @@ class Surroundings:
         self.raw = os.environ._data  # type: ignore[attr-defined]  # its own comparison decodes everything
         self.raw_folder = os.fsencode(os.path.join(folder, ""))
         self.raw_then = dict(self.raw)
+        self.task_id = Variable(b"GC_TASK_UUID", ID_LENGTH)
+        self.task_folder = Variable(b"GC_TASK_SANDBOX_DIR", len(self.raw_folder) + ID_LENGTH)
         self.path, self.argv = list(sys.path), list(sys.argv)
         self.own = (os.environ, sys.path, sys.argv)
         self.streams = (sys.stdin, sys.stdout, sys.stderr)
@@ -38,13 +42,19 @@ class Surroundings:
         """
         self.put_back(context.get("sys_path") or [])
         os.chdir(context.get("cwd") or self.folder)
-        self.export(b"GC_TASK_UUID", task_id.encode())
-        self.export(b"GC_TASK_SANDBOX_DIR", self.raw_folder + task_id.encode())
+        raw_id = task_id.encode()
+        self.export(self.task_id, raw_id)
+        self.export(self.task_folder, self.raw_folder + raw_id)
 
-    def export(self, name: bytes, value: bytes) -> None:
-        """Sets a variable of the environment, in a third of the time of `os.environ`."""
-        os.putenv(name, value)
-        self.raw[name] = self.raw_then[name] = value
+    def export(self, variable: Variable, value: bytes) -> None:
+        """Sets a variable of the environment, in a fraction of the time of `os.environ`."""
+        variable.set(value)
+        self.raw[variable.name] = self.raw_then[variable.name] = value
+
+    def attach(self) -> None:
+        """Has the variables of the task in libc's environment, whatever was done to it."""
+        self.task_id.attach()
+        self.task_folder.attach()
 
     def put_back(self, first: list[str]) -> None:
         """Undoes what the last task did to this process."""
@@ -52,6 +62,7 @@ class Surroundings:
         if self.raw != self.raw_then:
             os.environ.clear()
             os.environ.update(self.environ)
+            self.attach()
         wanted = first + [entry for entry in self.path if entry not in first] if first else self.path
         if sys.path != wanted:
             sys.path[:] = wanted
@@ -62,7 +73,10 @@ class Surroundings:
         close_figures()
 
     def refresh(self, context: dict[str, Any]) -> None:
-        """Lets local modules be imported again whose files have changed, or that were another folder's."""
+        """Lets local modules be imported again whose files have changed, or that were another folder's;
+        called before each chunk.
+        """
+        self.attach()
         folder = os.path.join(context.get("cwd") or "", "")
         if self.modules is not None and self.modules.folder != folder:
             self.modules.forget()
