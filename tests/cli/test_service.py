@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -118,3 +119,46 @@ def test_a_service_file_of_another_shape_names_no_service(home, text):
     home.service_file.write_text(text)
     with FileLock(home.service_lock):
         assert running(home) is None
+
+
+SUBMIT = (
+    "import sys, threading\nfrom compute_nb import Executor\n"
+    "def work(path):\n    import os, time\n    while not os.path.exists(path):\n        time.sleep(0.01)\n"
+    "executor, running = Executor('local'), threading.Event()\n"
+    "executor.add_update_callback(lambda fs: any(f.running() for f in fs) and running.set())\n"
+    "for _ in range(int(sys.argv[2])):\n    executor.submit(work, sys.argv[1])\n"
+    "executor.wait_accepted(20)\nassert running.wait(20)\n"
+)
+
+
+def submit(environment, path, count):
+    script = [sys.executable, "-c", SUBMIT, str(path), str(count)]
+    subprocess.run(script, check=True, env=environment, timeout=WAIT_S)
+
+
+def test_stop_after_a_kill_ends_the_agents_that_were_left(home, environment, compute_nb, tmp_path):
+    compute_nb("service", "start")
+    submit(environment, tmp_path / "go", 1)
+    service = running(home)
+    (agent,) = [p for p in psutil.Process(service.pid).children() if "endpoint" in p.cmdline()]
+    with FileLock(home.start_lock):  # so that the agent does not start another one first
+        os.kill(service.pid, signal.SIGKILL)
+        stopped = compute_nb("service", "stop")
+    assert stopped.stdout == "not running; 1 local endpoint of a killed service stopped\n"
+    psutil.wait_procs([agent], timeout=WAIT_S)
+    assert not agent.is_running()
+    assert running(home) is None
+    assert compute_nb("service", "stop").stdout == "not running\n"
+
+
+def test_stop_says_what_it_leaves(home, environment, compute_nb, tmp_path):
+    submit(environment, tmp_path / "go", 400)
+    begun = json.loads(compute_nb("service", "status", "--json").stdout)["tasks"]["RUNNING"]
+    assert begun
+    stopped = compute_nb("service", "stop")
+    end = "ends" if begun == 1 else "end"
+    assert (stopped.returncode, stopped.stdout) == (
+        0,
+        f"stopped; {400 - begun} open tasks stay: they go on after `compute-nb service start` or the next "
+        f"submit; {begun} that had begun {end} as LOST where no retries are left\n",
+    )

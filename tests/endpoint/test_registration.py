@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from own_home import own_home
 from compute_nb import local
 from compute_nb.endpoint.config import AgentConfig
 from compute_nb.endpoint.registration import Registration
+from compute_nb.errors import ComputeError, ServiceUnreachable
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +43,26 @@ def test_a_killed_service_is_started_again_at_once_and_told_in_the_same_call(hom
     kill_service(home)
     assert one.register() == before
     assert local.answers(local.find_service(home))
+
+
+def test_an_agent_of_a_stopped_service_ends_instead_of_asking_for_ever(home):
+    one = registration(home)
+    one.register()
+    home.stopped_mark.touch()
+    with pytest.raises(ServiceUnreachable):  # it runs and does not answer: that may pass
+        unanswered(home, one)
+    kill_service(home)
+    home.stopped_mark.touch()
+    with pytest.raises(ComputeError, match="stopped by command") as caught:
+        one.register()
+    assert not isinstance(caught.value, ServiceUnreachable)
+
+
+def unanswered(home, one):
+    """Asks while the service is there under its lock, and nobody listens at the address that is known."""
+    facts = home.service_file.read_text()
+    home.service_file.write_text(json.dumps({**json.loads(facts), "url": "http://127.0.0.1:1"}))
+    try:
+        one.register()
+    finally:
+        home.service_file.write_text(facts)
