@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 REVIVE_AFTER_S = 5.0
 OUTAGE_AFTER_S = 2.0
 FETCH_AGAIN_S = 1.0
+OWN_FAULT = 500
 MAX_GROUPS = 10_000
 
 
@@ -154,6 +155,14 @@ class ResultWatcher:
             self._link.start()
 
     def _subscribe_again(self, connection: Connection) -> LinkPlan:
+        try:
+            return self._subscribe_to_open(connection)
+        except ComputeError as error:
+            if (error.http_status or 0) >= OWN_FAULT:  # its disk is full, say: what is open goes on
+                raise ServiceUnreachable(str(error)) from error
+            raise
+
+    def _subscribe_to_open(self, connection: Connection) -> LinkPlan:
         groups = {f.terms.task_group_id for f in list(self._open.values()) if f.terms is not None}
         ordered = list(groups)
         found = routes.watch(connection, self._watch_id, ordered[:MAX_GROUPS])

@@ -13,11 +13,13 @@ from uuid import UUID
 import psutil
 import pytest
 from own_home import own_home, service
+from small_server import TOKEN, small_server
 from tiny_agent import TinyAgent
 
 from compute_nb import Executor, wire
 from compute_nb.amqp import Incoming
 from compute_nb.client import Client
+from compute_nb.config import ServiceSettings
 from compute_nb.errors import ComputeError, ServiceUnreachable, TaskCancelled, TaskLost
 from compute_nb.future import ComputeFuture
 from compute_nb.local import find_service
@@ -428,3 +430,15 @@ def test_an_outage_says_for_how_long(home, watcher):
     assert watcher.outage == "no connection to the local service for 12 s, trying again"
     watcher._link = None
     assert watcher.outage is None
+
+
+def test_a_service_whose_disk_is_full_ends_no_future(home):
+    with small_server() as server:
+        server.answers["POST", "/v3/compute_nb/watch"] = (507, {"code": "STORE_FULL", "message": "full"})
+        watcher = ResultWatcher(Reach(ServiceSettings("far", server.url, token=TOKEN), home))
+        submitter = Submitter(watcher._reach, watcher)
+        watcher.use(submitter)
+        open_future(watcher)
+        with pytest.raises(ServiceUnreachable, match="STORE_FULL"):
+            watcher.plan()
+        assert submitter.close(WAIT_S)

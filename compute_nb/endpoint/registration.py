@@ -18,7 +18,7 @@ from compute_nb.endpoint.config import AgentConfig
 from compute_nb.errors import ComputeError, ServiceUnreachable
 
 PATIENCE_S = 5.0
-NOT_FOUND = 404
+NOT_FOUND, OWN_FAULT = 404, 500
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +96,10 @@ class Registration:
                     if getattr(error, "http_status", None) != NOT_FOUND:
                         raise
             return _places(connection.post("/v3/endpoints", fields))
+        except ComputeError as error:
+            if (error.http_status or 0) >= OWN_FAULT:  # its disk is full, say
+                raise ServiceUnreachable(str(error)) from error
+            raise
         finally:
             connection.close()
 

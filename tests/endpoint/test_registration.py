@@ -10,6 +10,7 @@ import sys
 import psutil
 import pytest
 from own_home import own_home
+from small_server import TOKEN, small_server
 
 from compute_nb import local
 from compute_nb.endpoint.config import AgentConfig
@@ -66,3 +67,15 @@ def unanswered(home, one):
         one.register()
     finally:
         home.service_file.write_text(facts)
+
+
+def test_a_service_whose_disk_is_full_is_asked_again(tmp_path):
+    with small_server() as server:
+        server.answers["POST", "/v3/endpoints"] = (507, {"code": "STORE_FULL", "message": "full"})
+        config = AgentConfig("lab", tmp_path, server.url, TOKEN, sys.executable)
+        with pytest.raises(ServiceUnreachable, match="STORE_FULL"):
+            Registration(config, {}).register()
+        server.answers["POST", "/v3/endpoints"] = (403, {"message": "no"})
+        with pytest.raises(ComputeError) as caught:
+            Registration(config, {}).register()
+        assert not isinstance(caught.value, ServiceUnreachable)
