@@ -61,6 +61,8 @@ def family():
         env={**os.environ, machine.WORKER_MARK: MINE},
     )
     child = psutil.Process(int(leader.stdout.readline()))
+    while child.environ().get(machine.WORKER_MARK) != MINE:  # amid its exec it has none to be read
+        assert child.is_running()
     yield leader, child
     for process in (leader, child):
         with contextlib.suppress(psutil.NoSuchProcess):
