@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from uuid import UUID
 
 from compute_nb.client import Client
 from compute_nb.config import Home, Settings
+from compute_nb.errors import ComputeError
 from compute_nb.functions import Functions, chunk_function
 from compute_nb.future import ComputeFuture
 from compute_nb.ledger import Ledger
@@ -60,9 +62,34 @@ def _import_paths(value: Sequence[object] | None) -> list[str]:
 
 
 def _walltime(value: float | None) -> float | None:
-    if value is not None and not value > 0:
-        raise ValueError(f"walltime is a number of seconds above 0, not {value}")
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"walltime is a finite number of seconds above 0, not {value}")
     return value
+
+
+def _folder() -> str:
+    """Returns the working folder, in which tasks on this host run.
+
+    Raises:
+        ComputeError: It was deleted, or its name can't be sent.
+    """
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:
+        raise ComputeError(
+            "the working folder, in which tasks on this host run, was deleted: os.chdir to another one"
+        ) from None
+    if not _is_utf_8(folder):
+        raise ComputeError(f"the working folder {os.fsencode(folder)!r} is no UTF-8 text: rename it")
+    return folder
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _count(value: int) -> int:
@@ -195,6 +222,14 @@ class Executor(concurrent.futures.Executor):
     def task_count_submitted(self) -> int:
         """How many tasks the service has accepted."""
         return self._ledger.accepted_count
+
+    @property
+    def outage(self) -> str | None:
+        """Why nothing is heard of open tasks now, in one line; None while the service can be heard.
+
+        It changes while one waits; update callbacks are called when an outage begins and when it is over.
+        """
+        return None if self._session is None else self._session.outage
 
     # -- functions
 
@@ -352,6 +387,8 @@ class Executor(concurrent.futures.Executor):
     def add_update_callback(self, fn: Callable[[list[ComputeFuture]], None]) -> None:
         """Has `fn(futures)` called after each piece of news, with the futures of this Executor it is about.
 
+        An outage that begins or ends, and an endpoint that comes or goes, are news of all open ones there.
+
         It is called on the thread that everything else waits for: it must not block.
         """
         self._ledger.listeners.append(fn)
@@ -451,7 +488,7 @@ class Executor(concurrent.futures.Executor):
 
     def _current_terms(self) -> Terms:
         place = self._found()
-        context = (os.getcwd(), *sys.path) if place.here else None
+        context = (_folder(), *sys.path) if place.here else None
         if self._terms is None or context != self._context:
             self._context = context
             self._terms = Terms(
@@ -487,6 +524,6 @@ class Executor(concurrent.futures.Executor):
         }
         if context is not None:
             folder, *path = context
-            texts = [entry for entry in path if isinstance(entry, str)]  # Python passes over the others too
+            texts = [entry for entry in path if isinstance(entry, str) and _is_utf_8(entry)]
             options["context"] = {"cwd": folder, "sys_path": [entry or folder for entry in texts]}
         return {name: value for name, value in options.items() if value}

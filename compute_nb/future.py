@@ -55,6 +55,9 @@ class Keeper(Protocol):
     def environment(self, endpoint_id: UUID) -> Mapping[str, Any]:
         """What the endpoint's agent said of itself; {} if nothing is known."""
 
+    def online(self, endpoint_id: UUID) -> bool | None:
+        """True if an agent of the endpoint takes tasks now; None if that is not known."""
+
 
 class ComputeFuture(Future[Any]):
     """The result to come of one task.
@@ -150,6 +153,13 @@ class ComputeFuture(Future[Any]):
         if self.terms is None or self._keeper is None:
             return {}
         return self._keeper.environment(self.terms.endpoint_id)
+
+    @property
+    def endpoint_online(self) -> bool | None:
+        """True if an agent of the task's endpoint takes tasks now; None if that is not known."""
+        if self.terms is None or self._keeper is None:
+            return None
+        return self._keeper.online(self.terms.endpoint_id)
 
     def running(self) -> bool:
         """True while a worker runs the task, as far as is known here."""

@@ -77,7 +77,7 @@ class Reach:
             self.revive()
         except ServiceUnreachable:
             raise
-        except ComputeError as error:
+        except (ComputeError, OSError) as error:
             # Not a refusal: whether the service had taken what it did not answer is unknown.
             raise ServiceUnreachable(str(error)) from error
         return ask(self.connection)

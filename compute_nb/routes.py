@@ -17,6 +17,8 @@ from compute_nb.tasks import Move, Submission, TaskResult, TaskState
 
 EXTENSION_VERSION = 1
 MAX_IDS = 1_000
+FIRST_IDS = 50
+FEW_CHARACTERS = 2_000_000
 PAGE = 10_000
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -150,11 +152,17 @@ def status(connection: Connection, task_ids: Sequence[UUID]) -> Status:
     """Returns how tasks stand, with the results of those that have ended."""
     found = Status([], [], {})
     endpoints: dict[UUID, UUID] = {}
-    for start in range(0, len(task_ids), MAX_IDS):
-        fields = {"task_ids": [str(i) for i in task_ids[start : start + MAX_IDS]]}
+    start, count = 0, FIRST_IDS
+    while start < len(task_ids):
+        fields = {"task_ids": [str(i) for i in task_ids[start : start + count]]}
         answer = connection.post("/v2/batch_status", fields, Repeat.ALWAYS)
+        known = len(found.results)
         for task in answer["results"].values():
             _sort_in(task, found, endpoints)
+        start += count
+        # The service holds a whole answer in memory: few large results at a time.
+        size = sum([len(result.data) for result in found.results[known:]])
+        count = min(MAX_IDS, 2 * count) if size < FEW_CHARACTERS else max(1, count // 4)
     return found._replace(endpoints=endpoints)
 
 

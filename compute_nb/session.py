@@ -82,6 +82,15 @@ class Session:
         """What an endpoint's agent said of itself; {} if nothing was heard."""
         return self._watcher.environments.get(endpoint_id, {})
 
+    @property
+    def outage(self) -> str | None:
+        """Why nothing is heard of open tasks now, for people; None if the way is open or not needed."""
+        return self._watcher.outage
+
+    def online(self, endpoint_id: UUID) -> bool | None:
+        """True if an agent of the endpoint takes tasks now; None if nothing was heard, or nothing can be."""
+        return None if self.outage else self._watcher.presence.get(endpoint_id)
+
     def open_futures(self, ledger: Ledger) -> list[ComputeFuture]:
         """Returns the futures of the Executor with this ledger that have not ended."""
         return self._watcher.open_futures(ledger)

@@ -267,8 +267,12 @@ class Events:
 
     Attributes:
         environments: Endpoint id -> the `agent` object of its last hello (python, dill, platform, ...).
+        presence: Endpoint id -> True if an agent of it reads its tasks.
+        fetch: Tasks that have ended and whose results are too much for the queue: to be asked for.
     """
 
     moves: tuple[Move, ...] = ()
     results: tuple[TaskResult, ...] = ()
     environments: Mapping[UUID, Mapping[str, Any]] = field(default_factory=dict)
+    presence: Mapping[UUID, bool] = field(default_factory=dict)
+    fetch: tuple[UUID, ...] = ()

@@ -23,6 +23,7 @@ from compute_nb.errors import (
     SubmitRefused,
     TaskExecutionFailed,
 )
+from compute_nb.executor import _folder
 from compute_nb.serialize import ComputeSerializer, JSONData, PureSourceTextInspect
 from compute_nb.tasks import TaskState, new_id
 
@@ -556,3 +557,24 @@ def test_a_wrong_token_is_told_in_one_line(agent, client, monkeypatch, tmp_path)
     monkeypatch.setenv("COMPUTE_NB_TOKEN", f"cnb_{'0' * 16}_{'0' * 64}")
     with pytest.raises(ComputeError, match="does not know token cnb_0000000000000000"):
         Executor("tiny").submit(double, 1)
+
+
+@pytest.mark.parametrize("walltime", [0, -1, float("nan"), float("inf")])
+def test_a_walltime_must_end(walltime):
+    with pytest.raises(ValueError, match="finite number of seconds above 0"):
+        Executor("local", walltime=walltime)
+
+
+def test_a_folder_that_cannot_be_told_is_refused_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ComputeError, match="was deleted"):
+        _folder()
+    odd = os.fsencode(tmp_path / "caf") + b"\xe9"
+    os.mkdir(odd)
+    os.chdir(odd)
+    with pytest.raises(ComputeError, match="no UTF-8 text"):
+        _folder()
+    monkeypatch.chdir(tmp_path)
+    assert _folder() == str(tmp_path)

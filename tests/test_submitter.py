@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 
 import pytest
 from small_server import ECHO, TOKEN, small_server
 
-from compute_nb.config import Home, ServiceSettings
+from compute_nb.config import Home, ServiceSettings, write_private
 from compute_nb.errors import (
     ComputeError,
     EndpointNotFound,
@@ -326,3 +328,52 @@ def test_closing_what_never_ran_is_nothing(server, watching, tmp_path):
     one = Submitter(Reach(ServiceSettings("t", server.url, token=TOKEN), Home(tmp_path)), watching)
     assert threading.active_count() == before
     assert one.close(1)
+
+
+class Unsendable:
+    """What JSON has no word for."""
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_cannot_be_sent_fails_alone(submitter, echo, whole):
+    bad = terms(options={"context": {"cwd": "/", "sys_path": [Unsendable()]}})
+    task = parcel(bad)
+    if whole:
+        submitter.put_whole([task])
+    else:
+        submitter.put(task)
+    with pytest.raises(SubmitRefused, match=r"can't be sent: TypeError: .*Unsendable"):
+        task.future.result(20)
+    good = terms()
+    echo(good.endpoint_id)
+    submitter.put(parcel(good))
+    good.ledger.wait(20)
+    assert good.ledger.accepted_count == 1
+
+
+def test_a_text_that_is_no_utf_8_does_not_end_the_submitter(submitter, echo):
+    odd = terms(options={"context": {"cwd": "/caf\udce9"}})
+    echo(odd.endpoint_id)
+    submitter.put(parcel(odd))
+    with contextlib.suppress(ComputeError):
+        odd.ledger.wait(20)
+    good = terms()
+    echo(good.endpoint_id)
+    submitter.put(parcel(good))
+    good.ledger.wait(20)
+    assert good.ledger.accepted_count == 1
+
+
+def test_a_service_that_cannot_be_revived_is_no_refusal(watching, tmp_path):
+    """Whether the service that is gone had taken the tasks is unknown."""
+    home = Home(tmp_path / "home").prepare()
+    home.store_file.mkdir()
+    write_private(home.token_file, "cnb_0_0")
+    facts = {"url": "http://127.0.0.1:1", "pid": 1, "service_id": str(new_id())}
+    write_private(home.service_file, json.dumps(facts))
+    one = Submitter(Reach(ServiceSettings("local"), home), watching, patience_s=0.0)
+    task = parcel(terms())
+    one.put(task)
+    with pytest.raises(ServiceUnreachable, match=r"got no answer: .*did not start"):
+        task.future.result(30)
+    assert one.close(20)

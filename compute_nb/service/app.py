@@ -97,7 +97,7 @@ class Submits:
         return response
 
     def _accepted(self, submission: Submission, caller: Caller) -> None:
-        self._publisher.accepted(caller.user, submission.task_group_id)
+        self._publisher.accepted(caller.user, submission.task_group_id, submission.endpoint_id)
         if submission.create_queue:
             self._publisher.open_group_queue(caller.user, submission.task_group_id)
         self._supervisor.need(submission.endpoint_id)

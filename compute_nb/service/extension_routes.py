@@ -45,7 +45,7 @@ class ExtensionRoutes:
         groups = fields.uuids("task_groups", MAX_WATCH_GROUPS)
         queue = self._parts.publisher.open_watch(caller.user, watch_id, groups)
         for row in await self._store.groups_of(caller.user, groups):
-            self._parts.publisher.accepted(caller.user, row.task_group_id)
+            self._parts.publisher.accepted(caller.user, row.task_group_id, row.endpoint_id)
         url = self._parts.broker_url(client_username(caller.user))
         return {"watch_id": str(watch_id), "queue": queue, "connection_url": url}
 
@@ -129,6 +129,6 @@ class ExtensionRoutes:
 
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", "1000")
-    if not text.isdigit() or not 1 <= int(text) <= MAX_PAGE:
+    if not body.is_count(text) or not 1 <= int(text) <= MAX_PAGE:
         raise bad_request(f"'limit' must be between 1 and {MAX_PAGE:,}, not {text[:40]!r}")
     return int(text)

@@ -242,3 +242,14 @@ def test_many_requests_go_over_one_connection(service):
     assert service.call_on(link, "GET", f"/v2/tasks/{uuid4()}")[0] == 404
     assert link.sock is sock
     link.close()
+
+
+@pytest.mark.parametrize("limit", ["%C2%B2", "9" * 5000, "0", "-1", "x", ""])
+def test_a_limit_is_a_number(service, limit):
+    status, answer = service.call("GET", f"/v3/compute_nb/taskgroup/{uuid4()}?limit={limit}")
+    assert (status, answer["code"]) == (400, "BAD_REQUEST")
+
+
+def test_a_text_that_nobody_can_store_is_the_callers_fault(service):
+    fields = {"function_name": "\ud800", "function_code": "x"}
+    assert service.call("POST", "/v3/functions", fields)[0] == 400
