@@ -17,7 +17,7 @@ from compute_nb.tasks import Move, Submission, TaskResult, TaskState
 
 EXTENSION_VERSION = 1
 MAX_IDS = 1_000
-FIRST_IDS = 50
+FIRST_IDS = 8
 FEW_CHARACTERS = 2_000_000
 PAGE = 10_000
 

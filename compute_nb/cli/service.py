@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from compute_nb.service.logfile import append
 
 STOP_S = 15.0
 KILL_S = 5.0
+STARTER_S = 30.0
 
 
 @click.group("service")
@@ -102,6 +105,29 @@ def start(home: Home, **settings: Any) -> None:
 @_HOME
 def stop(home: Home) -> None:
     """Stop the service and its local endpoints; nobody starts it again before the next submit or start."""
+    with _nobody_starting(home):
+        _stop(home)
+
+
+@contextlib.contextmanager
+def _nobody_starting(home: Home) -> Iterator[None]:
+    """Waits for whoever is starting the service, which would come up after it was stopped."""
+    from filelock import FileLock, Timeout
+
+    if not home.state.exists():
+        yield
+        return
+    home.stopped_mark.touch(mode=0o600)
+    lock = FileLock(home.start_lock, mode=0o600)
+    with contextlib.suppress(Timeout):
+        lock.acquire(timeout=STARTER_S)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _stop(home: Home) -> None:
     from compute_nb.service.local_agent import end_orphans
 
     left = _open_tasks(home)

@@ -141,10 +141,10 @@ def test_stop_after_a_kill_ends_the_agents_that_were_left(home, environment, com
     submit(environment, tmp_path / "go", 1)
     service = running(home)
     (agent,) = [p for p in psutil.Process(service.pid).children() if "endpoint" in p.cmdline()]
-    with FileLock(home.start_lock):  # so that the agent does not start another one first
-        os.kill(service.pid, signal.SIGKILL)
-        stopped = compute_nb("service", "stop")
-    assert stopped.stdout == "not running; 1 local endpoint of a killed service stopped\n"
+    os.kill(service.pid, signal.SIGKILL)
+    stopped = compute_nb("service", "stop")
+    # The agent may be starting another service at that moment: then that one is waited for and stopped.
+    assert "stopped" in stopped.stdout
     psutil.wait_procs([agent], timeout=WAIT_S)
     assert not agent.is_running()
     assert running(home) is None
