@@ -204,7 +204,7 @@ def test_a_keeper_that_failed_begins_again_at_the_next_submit(home, interpreters
     with run_service(home) as service:
         known = local(service, interpreters.make("python"))
         process, _ = interpreters.started()
-        (kept,) = (k for k in gc.get_objects() if isinstance(k, _Kept) and k.agent._home is home)
+        (kept,) = (k for k in gc.get_objects() if type(k) is _Kept and k.agent._home is home)
         agent, kept.agent = kept.agent, Bare()
         kept.agent.endpoint = agent.endpoint
         process.kill()
