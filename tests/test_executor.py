@@ -294,8 +294,12 @@ def test_a_refused_group_is_refused_whole(executor):
 
 
 def test_a_task_that_is_too_large_is_refused_alone(executor):
-    with pytest.raises(SubmitRefused, match="TASK_PAYLOAD_TOO_LARGE"):
-        executor.submit(len, "x" * 12_000_000).result(WAIT_S)
+    with pytest.raises(SubmitRefused, match=r"is 24.7 MB .* may have 16.8 MB; nothing was sent") as caught:
+        executor.submit(len, "x" * 18_000_000)
+    assert caught.value.code == "TASK_PAYLOAD_TOO_LARGE"
+    with pytest.raises(SubmitRefused):
+        executor.submit_many(executor.register_function(len), [((b"x",), {}), ((b"x" * 18_000_000,), {})])
+    executor.wait_accepted(0)
     assert executor.submit(double, 1).result(WAIT_S) == 2
 
 

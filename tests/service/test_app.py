@@ -177,7 +177,7 @@ def test_too_much_in_one_request_is_413(service, agent):
     path = f"/v3/endpoints/{agent.endpoint_id}/submit"
     status, answer = service.submit(agent.endpoint_id, function_id, 1001)
     assert (status, answer["code"]) == (413, "TASK_PAYLOAD_TOO_LARGE")
-    big = json.dumps({"tasks": {function_id: ["x" * 10_500_000]}}).encode()
+    big = json.dumps({"tasks": {function_id: ["x" * 17_000_000]}}).encode()
     status, answer = service.call("POST", path, big)
     assert (status, answer["code"]) == (413, "TASK_PAYLOAD_TOO_LARGE")
     assert "TASK_PAYLOAD_TOO_LARGE" in answer["message"]
@@ -187,7 +187,7 @@ def test_too_much_in_one_request_is_413(service, agent):
 
 def test_too_much_without_a_length_is_413_too(service):
     link = service.connection()
-    chunks = (b"x" * 1_000_000 for _ in range(11))
+    chunks = (b"x" * 1_000_000 for _ in range(18))
     headers = {"Authorization": f"Bearer {service.token}"}
     link.request("POST", "/v3/functions", chunks, headers, encode_chunked=True)
     assert link.getresponse().status == 413
