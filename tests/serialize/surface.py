@@ -1,4 +1,4 @@
-"""The public names of the published package and their signatures, as JSON; run by an interpreter that has it."""
+"""The public names and signatures of the published package, as JSON; run by an interpreter that has it."""
 
 import inspect
 import json

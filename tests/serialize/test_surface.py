@@ -1,4 +1,4 @@
-"""Our names and signatures beside those of the published package, asked itself; each difference has its reason."""
+"""Our names and signatures beside those of the published package; each difference has its reason."""
 
 import inspect
 import json

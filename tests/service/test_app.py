@@ -242,3 +242,38 @@ def test_many_requests_go_over_one_connection(service):
     assert service.call_on(link, "GET", f"/v2/tasks/{uuid4()}")[0] == 404
     assert link.sock is sock
     link.close()
+
+
+def test_an_endpoint_takes_the_functions_that_it_names(service):
+    wanted, other = service.function(), service.function()
+    body = {"endpoint_name": "strict", "allowed_functions": [wanted], "high_assurance": True}
+    endpoint_id = service.ok("POST", "/v3/endpoints", body)["endpoint_id"]
+    path = f"/v3/endpoints/{endpoint_id}/allowed_functions"
+    told = {"endpoint_id": endpoint_id, "restricted": True, "functions": [wanted]}
+    assert service.ok("GET", path) == told
+    assert service.submit(endpoint_id, wanted)[0] == 200
+    status, answer = service.submit(endpoint_id, other)
+    assert (status, answer["code"]) == (403, "FORBIDDEN")
+    assert f"Function {other} not permitted on endpoint {endpoint_id}" in answer["message"]
+    body["allowed_functions"] = []
+    service.ok("PUT", f"/v3/endpoints/{endpoint_id}", body)
+    assert service.ok("GET", path) == {"endpoint_id": endpoint_id, "restricted": False, "functions": []}
+    assert service.submit(endpoint_id, other)[0] == 200
+    assert service.call("POST", "/v3/endpoints", body | {"allowed_functions": ["f"]})[0] == 400
+    assert service.call("GET", f"/v3/endpoints/{UNKNOWN}/allowed_functions")[0] == 404
+
+
+def test_a_deleted_function_takes_no_more_tasks(service, agent):
+    function_id = service.function()
+    assert service.submit(agent.endpoint_id, function_id)[0] == 200
+    assert service.ok("DELETE", f"/v2/functions/{function_id}") == {"result": 302}
+    assert service.call("GET", f"/v2/functions/{function_id}")[0] == 404
+    assert service.submit(agent.endpoint_id, function_id)[0] == 404
+
+
+def test_a_page_tells_times_and_attempts(service, agent):
+    group = str(new_id())
+    service.submit(agent.endpoint_id, service.function(), 1, task_group_id=group)
+    (row,) = service.ok("GET", f"/v3/compute_nb/taskgroup/{group}")["tasks"]
+    assert isinstance(row[2], float)
+    assert row[3:] == [None, None, 0]
