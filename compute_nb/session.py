@@ -111,7 +111,7 @@ class Session:
         self._uncompared.discard(endpoint_id)
         text = warning_of(endpoint_id, agent)
         if text is not None:
-            warnings.warn(text, UserWarning, stacklevel=5)
+            warnings.warn(text, UserWarning, stacklevel=6)
 
     def open_futures(self, ledger: Ledger) -> list[ComputeFuture]:
         """Returns the futures of the Executor with this ledger that have not ended."""

@@ -588,7 +588,8 @@ def warnings_of(act):
 
 def test_another_python_is_told_once_before_functions_go_there(client):
     with strange(client, "newer", python="3.99.1") as agent:
-        with Executor(agent.endpoint_id, client) as first, Executor(agent.endpoint_id, client) as second:
+        first, second = Executor(agent.endpoint_id, client), Executor(agent.endpoint_id, client)
+        with first, second:
             (said,) = warnings_of(lambda: first.submit(double, 1))
             assert said.startswith(
                 f"endpoint {agent.endpoint_id} runs tasks by Python 3.99.1, and here is Python"
@@ -608,7 +609,8 @@ def test_the_warning_points_at_the_caller(client):
 def test_source_may_go_anywhere(client):
     serializer = ComputeSerializer(strategy_code=PureSourceTextInspect())
     with strange(client, "sourced", python="3.99.1") as agent:
-        with Executor(agent.endpoint_id, client, serializer=serializer) as one:
+        one = Executor(agent.endpoint_id, client, serializer=serializer)
+        with one:
             assert warnings_of(lambda: one.submit(double, 1).result(WAIT_S)) == []
             one.register_source_code("def g(): return 7", "g")
             assert warnings_of(lambda: one.submit(double, 2).result(WAIT_S)) == []
@@ -647,8 +649,10 @@ def test_a_failed_registration_leaves_the_executor(executor):
         executor.submit((i for i in ()).__next__)
     with pytest.raises(ValueError, match="badly formed"):
         executor.submit_to_registered_function("7")
-    with pytest.raises(ComputeError):
-        executor.register_function(add, group="no group", ha_endpoint_id=object(), moon=1)
+    with pytest.raises(ComputeError, match="'description' must be str"):
+        executor.register_function(add, description=7)
+    with pytest.raises(TypeError, match="moon"):
+        executor.register_function(add, moon=1)
     assert executor.submit(double, 1).result(WAIT_S) == 2
 
 
