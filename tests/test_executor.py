@@ -383,6 +383,21 @@ def test_a_group_is_loaded_again(executor, agent, client):
     assert futures[0].environment["hostname"] == "here"
 
 
+def test_what_is_waited_for_here_keeps_its_future(executor, agent):
+    done = executor.submit(double, 1)
+    assert done.result(WAIT_S) == 2
+    agent.holding = True
+    waited, cancelled = executor.submit(double, 2), executor.submit(double, 3)
+    executor.wait_accepted(WAIT_S)
+    cancelled.withdraw()
+    again = executor.reload_tasks()
+    assert again[1] is waited
+    assert again[2] is not cancelled
+    assert [one.done() for one in again] == [True, False, False]
+    agent.release()
+    assert [one.result(WAIT_S) for one in again] == [2, 4, 6]
+
+
 def test_an_unknown_group_is_told(executor):
     with pytest.raises(ComputeError, match=str(group := new_id())):
         executor.reload_tasks(group)

@@ -12,9 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from compute_nb.client import Client
-from compute_nb.errors import ComputeError
-
 RunScript = Callable[..., str]
 
 CLIENT = """
@@ -143,27 +140,11 @@ def other_python() -> str:
 def endpoint(name: str, python: str) -> Iterator[None]:
     """Runs an endpoint whose workers are of that interpreter."""
     command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", name, "--python", python]
-    with subprocess.Popen(
-        [*command, "--workers", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as agent:
-        try:
-            wait_online(name)
-            yield
-        finally:
-            agent.terminate()
-
-
-def wait_online(name: str) -> None:
-    client = Client()
-    for _ in range(200):
-        try:
-            if client.get_endpoint_status(name)["status"] == "online":
-                return
-        except ComputeError:
-            pass
-        _pause()
-    raise AssertionError(f"{name} did not come")
-
-
-def _pause() -> None:
-    subprocess.run(["sleep", "0.1"], check=True)
+    agent = subprocess.Popen([*command, "--workers", "1"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert agent.stderr is not None
+        assert any("is connected" in line for line in agent.stderr)
+        yield
+    finally:
+        agent.terminate()
+        agent.communicate(timeout=30)
