@@ -211,6 +211,7 @@ def _refusal(status: int, body: Any, what: str, reason: str) -> ComputeError:
     fields = body if isinstance(body, dict) else {}
     code = fields.get("code")
     said = next((fields[k] for k in ("message", "detail", "title") if fields.get(k)), reason)
+    said = str(said).removeprefix(f"{code}: ")  # published errors say it in both
     identified = f", request {fields['request_id']}" if fields.get("request_id") else ""
     text = f"{what} was refused with {status} ({code or reason}{identified}): {said}"
     error = AccessRefused(text) if status in (401, 403) else ComputeError(text)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = [
     "AccessRefused",
     "ComputeError",
@@ -35,7 +38,15 @@ class ComputeError(Exception):
 
 
 class VersionMismatch(ComputeError):
-    """The service asks for another version of this package."""
+    """The service asks for another version of this package, or of an endpoint.
+
+    Args:
+        version_message: Which, and the mend.
+    """
+
+    def __init__(self, version_message: str) -> None:
+        self.version_message = version_message
+        super().__init__(version_message)
 
 
 class ServiceUnreachable(ComputeError):
@@ -55,7 +66,15 @@ class SubmitRefused(ComputeError):
 
 
 class SerdeError(ComputeError):
-    """Something could not be turned into text, or back."""
+    """Something could not be turned into text, or back.
+
+    Args:
+        reason: What, and the mend.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
 
 
 class SerializationError(SerdeError):
@@ -67,11 +86,18 @@ class DeserializationError(SerdeError):
 
 
 class TaskPending(ComputeError):
-    """A result was asked for and the task has not ended yet."""
+    """A result was asked for and the task has not ended yet.
 
-    def __init__(self, status: str) -> None:
-        self.status = status
-        super().__init__(f"the task has not ended yet: {status}")
+    Args:
+        reason: How it stands.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return f"the task has not ended yet: {self.reason}"
 
 
 class MaxResultSizeExceeded(ComputeError):
@@ -79,17 +105,17 @@ class MaxResultSizeExceeded(ComputeError):
 
     Args:
         result_size: Characters of the serialized result.
-        max_result_size: Characters allowed.
+        result_size_limit: Characters allowed.
     """
 
-    def __init__(self, result_size: int, max_result_size: int) -> None:
+    def __init__(self, result_size: int, result_size_limit: int) -> None:
         self.result_size = result_size
-        self.max_result_size = max_result_size
-        super().__init__(result_size, max_result_size)
+        self.result_size_limit = result_size_limit
+        super().__init__(result_size, result_size_limit)
 
     def __str__(self) -> str:
         return (
-            f"the result has {self.result_size:,} characters and at most {self.max_result_size:,} "
+            f"the result has {self.result_size:,} characters and at most {self.result_size_limit:,} "
             "can be sent: write it to a file there and return the path, or return less"
         )
 
@@ -100,11 +126,21 @@ class TaskExecutionFailed(ComputeError):
     Args:
         remote_data: The traceback or the reason, as the other side wrote it.
         completion_t: Seconds since the epoch, as text; "0" where unknown.
+        task_details: What a service tells of how the task ran, None where it tells nothing.
     """
 
-    def __init__(self, remote_data: str, completion_t: str = "0") -> None:
+    task_details: Mapping[str, Any] | None = None
+
+    def __init__(
+        self,
+        remote_data: str,
+        completion_t: str | None = None,
+        task_details: Mapping[str, Any] | None = None,
+    ) -> None:
+        completion_t = completion_t or "0"
         self.remote_data = remote_data
         self.completion_t = completion_t
+        self.task_details = task_details
         super().__init__(remote_data, completion_t)
 
     def __str__(self) -> str:

@@ -13,18 +13,20 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from compute_nb import hardware, routes
 from compute_nb.client import Client
 from compute_nb.config import Home, Settings
 from compute_nb.errors import ComputeError
-from compute_nb.functions import Functions, chunk_function
+from compute_nb.functions import Functions, chunk_function, sends_bytecode
 from compute_nb.future import ComputeFuture
 from compute_nb.ledger import Ledger
 from compute_nb.places import Place, Places
+from compute_nb.reloaded import ReloadedTasks
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.serialize.strategy import path_for_peers
 from compute_nb.session import Session
 from compute_nb.shell import ShellFunction
-from compute_nb.submitter import Parcel
+from compute_nb.submitter import MAX_TASKS, Parcel
 from compute_nb.tasks import new_id, new_ids
 from compute_nb.terms import Terms
 
@@ -92,6 +94,12 @@ def _is_utf_8(text: str) -> bool:
     return True
 
 
+def _batch_size(value: int) -> int:
+    if not (isinstance(value, int) and value >= 1):
+        raise ValueError(f"batch_size is at least 1, not {value!r}")
+    return value
+
+
 def _count(value: int) -> int:
     if not (isinstance(value, int) and value >= 0):
         raise ValueError(f"retries is a count from 0, not {value!r}")
@@ -112,9 +120,9 @@ class Executor(concurrent.futures.Executor):
         resource_specification: For engines that take one.
         user_endpoint_config: For endpoints that are configured by their users.
         label: For people.
-        batch_size, api_burst_limit, api_burst_window_s: Kept for scripts of the published SDK; here
-            whatever has gathered is sent at once, up to 1,000 tasks.
+        batch_size: How many tasks a request may have, 1,000 at most; whatever has gathered is sent at once.
         amqp_port: Used instead of the port that the service names.
+        api_burst_limit, api_burst_window_s: Kept for scripts of the published SDK; nothing is held back here.
         serializer: Writes functions and arguments, reads results; by default the client's.
         result_serializers: Strategies for the results, tried in this order.
         retries: How often a task may begin again after its worker or agent was lost.
@@ -130,6 +138,7 @@ class Executor(concurrent.futures.Executor):
     resource_specification = _Setting(_jsonable)
     user_endpoint_config = _Setting(_jsonable)
     result_serializers = _Setting(_import_paths)
+    batch_size = _Setting(_batch_size)
     retries = _Setting(_count)
     walltime = _Setting(_walltime)
 
@@ -141,7 +150,7 @@ class Executor(concurrent.futures.Executor):
         resource_specification: Mapping[str, Any] | None = None,
         user_endpoint_config: Mapping[str, Any] | None = None,
         label: str = "",
-        batch_size: int = 128,
+        batch_size: int = MAX_TASKS,
         amqp_port: int | None = None,
         api_burst_limit: int = 4,
         api_burst_window_s: int = 16,
@@ -152,8 +161,6 @@ class Executor(concurrent.futures.Executor):
         walltime: float | None = None,
         service: str | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size is at least 1, not {batch_size}")
         self._terms: Terms | None = None
         self._special_terms: tuple[Terms, Terms] | None = None
         self._name = endpoint_id
@@ -168,7 +175,8 @@ class Executor(concurrent.futures.Executor):
         self._down = False
         self.label = label
         self.batch_size = batch_size
-        self.amqp_port = amqp_port
+        self._amqp_port = amqp_port
+        self._sessions: list[Session] = []
         self.api_burst_limit = min(max(api_burst_limit, 1), 8)
         self.api_burst_window_s = min(max(api_burst_window_s, 1), 32)
         self.task_group_id = task_group_id
@@ -198,6 +206,15 @@ class Executor(concurrent.futures.Executor):
     @endpoint_id.setter
     def endpoint_id(self, name: UUID | str | None) -> None:
         self._name, self._place, self._terms = name, None, None
+
+    @property
+    def amqp_port(self) -> int | None:
+        """Used instead of the port that the service names; later submits follow it."""
+        return self._amqp_port
+
+    @amqp_port.setter
+    def amqp_port(self, port: int | None) -> None:
+        self._amqp_port, self._place, self._session, self._terms = port, None, None, None
 
     @property
     def client(self) -> Client:
@@ -279,6 +296,7 @@ class Executor(concurrent.futures.Executor):
             TypeError, ValueError: The arguments or the resource_specification don't fit a shell or MPI
                 function; nothing is sent.
             SerializationError: The function or an argument can't be written.
+            SubmitRefused: The arguments are larger than a request may be; nothing is sent.
             EndpointNotFound: Nobody knows the endpoint.
             ComputeError: The service can't be reached or started.
         """
@@ -318,6 +336,7 @@ class Executor(concurrent.futures.Executor):
 
         Raises:
             SerializationError: An argument can't be written; nothing is sent.
+            SubmitRefused: The arguments of a call are larger than a request may be; nothing is sent.
             ComputeError: As `submit`.
         """
         self._refuse_if_down()
@@ -329,6 +348,7 @@ class Executor(concurrent.futures.Executor):
             if shell is not None:
                 shell.check(args, kwargs)
             packed.append(pack(args, kwargs))
+            routes.check_arguments(packed[-1])
         ids = new_ids(len(packed))
         parcels = [
             Parcel(ComputeFuture(task_id, terms, session), known, text)
@@ -374,6 +394,18 @@ class Executor(concurrent.futures.Executor):
         results = super().map(chunk_function(fn), chunks, timeout=timeout)
         return itertools.chain.from_iterable(results)
 
+    def get_worker_hardware_details(self) -> str:
+        """Returns a report of a worker's machine: Python, host, memory, and what its commands tell; blocks.
+
+        A section for each command that is there, headed as in the published report (Globus Compute SDK,
+        "Executor"); each may take 30 s.
+
+        Raises:
+            ComputeError: As `submit`, or the task failed.
+        """
+        function_id = self.register_source_code(hardware.source(), hardware.NAME)
+        return str(self.submit_to_registered_function(function_id, ("Compute Endpoint worker",)).result())
+
     def wait_accepted(self, timeout: float | None = None) -> None:
         """Blocks until all tasks submitted so far are on the service's disk; an Interrupt is seen at once.
 
@@ -395,16 +427,13 @@ class Executor(concurrent.futures.Executor):
 
     def cancel_all(self) -> None:
         """Ends all open futures of this Executor as cancelled, and has the service end their tasks."""
-        if self._session is None:
-            return
-        withdrawn = [future for future in self._open_futures() if future.withdraw()]
-        if withdrawn:
-            self._session.cancel(withdrawn)
+        self._cancel(lambda future: True)
 
-    def reload_tasks(self, task_group_id: UUID | str | None = None) -> list[ComputeFuture]:
-        """Returns futures for all tasks of a group, ordered by task id; blocks.
+    def reload_tasks(self, task_group_id: UUID | str | None = None) -> ReloadedTasks:
+        """Returns futures for all tasks of a group, ordered by task id; blocks while they are listed.
 
-        Tasks that this process still waits for keep the future that they have.
+        Tasks that this process still waits for keep the future that they have. What came of the ended ones
+        is fetched when it is asked for, so that a large group is at hand at once.
 
         Args:
             task_group_id: Becomes the Executor's own group if given.
@@ -427,10 +456,9 @@ class Executor(concurrent.futures.Executor):
             cancel_futures: True: cancels all that are not known to run.
         """
         self._down = True
-        if self._session is None or self._session.process_id != os.getpid():
-            return
+        self._sessions = [session for session in self._sessions if session.process_id == os.getpid()]
         if cancel_futures:
-            self._session.cancel([f for f in self._open_futures() if not f.running() and f.withdraw()])
+            self._cancel(lambda future: not future.running())
         if wait:
             concurrent.futures.wait(self._open_futures())
 
@@ -441,11 +469,17 @@ class Executor(concurrent.futures.Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def _open_futures(self) -> list[ComputeFuture]:
-        return [] if self._session is None else self._session.open_futures(self._ledger)
+        return [future for session in self._sessions for future in session.open_futures(self._ledger)]
+
+    def _cancel(self, unwanted: Callable[[ComputeFuture], bool]) -> None:
+        for session in self._sessions:
+            futures = session.open_futures(self._ledger)
+            session.cancel([future for future in futures if unwanted(future) and future.withdraw()])
 
     def _submit(self, function_id: UUID, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ComputeFuture:
         session, terms = self._ready(), self._terms_for(self._functions.shell(function_id))
         packed = terms.serializer.pack_call(args, kwargs)
+        routes.check_arguments(packed)
         future = ComputeFuture(new_id(), terms, session)
         self._ledger.enter()
         session.submit(Parcel(future, function_id, packed))
@@ -454,9 +488,16 @@ class Executor(concurrent.futures.Executor):
     def _register(self, fn: Callable[..., Any], registration: dict[str, Any]) -> UUID:
         client, serializer = self.client, self.serializer
         code = serializer.serialize(fn)
+        if sends_bytecode(serializer.code_serializer) and not isinstance(fn, ShellFunction):
+            self._compare()
         function_id = UUID(self._ready().ask(lambda _: client.register_serialized(fn, code, **registration)))
         self._functions.add(fn, function_id, serializer)
         return function_id
+
+    def _compare(self) -> None:
+        place, session = self._found(), self._ready()
+        if not place.here:
+            session.compare(place.endpoint_id)
 
     def _found(self) -> Place:
         if self._place is None:
@@ -465,8 +506,13 @@ class Executor(concurrent.futures.Executor):
             places = Places(home, self._ask, only)
             name = self._name if self._name is not None else Settings.load(home).default_endpoint
             self._place = places.find(name, self._service)
-            self._session = Session.of(self._place.reach, self.amqp_port)
+            self._use(Session.of(self._place.reach, self.amqp_port))
         return self._place
+
+    def _use(self, session: Session) -> None:
+        self._session = session
+        if session not in self._sessions:
+            self._sessions.append(session)
 
     def _ask(self, reach: Any, question: Callable[[Any], Any]) -> Any:
         return Session.of(reach, self.amqp_port).ask(question)
@@ -475,7 +521,7 @@ class Executor(concurrent.futures.Executor):
         """Returns the session, also if no endpoint was named: a group is found by its service alone."""
         if self._session is None and self._name is None:
             client = self._client or Client(do_version_check=False)
-            self._session = Session.of(client.reach, self.amqp_port)
+            self._use(Session.of(client.reach, self.amqp_port))
         return self._ready() if self._session is None else self._session
 
     def _ready(self) -> Session:
@@ -498,6 +544,7 @@ class Executor(concurrent.futures.Executor):
                 self.retries,
                 self.serializer,
                 self._ledger,
+                self.batch_size,
             )
         return self._terms
 

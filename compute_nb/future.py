@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 from uuid import UUID
 
@@ -58,6 +59,20 @@ class Keeper(Protocol):
     def online(self, endpoint_id: UUID) -> bool | None:
         """True if an agent of the endpoint takes tasks now; None if that is not known."""
 
+    def answered(self, endpoint_id: UUID) -> None:
+        """A result of that endpoint is about to be read, on the thread of whoever asked for it."""
+
+
+class Source(Protocol):
+    """Whoever can get what came of tasks that had ended before their futures were made."""
+
+    def fetch(self, future: ComputeFuture) -> None:
+        """Calls `fill` of this future, and perhaps of others; blocks.
+
+        Raises:
+            ComputeError: The service can't be asked now.
+        """
+
 
 class ComputeFuture(Future[Any]):
     """The result to come of one task.
@@ -70,23 +85,23 @@ class ComputeFuture(Future[Any]):
         terms: Where the task was sent and how.
         submitted_at, started_at, ended_at: Seconds since the epoch, None if not known.
         attempt: 0 for the first.
-        raw: The packed value, or the text of the error, as it came; None before.
         sent: True once a request with the task has been tried.
     """
 
     __slots__ = (
         "_cond",
         "_done_callbacks",
+        "_error_code",
         "_exception",
         "_id",
         "_keeper",
+        "_raw",
         "_result",
+        "_source",
         "_state",
         "_waiters",
         "attempt",
         "ended_at",
-        "error_code",
-        "raw",
         "sent",
         "started_at",
         "state",
@@ -112,9 +127,19 @@ class ComputeFuture(Future[Any]):
         self.started_at: float | None = None
         self.ended_at: float | None = None
         self.attempt = 0
-        self.error_code: str | None = None
-        self.raw: str | None = None
         self.sent = False
+        self._error_code: str | None = None
+        self._raw: str | None = None
+        self._source: Source | None = None
+
+    @classmethod
+    def ended(
+        cls, task_id: UUID, terms: Terms, keeper: Keeper, state: TaskState, source: Source
+    ) -> ComputeFuture:
+        """Returns the future of a task that has ended; `source` is asked later what came of it."""
+        future = cls(task_id, terms, keeper)
+        future.state, future._state, future.sent, future._source = state, _FINISHED, True, source
+        return future
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(
@@ -146,6 +171,37 @@ class ComputeFuture(Future[Any]):
     def task_group_id(self) -> str | None:
         """The id of the task's group as text."""
         return None if self.terms is None else str(self.terms.task_group_id)
+
+    @property
+    def raw(self) -> str | None:
+        """The packed value, or the text of the error, as it came; None before. Blocks after a reload.
+
+        Raises:
+            ComputeError: It has to be fetched and the service can't be asked now.
+        """
+        if self._source is not None:
+            self._source.fetch(self)
+        return self._raw
+
+    @property
+    def error_code(self) -> str | None:
+        """What kind of failure it was, one of `tasks.ErrorCode`; as `raw`."""
+        if self._source is not None:
+            self._source.fetch(self)
+        return self._error_code
+
+    @property
+    def _metadata(self) -> dict[str, str | None]:
+        """The ids under the published SDK's names; the request's and the Executor's are not kept."""
+        if self.terms is None:
+            return {}
+        group, endpoint = str(self.terms.task_group_id), str(self.terms.endpoint_id)
+        return {
+            "request_uuid": None,
+            "endpoint_uuid": endpoint,
+            "task_group_uuid": group,
+            "executor_id": None,
+        }
 
     @property
     def environment(self) -> Mapping[str, Any]:
@@ -196,8 +252,10 @@ class ComputeFuture(Future[Any]):
         self._wait(timeout)
         if self._state == _CANCELLED:
             raise CancelledError(f"task {self._id} was cancelled")
-        if self._result is None and self._exception is None and self.raw is not None:
-            return self._read(self.raw)
+        if self._result is None and self._exception is None:
+            raw = self.raw
+            if raw is not None:
+                return self._read(raw)
         return self._exception
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -243,9 +301,11 @@ class ComputeFuture(Future[Any]):
 
     def _read(self, raw: str) -> BaseException | None:
         """Decodes what came. A value that can't be read may be readable later, so that is not kept."""
+        if self._keeper is not None and self.terms is not None:
+            self._keeper.answered(self.terms.endpoint_id)
         serializer = _PLAIN if self.terms is None else self.terms.serializer
         if self.state is not TaskState.SUCCEEDED:
-            ended_at, code = self.ended_at, self.error_code
+            ended_at, code = self.ended_at, self._error_code
             error = failure(raw, serializer, state=self.state, code=code, ended_at=ended_at)
             self._exception = error
             return error
@@ -264,6 +324,20 @@ class ComputeFuture(Future[Any]):
     def take(self, result: TaskResult) -> bool:
         """Ends with what the service says; False if it had ended already."""
         return self._end(_FINISHED, result.state, result=result)
+
+    def fill(self, result: TaskResult, endpoint_id: UUID | None = None) -> None:
+        """Notes what came of a task that had ended before this future was made.
+
+        Args:
+            endpoint_id: Where the task went, if that is another endpoint than that of its group.
+        """
+        with _lock:
+            if self._source is None:
+                return
+            self._note(result)
+            self.state, self._source = result.state, None
+            if self.terms is not None and endpoint_id not in (None, self.terms.endpoint_id):
+                self.terms = replace(self.terms, endpoint_id=endpoint_id)
 
     def follow(self, move: Move) -> bool:
         """Notes how the task stands; False if it had ended already."""
@@ -341,10 +415,13 @@ class ComputeFuture(Future[Any]):
         if result is None:
             self.ended_at = time.time()
         else:
-            self.raw, self.error_code, self.attempt = result.data, result.error_code, result.attempt
-            self.submitted_at, self.started_at = result.submitted_at, result.started_at
-            self.ended_at = result.ended_at
+            self._note(result)
         self._state = future_state
+
+    def _note(self, result: TaskResult) -> None:
+        self._raw, self._error_code, self.attempt = result.data, result.error_code, result.attempt
+        self.submitted_at, self.started_at = result.submitted_at, result.started_at
+        self.ended_at = result.ended_at
 
     def _tell(self, waiter: Any) -> None:
         if self._state == _CANCELLED:

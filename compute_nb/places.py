@@ -40,12 +40,13 @@ class Places:
         self._only = only
         self._settings = Settings.load(home)
 
-    def find(self, name: str | UUID, service: str | None = None) -> Place:
+    def find(self, name: str | UUID, service: str | None = None, *, start: bool = True) -> Place:
         """Returns the place that is called so: `local`, an alias, an id, an endpoint's own name.
 
         Args:
             name: Perhaps with a service before a colon.
             service: The service, by name, where `name` has none.
+            start: True: the agent of `local` is started if it does not run.
 
         Raises:
             EndpointNotFound: Nobody knows it; lists what is known and what comes near.
@@ -55,7 +56,7 @@ class Places:
         if ":" in text:
             service, _, text = text.partition(":")
         if text == LOCAL:
-            return self._here(service)
+            return self._here(service, start)
         alias = self._settings.aliases.get(text)
         if alias is not None and service in (None, alias.service):
             return self._checked(text, alias.endpoint_id, alias.service)
@@ -64,9 +65,10 @@ class Places:
             return self._checked(text, endpoint_id, service)
         return self._named(text, service)
 
-    def _here(self, service: str | None) -> Place:
+    def _here(self, service: str | None, start: bool) -> Place:
         reach = next(self._reaches(service or self._settings.default_service.name))
-        return Place(reach, self._ask(reach, routes.local_endpoint), here=True)
+        endpoint_id = self._ask(reach, lambda c: routes.local_endpoint(c, start=start))
+        return Place(reach, endpoint_id, here=True)
 
     def _checked(self, name: str, endpoint_id: UUID, service: str | None) -> Place:
         """Returns the first service that knows this id."""

@@ -171,8 +171,8 @@ class Submitter:
         elif isinstance(item, _Cancel):
             self._end(item.futures)
 
-    def _gathered(self, first: Parcel) -> Iterable[list[Parcel]]:
-        """Takes the tasks that are waiting, up to the limits, and sorts them by their terms."""
+    def _gathered(self, first: Parcel) -> Iterator[list[Parcel]]:
+        """Takes the tasks that are waiting, up to the limits; yields them as requests."""
         by_terms: dict[int, list[Parcel]] = {}
         item: _Item = first
         count, size = 0, 0
@@ -188,7 +188,8 @@ class Submitter:
                 item = self._queue.get_nowait()
             except queue.Empty:
                 break
-        return by_terms.values()
+        for parcels in by_terms.values():
+            yield from _chunks(parcels)
 
     def _send(self, parcels: Sequence[Parcel]) -> None:
         terms = _terms(parcels[0])
@@ -339,11 +340,12 @@ def _terms(parcel: Parcel) -> Terms:
 
 
 def _chunks(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
-    """Cuts a group into requests."""
+    """Cuts tasks of the same terms into requests."""
     chunk: list[Parcel] = []
     size = 0
+    max_tasks = min(MAX_TASKS, _terms(parcels[0]).batch_size)
     for parcel in parcels:
-        if chunk and (len(chunk) >= MAX_TASKS or size + len(parcel.args) > MAX_CHARACTERS):
+        if chunk and (len(chunk) >= max_tasks or size + len(parcel.args) > MAX_CHARACTERS):
             yield chunk
             chunk, size = [], 0
         chunk.append(parcel)
@@ -352,7 +354,8 @@ def _chunks(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
 
 
 def _refusal(terms: Terms, count: int, error: ComputeError) -> ComputeError:
-    where = f"{count} tasks of group {terms.task_group_id} for endpoint {terms.endpoint_id}"
+    tasks, were = ("1 task", "was") if count == 1 else (f"{count:,} tasks", "were")
+    where = f"{tasks} of group {terms.task_group_id} for endpoint {terms.endpoint_id}"
     if isinstance(error, ServiceUnreachable):
         kind: type[ComputeError] = ServiceUnreachable
         text = (
@@ -361,7 +364,7 @@ def _refusal(terms: Terms, count: int, error: ComputeError) -> ComputeError:
         )
     else:
         kind = EndpointNotFound if error.http_status == 404 else SubmitRefused
-        text = f"{where} were refused, none was accepted: {error}"
+        text = f"{where} {were} refused, none was accepted: {error}"
     refusal = kind(text)
     refusal.code, refusal.http_status, refusal.__cause__ = error.code, error.http_status, error
     return refusal

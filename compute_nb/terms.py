@@ -22,6 +22,7 @@ class Terms:
         options: What travels to the agent: result_serializers, resource_specification,
             user_endpoint_config, walltime_s, context. Only those that were given.
         retries: How often a task may begin again after its worker or agent was lost.
+        batch_size: How many tasks a request may have.
         serializer: Reads the results.
         ledger: The books of the Executor that submits.
     """
@@ -32,6 +33,7 @@ class Terms:
     retries: int = 0
     serializer: ComputeSerializer = field(default_factory=ComputeSerializer)
     ledger: Ledger = field(default_factory=Ledger)
+    batch_size: int = 1_000
 
 
 @cache

@@ -32,6 +32,8 @@ class Keeper:
     def cancel(self, futures):
         self.cancelled += futures
 
+    def answered(self, endpoint_id): ...
+
     def environment(self, endpoint_id):
         return {"python": "3.11.7"} if endpoint_id == TERMS.endpoint_id else {}
 
@@ -300,8 +302,8 @@ def test_interrupt_ends_the_waiting_only():
     code = """
 from compute_nb.future import ComputeFuture
 future = ComputeFuture()
-print("waiting", flush=True)
 try:
+    print("waiting", flush=True)
     future.result()
 except KeyboardInterrupt:
     print(future.done())

@@ -120,6 +120,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         ("GET", "/v2/endpoints/{endpoint_id}", endpoints.get),
         ("GET", "/v2/endpoints/{endpoint_id}/status", endpoints.status),
         ("DELETE", "/v2/endpoints/{endpoint_id}", endpoints.delete),
+        ("GET", "/v3/endpoints/{endpoint_id}/allowed_functions", endpoints.allowed_functions),
         ("GET", "/v2/tasks/{task_id}", tasks.get),
         ("POST", "/v2/batch_status", tasks.batch_status),
         ("GET", "/v2/taskgroup/{task_group_id}", tasks.group),

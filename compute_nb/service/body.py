@@ -88,8 +88,8 @@ def _refuse_surrogates(value: object) -> None:
 
 def _too_many_bytes(size: int) -> Refusal:
     return too_large(
-        f"the request has at least {size:,} bytes and {MAX_REQUEST_BYTES:,} are allowed: send fewer tasks at "
-        "a time, or write large inputs to a file and send its path"
+        f"the request has at least {size / 1e6:.1f} MB and {MAX_REQUEST_BYTES / 1e6:.1f} MB are allowed: "
+        "send fewer tasks at a time, or write large inputs to a file and send its path"
     )
 
 

@@ -62,13 +62,14 @@ class ExtensionRoutes:
         return {"cancelled": len(ended.results)}
 
     async def local(self, request: Request, caller: Caller) -> dict[str, Any]:
-        """Finds or makes the endpoint of an interpreter on this host, and starts its agent."""
+        """Finds or makes the endpoint of an interpreter on this host; starts its agent unless told not to."""
         self._own(request, caller, "use its local endpoints")
         fields = await body.read(request)
         python, prefix = fields.take("python", str), fields.take("prefix", str)
         if not (os.path.isabs(python) and os.access(python, os.X_OK)):
             raise bad_request(f"'python' {python[:300]!r} is no program with a full path")
-        endpoint_id, name = await self._parts.supervisor.local(caller.user, python, prefix)
+        start = fields.take("start", bool, True)
+        endpoint_id, name = await self._parts.supervisor.local(caller.user, python, prefix, start=start)
         self._parts.collector.declare(endpoint_id)
         return {"endpoint_id": str(endpoint_id), "name": name}
 
@@ -107,7 +108,7 @@ class ExtensionRoutes:
         return {
             "task_group_id": str(task_group_id),
             "endpoint_id": str(page.group.endpoint_id),
-            "tasks": [[str(row[0]), row[1].value, row[2]] for row in page.tasks],
+            "tasks": [[str(row[0]), row[1].value, *row[2:]] for row in page.tasks],
             "more": page.more,
         }
 

@@ -76,20 +76,22 @@ class Supervisor:
             if any(await self._store.outstanding(endpoint_id)):
                 self.need(endpoint_id)
 
-    async def local(self, user: UUID, python: str, prefix: str) -> tuple[UUID, str]:
-        """Returns id and name of an environment's endpoint, and sees to it that its agent runs.
+    async def local(self, user: UUID, python: str, prefix: str, *, start: bool = True) -> tuple[UUID, str]:
+        """Returns id and name of an environment's endpoint.
 
         Args:
             user: To whom it belongs.
             python: The interpreter's full path.
             prefix: Its `sys.prefix`, which tells environments apart.
+            start: True: sees to it that its agent runs.
         """
         async with self._making:
             kept = self._find(prefix)
             if kept is None or kept.endpoint.python != python:
                 kept = await self._make(user, python, prefix, kept)
         endpoint_id = UUID(kept.endpoint.endpoint_id)
-        self.need(endpoint_id)
+        if start:
+            self.need(endpoint_id)
         return endpoint_id, kept.endpoint.name
 
     def need(self, endpoint_id: UUID) -> None:
