@@ -226,8 +226,10 @@ def test_an_answer_of_another_shape_is_told(server, client):
 
 
 def test_what_is_not_possible_is_said():
-    with pytest.raises(ComputeError, match="Globus login"):
+    with pytest.raises(TypeError, match="must be one of globus_sdk's"):
         Client(authorizer=object())
+    with pytest.raises(ValueError, match="give one of them"):
+        Client(authorizer=object(), app=object())
     with pytest.warns(UserWarning, match="ignores 'funcx_home'"):
         Client(funcx_home="x")
     with pytest.raises(ComputeError, match="no service is called 'moon'"):
