@@ -365,9 +365,13 @@ def _parameters(plan: LinkPlan) -> pika.URLParameters:
     """Returns where and how to connect.
 
     Raises:
-        ComputeError: A password would be sent in the clear, or the certificate authorities can't be read.
+        ComputeError: The address is none, a password would be sent in the clear, or the certificate
+            authorities can't be read.
     """
-    parameters = pika.URLParameters(plan.url)
+    try:
+        parameters = pika.URLParameters(plan.url)
+    except (TypeError, ValueError, OSError) as error:  # its text may hold the password
+        raise ComputeError(f"the service names a broker by no URL ({type(error).__name__})") from None
     if parameters.ssl_options is not None:
         # Ours also where the URL brings options: who can write a URL can't turn the checks off.
         parameters.ssl_options = pika.SSLOptions(trust.context(plan.ca), parameters.host)

@@ -430,7 +430,7 @@ def _path(what: str, text: object, home: Home) -> Path | None:
 
 
 def _url(what: str, url: object) -> str:
-    if not isinstance(url, str) or not re.match(r"https?://[^/\s]+[^\s?#]*\Z", url):
+    if not isinstance(url, str) or not re.match(r"https?://[^/\s?#]+[^\s?#]*\Z", url):
         raise ValueError(f"{what} must be an http or https address, not {url!r}")
     parts = urlsplit(url)
     if "@" in parts.netloc:

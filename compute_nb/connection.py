@@ -167,6 +167,7 @@ class Connection:
         answer = self._answer(method, path, body, repeat, authorization)
         if answer.status_code == 401 and self._bearer.renew(authorization):
             log.debug("%s %s: a new token after a 401", method, path)
+            answer.close()
             answer = self._answer(method, path, body, repeat, self._bearer.header())
         return _parsed(answer, f"{method} {self.url}{path}")
 

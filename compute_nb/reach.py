@@ -51,10 +51,15 @@ class Reach:
         """Equal for two ways to the same service as the same user."""
         place = self.settings.url or self.home.root
         if self.bearer is not None:
-            return place, self.bearer.key
+            return place, self.bearer.key, self.settings.ca, self.settings.verified
         if self.own:
             return place
-        return place, self.settings.token or self.settings.token_file
+        return (
+            place,
+            self.settings.token or self.settings.token_file,
+            self.settings.ca,
+            self.settings.verified,
+        )
 
     def sign_in(self) -> None:
         """Makes sure that there is a token, on the thread of who wants something: it may ask the person.
