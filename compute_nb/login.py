@@ -151,6 +151,8 @@ class Login:
                     app.token_storage.token_storage.remove_token_data(server)
                 kind = type(error).__name__
                 return f"logged out here; Globus could not be told ({kind}), its tokens end by themselves"
+            finally:
+                self.close()  # the app remembers who it was, and would let nobody else in
         return f"logged out: {self._who()}"
 
     def close(self) -> None:
@@ -258,6 +260,7 @@ class Login:
 
     def _as_own(self, error: Exception) -> ComputeError | None:
         import globus_sdk
+        from globus_sdk.token_storage.validating_token_storage import IdentityMismatchError
 
         if isinstance(error, globus_sdk.NetworkError):
             place = f"Globus Auth ({_auth_url(self._environment)})"
@@ -271,6 +274,8 @@ class Login:
             self._authorizer, self._ended = None, True
             mend = f"check {ID_VARIABLE} and {SECRET_VARIABLE}" if self._secret else _AGAIN
             return AccessRefused(f"Globus Auth refused {self._who()} ({_said(error)}): {mend}")
+        if isinstance(error, IdentityMismatchError):
+            return AccessRefused("somebody else is logged in at Globus here: `compute-nb logout` first")
         if isinstance(error, globus_sdk.GlobusError):
             return AccessRefused(f"the Globus login failed: {error}; {_AGAIN}")
         return None

@@ -233,6 +233,15 @@ def test_a_wrong_code_is_told(home, auth, monkeypatch):
         Client(service="globus").get_endpoints()
 
 
+def test_somebody_else_has_to_wait_for_a_logout(home, auth, person):
+    login.login()
+    auth.user = CLIENT_ID
+    with pytest.raises(AccessRefused, match="somebody else is logged in at Globus here: `compute-nb logout`"):
+        login.login(force=True)
+    login.logout()
+    assert login.login().startswith("logged in")
+
+
 def test_looking_for_an_endpoint_asks_nobody_who_they_are(home, auth, service, person):
     from compute_nb.places import Places
 
@@ -406,7 +415,7 @@ def test_in_a_cell_the_person_is_asked_and_without_one_there_is_an_error(home, a
     try:
         alone = client.execute_interactive(CELL, allow_stdin=False, output_hook=hear, timeout=60)
         assert alone["content"]["ename"] == "AccessRefused"
-        assert "the question for the code got no answer" in said[-1]
+        assert "the question for the code got no answer" in alone["content"]["evalue"]
         asked = {"allow_stdin": True, "stdin_hook": answer, "output_hook": hear, "timeout": 60}
         assert client.execute_interactive(CELL, **asked)["content"]["status"] == "ok"
     finally:

@@ -32,6 +32,7 @@ class TinyAuth(ThreadingHTTPServer):
         revoked: Every token that was taken back.
         lifetime_s: Of the tokens from now on.
         answer: (status, body) instead of any token, if set.
+        user: The id of who logs in.
     """
 
     daemon_threads = True
@@ -44,6 +45,7 @@ class TinyAuth(ThreadingHTTPServer):
         self.lifetime_s = 3600
         self.answer: tuple[int, Any] | None = None
         self.issued = 0
+        self.user = USER
         self._thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
@@ -75,7 +77,7 @@ class TinyAuth(ThreadingHTTPServer):
         return token | ({"refresh_token": f"refresh:{scope}"} if refresh else {})
 
     def _id_token(self, client_id: str) -> str:
-        claims = {"sub": USER, "aud": client_id, "iss": self.url, "exp": time.time() + 60}
+        claims = {"sub": self.user, "aud": client_id, "iss": self.url, "exp": time.time() + 60}
         return jwt.encode(claims, signing_key(), algorithm="RS256")
 
 
