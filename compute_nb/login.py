@@ -95,7 +95,7 @@ class Login:
         """Makes sure that there is a token; asks the person if need be, on the calling thread.
 
         Args:
-            force: True: asks even if there is a token, so that another user can log in.
+            force: True: asks even if there is a token.
 
         Raises:
             AccessRefused: There is none and nobody can be asked, or Globus refuses.
@@ -108,7 +108,7 @@ class Login:
             with self._own_errors():
                 app = self._open()
                 if not _is_client(app) and (force or self._ended or app.login_required()):
-                    self._ask(app, force)
+                    self._ask(app)
                 self._authorizer, self._ended = app.get_authorizer(RESOURCE_SERVER), False
                 self._protect()
 
@@ -222,7 +222,7 @@ class Login:
         client_id = self._client_id or NATIVE_CLIENT_ID
         return UserApp("compute_nb", client_id=client_id, scope_requirements=scopes, config=config)
 
-    def _ask(self, app: GlobusApp, force: bool) -> None:
+    def _ask(self, app: GlobusApp) -> None:
         if self._given is None and not somebody_answers():
             raise AccessRefused(
                 f"Globus asks who you are, and nobody can answer here: run `compute-nb login` in a terminal "

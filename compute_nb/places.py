@@ -126,7 +126,10 @@ class Places:
 
     def _can_be_asked(self, service: ServiceSettings) -> bool:
         if service.needs_login:  # a name alone is no reason to ask a person who they are
-            return Login.of(self._home).there
+            try:
+                return Login.of(self._home).there
+            except ValueError:  # half of the client credentials: said where Globus is named
+                return False
         # Without a file the home's own service has never run, so it knows nothing: no reason to start it.
         return service.url is not None or self._home.service_file.exists()
 

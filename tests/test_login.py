@@ -242,10 +242,13 @@ def test_somebody_else_has_to_wait_for_a_logout(home, auth, person):
     assert login.login().startswith("logged in")
 
 
-def test_looking_for_an_endpoint_asks_nobody_who_they_are(home, auth, service, person):
+def test_looking_for_an_endpoint_asks_nobody_who_they_are(home, auth, service, person, monkeypatch):
     from compute_nb.places import Places
 
     assert list(Places(home, lambda reach, question: None)._reaches(None)) == []
+    monkeypatch.setenv(login.SECRET_VARIABLE, SECRET)
+    assert list(Places(home, lambda reach, question: None)._reaches(None)) == []
+    monkeypatch.delenv(login.SECRET_VARIABLE)
     login.login()
     assert [r.settings.name for r in Places(home, lambda r, q: None)._reaches(None)] == [GLOBUS]
 
