@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 from uuid import UUID
 
-from compute_nb import hardware, routes
+from compute_nb import hardware, proof, routes
 from compute_nb.batch import Batch
-from compute_nb.config import Home, ServiceSettings, Settings
+from compute_nb.bearer import Authorizer, Bearer
+from compute_nb.config import GLOBUS, Home, ServiceSettings, Settings
 from compute_nb.connection import Connection, Repeat
 from compute_nb.errors import ComputeError, TaskExecutionFailed, TaskPending
 from compute_nb.failure import failure
+from compute_nb.login import Login
 from compute_nb.places import Places
 from compute_nb.reach import Reach
 from compute_nb.serialize.serializer import ComputeSerializer
@@ -38,8 +40,10 @@ class Client:
             chosen by `service`, the environment variables or config.toml.
         do_version_check: True: the first call asks first whether the service speaks our version.
         code_serialization_strategy, data_serialization_strategy: How functions and values are written.
-        app, authorizer: A Globus login, which this version does not have.
-        service: A service by name, its settings, or the way to it; the local one by default.
+        app: A GlobusApp that logs in; at most one of these two.
+        authorizer: One of globus_sdk's, such as `AccessTokenAuthorizer`.
+        service: A service by name, its settings, or the way to it. By default the local one; with `app`
+            or an `authorizer` of Globus, Globus.
 
     Attributes:
         reach: The way to the service.
@@ -48,7 +52,8 @@ class Client:
         session_task_group_id: The group of batches that name none, as text; known before the first submit.
 
     Raises:
-        ComputeError: A Globus login was given, or the service is not configured.
+        ComputeError: The service is not configured.
+        ValueError: Both `app` and `authorizer`; a client secret is set and no client id.
     """
 
     FUNCX_SDK_CLIENT_ID = os.environ.get("FUNCX_SDK_CLIENT_ID", "4cf29807-cf21-49ec-9443-ff9a3fb9f81c")
@@ -64,18 +69,17 @@ class Client:
         *,
         code_serialization_strategy: SerializationStrategy | None = None,
         data_serialization_strategy: SerializationStrategy | None = None,
-        app: object = None,
-        authorizer: object = None,
+        app: Any = None,
+        authorizer: Any = None,
         service: str | ServiceSettings | Reach | None = None,
         **ignored: object,
     ) -> None:
-        if app is not None or authorizer is not None:
-            raise ComputeError("a Globus login is not possible in this version; name a service instead")
+        if app is not None and authorizer is not None:
+            raise ValueError("app and authorizer both say who asks: give one of them")
         for name in ignored:
             warnings.warn(f"Client ignores {name!r}", UserWarning, stacklevel=2)
-        self.app = app
-        self.authorizer = authorizer
-        self.reach = _reach(service)
+        self.app, self.authorizer = app, authorizer
+        self.reach = _reach(service, app, authorizer)
         self.session_task_group_id = str(new_id())
         self.fx_serializer = ComputeSerializer(code_serialization_strategy, data_serialization_strategy)
         self._unchecked = do_version_check
@@ -99,12 +103,6 @@ class Client:
         warnings.warn("Client.auth_client is deprecated: ask globus_sdk", DeprecationWarning, stacklevel=2)
         raise ComputeError("this client has no Globus login: make a globus_sdk.AuthClient of your own")
 
-    def logout(self) -> None:
-        """Has the login forget its tokens; a service's own token stays, it is the user's."""
-        forget = getattr(self.app, "logout", None)
-        if forget is not None:
-            forget()
-
     def version_check(self, endpoint_version: str | None = None) -> None:
         """Returns if the service speaks our version and, if it is given, takes endpoints of that version.
 
@@ -115,6 +113,14 @@ class Client:
         self.reach.call(routes.extensions)
         if endpoint_version is not None:
             self.reach.call(lambda connection: routes.check_endpoint(connection, endpoint_version))
+
+    def logout(self) -> None:
+        """Has Globus revoke the tokens of the login and forgets them; warns where there is no login."""
+        if isinstance(self.reach.bearer, Login):
+            self.reach.bearer.logout()
+            return
+        why = "its authorizer is the caller's own" if self.authorizer else f"{self.reach} takes a token"
+        warnings.warn(f"logout does nothing: {why}", UserWarning, stacklevel=2)
 
     # -- functions
 
@@ -372,6 +378,7 @@ class Client:
     # -- inside
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
+        self.reach.sign_in()
         if self._unchecked:
             self.version_check()
             self._unchecked = False
@@ -453,14 +460,26 @@ class Client:
         return error
 
 
-def _reach(service: str | ServiceSettings | Reach | None) -> Reach:
+def _reach(service: str | ServiceSettings | Reach | None, app: Any, authorizer: Any) -> Reach:
+    home = service.home if isinstance(service, Reach) else Home.default()
+    bearer: Bearer | None = None
+    if app is not None:
+        bearer = Login(home, app)
+    elif authorizer is not None:
+        bearer = Authorizer(authorizer)
     if isinstance(service, Reach):
-        return service
-    home = Home.default()
-    if isinstance(service, ServiceSettings):
-        return Reach(service, home)
-    settings = Settings.load(home)
-    return Reach(settings.service(service) if service else settings.default_service, home)
+        return service if bearer is None else Reach(service.settings, home, bearer)
+    if not isinstance(service, ServiceSettings):
+        settings = Settings.load(home)
+        if service is None and bearer is not None and not _is_own(authorizer) and settings.only is None:
+            service = GLOBUS
+        service = settings.service(service) if service else settings.default_service
+    return Reach(service, home, bearer)
+
+
+def _is_own(authorizer: Any) -> bool:
+    """True if an authorizer holds a token of our own form, which is none of Globus."""
+    return proof.possible(str(getattr(authorizer, "access_token", "")))
 
 
 def _meta(metadata: Mapping[str, Any] | None, serde_identifier: str | None) -> dict[str, Any]:

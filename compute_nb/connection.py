@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 from collections.abc import Mapping
 from enum import Enum
-from ipaddress import ip_address
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
@@ -21,10 +22,13 @@ from requests.utils import get_environ_proxies
 from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
-from compute_nb import proof
+from compute_nb import proof, trust
+from compute_nb.bearer import Bearer, Token, token_of
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
+from compute_nb.loopback import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +44,26 @@ class Repeat(Enum):
     UNREAD = "only if the service says that it did not take it"
 
 
+class _Retry(Retry):
+    """Does not ask again who shows a wrong certificate."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        *rest: Any,
+        **others: Any,
+    ) -> Self:
+        if error is not None and trust.explain(error, "") is not None:
+            raise error
+        return super().increment(method, url, response, error, *rest, **others)
+
+
 # Connection refused is not waited for here: whoever asked may know how to start the service.
 _RETRIES = {
-    Repeat.ALWAYS: Retry(
+    Repeat.ALWAYS: _Retry(
         total=4,
         connect=0,
         read=3,
@@ -52,10 +73,11 @@ _RETRIES = {
         allowed_methods=None,
         raise_on_status=False,
     ),
-    Repeat.UNREAD: Retry(
+    Repeat.UNREAD: _Retry(
         total=4,
         connect=0,
         read=0,
+        other=0,
         status=4,
         backoff_factor=0.25,
         status_forcelist=(429, 503),
@@ -70,37 +92,54 @@ class Connection:
 
     Args:
         url: Base address, http only on loopback.
-        token: Sent as a bearer, on plain http after the server's proof.
+        bearer: Whose token is sent, on plain http after the server's proof; a text is a token.
+        ca: The certificate authorities that alone count for https, as in `trust.context`.
+        verified: False: no certificate is asked for.
+        proven: False: on plain http a token of another form than ours, which no server can prove to know,
+            is sent all the same.
 
     Raises:
-        ComputeError: http to another host.
+        ComputeError: http to another host, or `ca` can't be read.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        bearer: Bearer | str,
+        *,
+        ca: Path | None = None,
+        verified: bool = True,
+        proven: bool = True,
+    ) -> None:
         self.url = url.rstrip("/")
         self._parts = urlsplit(self.url)
-        self._token = token
+        self._bearer = Token(bearer) if isinstance(bearer, str) else bearer
+        self._ca, self._verified = ca, verified
         local = is_loopback(self._parts.hostname or "")
-        if self._parts.scheme == "http" and not local:
+        if self._parts.scheme != "https" and not local:
             raise ComputeError(f"{self.url} would get the token in the clear: use https")
         self._proxies = {} if local else get_environ_proxies(self.url)
         self._headers = CaseInsensitiveDict(
             {
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
-                "Authorization": f"Bearer {token}",
                 "Connection": "keep-alive",
                 "Content-Type": "application/json",
                 "Host": self._host(),
                 "User-Agent": USER_AGENT,
             }
         )
+        tls = None
+        if self._parts.scheme == "https":
+            tls = trust.context(ca) if verified else trust.blind()
         self._session = requests.Session()
-        self._adapters = {repeat: _Adapter(token, retry) for repeat, retry in _RETRIES.items()}
-        shared = self._adapters[Repeat.ALWAYS].poolmanager
+        self._adapters = {
+            repeat: _Adapter(self._bearer, proven, tls, retry) for repeat, retry in _RETRIES.items()
+        }
+        first = self._adapters[Repeat.ALWAYS]
         for adapter in self._adapters.values():
-            adapter.poolmanager = shared
-        self._session.mount(self.url, self._adapters[Repeat.ALWAYS])
+            adapter.poolmanager, adapter.proxy_manager = first.poolmanager, first.proxy_manager
+        self._session.mount(self.url, first)
 
     def __repr__(self) -> str:
         return f"Connection<{self.url}>"
@@ -120,25 +159,52 @@ class Connection:
         return self.send("POST", path, json.dumps(fields).encode(), repeat)
 
     def send(self, method: str, path: str, body: bytes | None, repeat: Repeat) -> Any:
-        """Returns the parsed answer to one request; raises as `get`."""
-        request = requests.PreparedRequest()
-        request.method, request.url, request.body = method, self.url + path, body
-        request.headers = self._headers
-        if body is not None:
-            request.headers = self._headers.copy()
-            request.headers["Content-Length"] = str(len(body))
-        request.hooks = {}
-        try:
-            answer = self._adapters[repeat].send(
-                request, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), verify=True, proxies=self._proxies
-            )
-        except requests.RequestException as error:
-            raise self._unreachable(method, path, error) from error
-        return _parsed(answer, f"{method} {request.url}")
+        """Returns the parsed answer to one request; raises as `get`.
+
+        A 401 is asked once more if the bearer has another token: whoever refuses one has done nothing.
+        """
+        authorization = self._bearer.header()
+        answer = self._answer(method, path, body, repeat, authorization)
+        if answer.status_code == 401 and self._bearer.renew(authorization):
+            log.debug("%s %s: a new token after a 401", method, path)
+            answer.close()
+            answer = self._answer(method, path, body, repeat, self._bearer.header())
+        return _parsed(answer, f"{method} {self.url}{path}")
 
     def close(self) -> None:
         """Closes what is open; the connection opens again when it is used."""
         self._session.close()
+
+    def _answer(
+        self, method: str, path: str, body: bytes | None, repeat: Repeat, authorization: str
+    ) -> requests.Response:
+        request = requests.PreparedRequest()
+        request.method, request.url, request.body = method, self.url + path, body
+        request.headers = self._headers_with(authorization)
+        if body is not None:
+            request.headers = request.headers.copy()
+            request.headers["Content-Length"] = str(len(body))
+        request.hooks = {}
+        try:
+            return self._adapters[repeat].send(
+                request,
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                verify=self._verified,
+                proxies=self._proxies,
+            )
+        except requests.RequestException as error:
+            refused = trust.explain(error, self.url, self._ca)
+            if refused is not None:
+                raise ComputeError(refused) from error
+            raise self._unreachable(method, path, error) from error
+
+    def _headers_with(self, authorization: str) -> CaseInsensitiveDict[str]:
+        headers = self._headers
+        if headers.get("Authorization") != authorization:
+            headers = headers.copy()
+            headers["Authorization"] = authorization
+            self._headers = headers
+        return headers
 
     def _host(self) -> str:
         name, port = self._parts.hostname or "", self._parts.port
@@ -148,34 +214,30 @@ class Connection:
         cause: BaseException = error
         while cause.__context__ is not None:
             cause = cause.__context__
+        by = " through the proxy of HTTPS_PROXY" if isinstance(error, requests.exceptions.ProxyError) else ""
         return ServiceUnreachable(
-            f"the service at {self.url} did not answer {method} {path}: {type(cause).__name__}: {cause}"
+            f"the service at {self.url} did not answer {method} {path}{by}: {type(cause).__name__}: {cause}"
         )
 
 
-def is_loopback(host: str) -> bool:
-    """True if `host` is this machine by name or address."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class _Adapter(HTTPAdapter):
-    """Opens connections that prove the server first."""
+    """Opens connections that prove the server first: by its certificate, on plain http by the token."""
 
-    def __init__(self, token: str, retry: Retry) -> None:
-        self._token = token
+    def __init__(self, bearer: Bearer, proven: bool, tls: ssl.SSLContext | None, retry: Retry) -> None:
+        self._bearer = bearer
+        self._proven = proven
+        self._tls = tls
         super().__init__(pool_maxsize=4, max_retries=retry)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kw: Any) -> None:
-        token = self._token
+        bearer, always = self._bearer, self._proven
 
         class Proven(HTTPConnection):
             def connect(self) -> None:
                 super().connect()
+                token = token_of(bearer.header())
+                if not always and not proof.possible(token):
+                    return
                 try:
                     proof.hello(self.sock, proof.host_header(self.host, self.port or 80), token)
                 except BaseException:
@@ -185,11 +247,20 @@ class _Adapter(HTTPAdapter):
         class Pool(HTTPConnectionPool):
             ConnectionCls = Proven
 
-        self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block, **kw)
+        self.poolmanager = PoolManager(
+            num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._tls, **kw
+        )
         self.poolmanager.pool_classes_by_scheme = {
             **self.poolmanager.pool_classes_by_scheme,
             "http": Pool,
         }
+
+    def proxy_manager_for(self, proxy: str, **kw: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._tls, **kw)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        # The base class would add certifi's authorities to those of the context.
+        conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
 
 
 def _parsed(answer: requests.Response, what: str) -> Any:

@@ -59,6 +59,7 @@ class Session:
             ComputeError: What it raised, or that this process was forked from the session's.
         """
         self.check_process()
+        self.reach.sign_in()
         if not self._checked:
             self._submitter.call(routes.extensions).result()
             self._checked = True

@@ -187,7 +187,7 @@ class ResultWatcher:
             parts = urlsplit(url)
             place = f"{parts.netloc.rpartition('@')[0]}@{parts.hostname}:{self._amqp_port}"
             url = parts._replace(netloc=place).geturl()
-        return LinkPlan(url, (found.queue,))
+        return LinkPlan(url, (found.queue,), ca=self._reach.settings.ca)
 
     # -- the link's thread
 

@@ -569,7 +569,7 @@ def test_the_environment_names_the_only_service(agent, client, monkeypatch, tmp_
     connection = client.reach.connection
     monkeypatch.setenv("COMPUTE_NB_HOME", str(tmp_path))
     monkeypatch.setenv("COMPUTE_NB_SERVICE_URL", connection.url)
-    monkeypatch.setenv("COMPUTE_NB_TOKEN", connection._token)
+    monkeypatch.setenv("COMPUTE_NB_TOKEN", client.reach.home.token_file.read_text().strip())
     with Executor("tiny") as one:
         assert one.submit(double, 4).result(WAIT_S) == 8
     assert os.listdir(tmp_path) == []
