@@ -211,12 +211,23 @@ class Submitter:
         try:
             for chunk in chunks[:-1]:
                 self._post(terms, chunk, hold=True)
+                if self._given_up(wanted, terms):
+                    return
             self._post(terms, chunks[-1], hold=False)
         except Exception as error:  # noqa: BLE001 - as above
             self._withdraw(wanted)
             self._refuse(wanted, terms, _as_own(error))
         else:
             self._accept(wanted, terms)
+
+    def _given_up(self, parcels: Sequence[Parcel], terms: Terms) -> bool:
+        """Takes a group back that was withdrawn while it was on hold: its last request would release it."""
+        if not all(parcel.future.done() for parcel in parcels):
+            return False
+        self._withdraw(parcels)
+        self._watching.discard([parcel.future for parcel in parcels])
+        terms.ledger.drop(len(parcels))
+        return True
 
     def _still_wanted(self, parcels: Sequence[Parcel], terms: Terms) -> list[Parcel]:
         wanted = [parcel for parcel in parcels if not parcel.future.done()]

@@ -250,6 +250,26 @@ def test_a_group_is_held_until_its_last_request(submitter, echo):
     assert one.ledger.accepted_count == len(parcels)
 
 
+def test_a_group_that_is_withdrawn_on_hold_is_not_released(submitter, echo, server, watching):
+    one = terms()
+    sent = echo(one.endpoint_id)
+    server.answers["POST", "/v3/compute_nb/cancel"] = 200, {"cancelled": 1}
+    parcels = [parcel(one) for _ in range(2 * MAX_TASKS + 1)]
+
+    def withdraw(connection, group_id):  # called before each request
+        for p in parcels:
+            p.future.withdraw()
+
+    watching.follow = withdraw
+    submitter.put_whole(parcels)
+    one.ledger.wait(30)
+    submitter.call(lambda _: None).result(20)
+    assert [body["compute_nb"]["hold"] for body in sent.bodies()] == [True]
+    (taken_back,) = [body for _, path, body in server.asked if path.endswith("cancel")]
+    assert len(taken_back["task_ids"]) == MAX_TASKS
+    assert len(watching.discarded) == len(parcels)
+
+
 def test_a_group_is_refused_whole(submitter, echo, server):
     one = terms()
     echo(one.endpoint_id, (200, ECHO), (409, {"message": "taken"}))

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import builtins
+import re
+import sys
 import types
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from compute_nb.notebook.cell import CellBody
 from compute_nb.notebook.kit.home import MAIN, Home
 from compute_nb.notebook.kit.packer import pack
-from compute_nb.notebook.kit.source import global_names
+from compute_nb.notebook.kit.source import global_names, walk_code
 from compute_nb.notebook.refusal import CellRefused, nearest
 
 LIMIT_BYTES = 7_000_000  # of one pickle: base64 makes a third more of it, and a submit may have 10 MB
+_STAYS = "it stays here, since the cell may do without"
+_LARGE_BYTES = 100_000  # less is not worth leaving behind
+_RESULT = re.compile(r"_{1,3}|_\d+")
 _OF_MODULE = frozenset(
     {"__name__", "__doc__", "__builtins__", "__debug__", "__annotations__", "__spec__", "__loader__"}
 ) | {"__package__", "__build_class__", "__import__"}
@@ -54,6 +60,8 @@ class Notebook:
         if name not in space or name in _OF_MODULE:
             return False
         thing = space[name]
+        if _RESULT.fullmatch(name):  # hidden by IPython, and yet the user's values
+            return True
         ours = getattr(thing, "__module__", None) == "IPython.core.display_functions"
         return not ours and not (name in self.hidden and self.hidden[name] is thing)
 
@@ -125,7 +133,28 @@ def capture(
     load = _Load(notebook, {name: sure for name, sure in wanted.items() if name not in modules}, set(swept))
     values = load.packed()
     imports += tuple(load.imports)
+    imports += _submodules([module for _, module, _ in imports], body.source, load.things.values())
     return Captured(imports, values, tuple(load.things), tuple(load.notes), frozenset(load.lazy_reads))
+
+
+def _submodules(
+    modules: Iterable[str], source: str, things: Iterable[Any]
+) -> tuple[tuple[str, str, bool], ...]:
+    """Returns submodules loaded here that the text or a function reads as attributes of their packages."""
+    waiting = list(modules)
+    if not waiting:
+        return ()
+    names = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    for code in _codes_of(things):
+        for part in walk_code(code):
+            names.update(part.co_names)
+    found: set[str] = set()
+    while waiting:
+        module = waiting.pop()
+        inner = {f"{module}.{name}" for name in names if f"{module}.{name}" in sys.modules}
+        waiting += inner - found
+        found |= inner
+    return tuple(("", module, False) for module in sorted(found))
 
 
 def _is_module(thing: Any) -> bool:
@@ -188,6 +217,8 @@ class _Load:
                 continue
             if self._follow(reads):
                 continue
+            if len(data) > LIMIT_BYTES and self._lighten():
+                continue
             if len(data) > LIMIT_BYTES:
                 raise CellRefused(self._too_large(len(data)))
             return base64.b64encode(data).decode()
@@ -200,6 +231,8 @@ class _Load:
         while waiting:
             name = waiting.pop()
             self.lazy_reads.add(name)
+            if name in ("In", "Out") and self._wanted.get(name) is None:
+                raise CellRefused(f"a function that the cell needs reads `{name}`: {_NEVER[name]}")
             known = name in self._wanted or name in self._swept or name in _NEVER
             if known or not self._notebook.has(name):
                 continue
@@ -234,7 +267,18 @@ class _Load:
             raise CellRefused("; ".join(needed))
         for name, text in bad.items():
             del self.things[name]
-            self.notes.append(f"{text}; it stays here, since the cell may do without")
+            self.notes.append(f"{text}; {_STAYS}")
+
+    def _lighten(self) -> bool:
+        """Leaves the largest name behind that the body can perhaps do without; False if none is large."""
+        sizes = {name: self._size(self.things[name]) for name in self.things if not self._wanted[name]}
+        name = max(sizes, key=lambda name: sizes[name], default=None)
+        if name is None or sizes[name] < _LARGE_BYTES:
+            return False
+        del self.things[name]
+        size = megabytes(sizes[name])
+        self.notes.append(f"`{name}` ({size}) is too large to travel; {_STAYS}")
+        return True
 
     def _too_large(self, total: int) -> str:
         sizes = {name: self._size(thing) for name, thing in self.things.items()}
@@ -252,17 +296,19 @@ class _Load:
 
 def _reads_of(things: Iterable[Any]) -> set[str]:
     """Returns the names that functions and methods read when they are called, without pickling anything."""
-    found: set[str] = set()
+    return {name for code in _codes_of(things) for name in global_names(code)}
+
+
+def _codes_of(things: Iterable[Any]) -> Iterator[types.CodeType]:
     for thing in things:
         inner = getattr(thing, "__wrapped__", thing)
         if isinstance(inner, types.FunctionType) and inner.__module__ == MAIN:
-            found |= global_names(inner.__code__)
+            yield inner.__code__
         elif isinstance(inner, type) and inner.__module__ == MAIN:
             for value in inner.__dict__.values():
                 code = getattr(getattr(value, "__func__", value), "__code__", None)
                 if code is not None:
-                    found |= global_names(code)
-    return found
+                    yield code
 
 
 def _not_a_value(thing: Any) -> str | None:

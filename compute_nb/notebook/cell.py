@@ -60,7 +60,10 @@ def analyse(source: str, *, postponed: bool = False) -> CellBody:
     tree = _parsed(source, postponed)
     postponed = postponed or _postpones(tree)
     flow = Flow(postponed)
-    flow.block(tree.body)
+    try:
+        flow.block(tree.body)
+    except RecursionError:
+        raise CellRefused("this cell is nested too deeply: break it up") from None
     return CellBody(
         source=source,
         reads=flow.reads,

@@ -87,8 +87,8 @@ class Desk:
             Notebook(self._home, shell.user_ns_hidden),
             endpoint=options.endpoint or defaults.endpoint,
             retries=defaults.retries if options.retries is None else options.retries,
+            accepted=self._bind,
         )
-        self._bind(run)
         try:
             return self._follow(run, executor, options.wait, defaults)
         except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute_nb.errors import ComputeError
@@ -29,16 +29,18 @@ def launch(
     *,
     endpoint: str,
     retries: int,
+    accepted: Callable[[Run], None] = lambda _: None,
 ) -> tuple[Run, Executor]:
     """Submits a cell; returns when all its tasks are on the service's disk.
 
     Args:
         cell: What the cell is called, "In[7]".
         points: Each task's own values; None without `--map`.
+        accepted: Told of the run, inside the time in which an Interrupt withdraws it.
 
     Raises:
-        CellRefused: Something can't travel, or the service did not take it; no task is left behind.
-        KeyboardInterrupt: Interrupted; what was sent has been withdrawn.
+        CellRefused: Something can't travel, the service did not take it, or it was interrupted; then what
+            was sent has been withdrawn.
     """
     source, packed, captured = _packed(cell, body, options, points, notebook, endpoint)
     executor = Executor(
@@ -50,26 +52,28 @@ def launch(
     )
     try:
         futures = _submitted(executor, source, packed)
+        run = Run(
+            cell=cell,
+            name=options.name,
+            endpoint=endpoint,
+            label=options.label,
+            futures=futures,
+            home=notebook.home,
+            group=None if points is None else ComputeGroup(futures, points, options.name),
+            outputs=options.outputs,
+            shows=body.shows,
+            notes=captured.notes,
+            cancel_all=executor.cancel_all,
+        )
+        accepted(run)
     except ComputeError as error:
         executor.cancel_all()
         raise CellRefused(str(error)) from error
     except KeyboardInterrupt:
         executor.cancel_all()
-        raise CellRefused("interrupted while submitting: all of it was withdrawn, nothing runs") from None
-    group = None if points is None else ComputeGroup(futures, points, options.name)
-    run = Run(
-        cell=cell,
-        name=options.name,
-        endpoint=endpoint,
-        label=options.label,
-        futures=futures,
-        home=notebook.home,
-        group=group,
-        outputs=options.outputs,
-        shows=body.shows,
-        notes=captured.notes,
-        cancel_all=executor.cancel_all,
-    )
+        raise CellRefused(
+            "interrupted while submitting: all of it is withdrawn; a task that has begun by now is ended"
+        ) from None
     return run, executor
 
 

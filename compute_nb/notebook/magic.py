@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -16,6 +19,23 @@ from compute_nb.notebook.refusal import CellRefused
 
 if TYPE_CHECKING:
     from compute_nb.notebook.desk import Desk
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Holds an Interrupt back: an import that it cuts short leaves modules half made for good."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    seen: list[int] = []
+    signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if seen:
+        raise KeyboardInterrupt
 
 
 @magics_class
@@ -38,7 +58,8 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
     def _desk(self) -> Desk:
         """All else, imported when it is first needed, so that `%load_ext` costs little."""
         if self._made is None:
-            from compute_nb.notebook.desk import Desk
+            with _interrupts_later():
+                from compute_nb.notebook.desk import Desk
 
             self._made = Desk(self.shell, self)
         return self._made
@@ -90,10 +111,11 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
             print(self._parser.format_help())  # noqa: T201 - asked for
             return None
         options = self._options(given)
+        desk = self._desk
         from compute_nb.notebook.desk import Defaults
 
         defaults = Defaults(self.endpoint, self.wait, self.retries, self.max_output_lines, self.max_tasks)
-        return self._desk.cell(options, cell, defaults)
+        return desk.cell(options, cell, defaults)
 
     @property
     def _parser(self) -> Any:

@@ -134,7 +134,7 @@ def check(options: Options, body: CellBody) -> None:
         if everyone.count(name) > 1:
             raise CellRefused(f"`{name}` stands twice among -n, -o and -m: each needs a name of its own")
     for name in options.outputs:
-        if name not in body.binds:
+        if name not in body.binds and not body.open_ended:
             raise CellRefused(
                 f"`-o {name}`: the cell never binds `{name}`"
                 f"{nearest(name, body.binds) or f': write `{name} = ...` in it'}"

@@ -71,11 +71,11 @@ def value_of(run: Run, show: Show) -> Any:
     if not run.shows:
         return None
     if run.group is not None:
-        return _group_value(run)
+        return _group_value(run, show)
     return _value(run, run.futures[0], show)
 
 
-def _group_value(run: Run) -> Any:
+def _group_value(run: Run, show: Show) -> Any:
     values = []
     for index, future in enumerate(run.futures):
         try:
@@ -83,21 +83,29 @@ def _group_value(run: Run) -> Any:
         except ComputeError as problem:
             _say(f"{run.point(index) or index}: {problem}")
             values.append(problem)
+        else:
+            if values[-1] is None:
+                _show_display(future, show)
     return values
 
 
 def _value(run: Run, future: ComputeFuture, show: Show) -> Any:
+    value = None
     try:
-        return future.result(0)
-    except SerializationError as problem:
+        value = future.result(0)
+    except (SerializationError, DeserializationError) as problem:
         _say(str(problem))
-    except DeserializationError as problem:
-        _say(str(problem))
+    if value is None:
+        _show_display(future, show)
+    return value
+
+
+def _show_display(future: ComputeFuture, show: Show) -> None:
+    """Shows what the worker made of a value that is not here; of a figure nothing but that travels."""
     result = cell_result(future)
     if result is not None and result.display:
         data, metadata = result.display
         show(harmless(data), metadata)
-    return None
 
 
 def _say(text: str) -> None:

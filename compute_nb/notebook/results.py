@@ -26,6 +26,7 @@ class CellSerializer(ComputeSerializer):
     def __init__(self, home: Home) -> None:
         super().__init__()
         self._home = home
+        self._opened: dict[str, dict[str, Any]] = {}
 
     def deserialize(self, payload: str) -> Any:
         """Returns the value in one buffer.
@@ -35,7 +36,18 @@ class CellSerializer(ComputeSerializer):
             DeserializationError: It can't be read here.
         """
         data = super().deserialize(payload)
-        return read_envelope(data).value(self._home) if is_cell_envelope(data) else data
+        return self._read(payload, data).value(self._home) if is_cell_envelope(data) else data
+
+    def result(self, payload: str) -> CellResult:
+        """Returns the result in one buffer, its values still closed, or kept from an earlier reading.
+
+        Raises:
+            DeserializationError: It is no result of a cell.
+        """
+        return self._read(payload, super().deserialize(payload))
+
+    def _read(self, payload: str, data: Any) -> CellResult:
+        return read_envelope(data, self._opened.setdefault(payload, {}))
 
 
 def cell_result(future: ComputeFuture) -> CellResult | None:
@@ -44,7 +56,10 @@ def cell_result(future: ComputeFuture) -> CellResult | None:
         return None
     if not future.raw.startswith("11\n"):
         return None
+    serializer = None if future.terms is None else future.terms.serializer
     try:
+        if isinstance(serializer, CellSerializer):
+            return serializer.result(future.raw)
         return read_envelope(_PLAIN.deserialize(future.raw))
     except DeserializationError:
         return None

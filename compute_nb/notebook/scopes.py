@@ -92,7 +92,7 @@ class Scopes(Reads):
 
     def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
         self.visit(node.generators[0].iter)
-        outside = set(self.binds), self._class_names, self._bound
+        outside = self._class_names, self._bound
         targets = {
             name.id
             for generator in node.generators
@@ -106,10 +106,7 @@ class Scopes(Reads):
                 self.visit(part)
         for part in [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]:
             self.visit(part)
-        new = self.binds - outside[0]
-        self._class_names, self._bound = outside[1], outside[2]
-        if self._bound is not None:
-            self._bound |= new
+        self._class_names, self._bound = outside  # a `:=` in it is never sure: there may be no round
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
 

@@ -40,7 +40,7 @@ def reads(source: str, **options: bool) -> dict[str, str]:
         ("class A(B):\n    z = w\n    v = z\n    def m(self):\n        return z", {"B": "sure", "w": "sure", "z": "perhaps"}),
         ("[a * b for a in c if a > d]", {"c": "sure", "d": "sure", "b": "sure"}),
         ("[(y, x) for x in xs for y in x]", {"xs": "sure"}),
-        ("[last := x for x in xs]\nlast", {"xs": "sure"}),
+        ("[last := x for x in xs]\nlast", {"xs": "sure", "last": "perhaps"}),
         ("import os.path\nos.sep", {}),
         ("from a import b as c\nc, b", {"b": "sure"}),
         ("match p:\n    case [x, *rest] if ok:\n        x, rest\n    case {'k': v, **more}:\n        v, more", {"p": "sure", "ok": "perhaps"}),

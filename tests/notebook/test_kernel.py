@@ -133,3 +133,21 @@ def test_await_gives_the_value(person):
     person.run("%%compute local -m s=range(3) -n g\ns")
     (shown,) = of_type(person.run("await g"), "execute_result")
     assert shown["data"]["text/plain"] == "[0, 1, 2]"
+
+
+def test_an_interrupt_during_the_first_import_breaks_nothing(person):
+    person.run(
+        "import sys, _thread\n"
+        "class _Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'compute_nb.watcher':\n"
+        "            _thread.interrupt_main()\n"
+        "sys.meta_path.insert(0, _Interrupts())"
+    )
+    (error,) = of_type(person.run("%%compute -w\n1"), "error")
+    assert error["ename"] == "KeyboardInterrupt"
+    assert "compute_nb.notebook.desk" not in error["traceback"][-1]
+    (shown,) = of_type(
+        person.run("import compute_nb.notebook.desk\n'compute_nb.watcher' in sys.modules"), "execute_result"
+    )
+    assert shown["data"]["text/plain"] == "True"

@@ -135,6 +135,33 @@ def test_outputs_of_a_sweep_are_one_list(nb):
     assert isinstance(second, ZeroDivisionError)
 
 
+def test_value_and_outputs_of_a_cell_stay_as_shared_as_they_were(nb):
+    nb.here("%%compute -o model,opt -n f\nmodel = {'w': [1.0]}\nopt = {'params': model['w']}\nmodel")
+    nb.here("%compute wait")
+    model, opt = nb.names["model"], nb.names["opt"]
+    assert opt["params"] is model["w"]
+    assert nb.names["f"].result(0) is model
+
+
+FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1])\nplt.figure()\nplt.plot([2])\nplt.gcf()"
+
+
+def test_a_figure_is_shown_by_its_picture(nb, monkeypatch):
+    pytest.importorskip("matplotlib")
+    shown = []
+    monkeypatch.setattr(nb.ip.display_pub, "publish", lambda **message: shown.append(message["data"]))
+    assert nb.here(f"%%compute -w\n{FIGURE}") is None
+    assert [sorted(data) for data in shown] == [["image/png", "text/plain"]] * 2
+    shown.clear()
+    assert nb.here(f"%%compute -w -m i=range(2)\n{FIGURE.replace('[2]', '[i]')}") == [None, None]
+    assert [sorted(data) for data in shown] == [["image/png", "text/plain"]] * 4
+
+
+def test_names_of_a_star_import_can_be_outputs(nb):
+    nb.here("%%compute -w -o sqrt\nfrom math import *")
+    assert nb.names["sqrt"](4) == 2
+
+
 def test_value_that_cannot_travel(nb, capsys):
     assert nb.here("%%compute -w -n f\nimport threading\nthreading.Lock()") is None
     with pytest.raises(SerializationError, match="lock"):
@@ -178,6 +205,21 @@ def test_reload_binds_a_group_by_its_id(nb):
     nb.here(f"%compute reload {group_id} -n again")
     assert nb.names["again"].result(20) == [0, 1, 4]
     assert [nb.names["again"].point(i) for i in range(3)] == ["s=0", "s=1", "s=2"]
+
+
+def test_an_interrupt_before_the_names_are_bound_withdraws_it(nb, monkeypatch):
+    from compute_nb.notebook.pending import Outputs
+
+    runs = []
+
+    def interrupted(self, run):
+        runs.append(run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Outputs, "promise", interrupted)
+    with pytest.raises(CellRefused, match="interrupted while submitting"):
+        nb.here("%%compute -m i=range(3)\nimport time\ntime.sleep(600 + i)")
+    assert all(future.cancelled() for future in runs[0].futures)
 
 
 def test_use_and_endpoints(nb, capsys):

@@ -26,9 +26,19 @@ class _ErrorPickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """Called by pickle for whatever is not a plain builtin."""
-        if isinstance(obj, BaseException):
-            return (copyreg.__newobj__, (type(obj), *obj.args), obj.__dict__ or None)  # type: ignore[attr-defined]
-        return NotImplemented
+        if not isinstance(obj, BaseException):
+            return NotImplemented
+        args: Any = obj.args
+        attributes = dict(_built_in_texts(obj), **obj.__dict__)
+        if isinstance(obj, OSError) and type(obj).__reduce__ is OSError.__reduce__:
+            args = obj.__reduce__()[1]  # with the names of files
+        return (copyreg.__newobj__, (type(obj), *args), attributes or None)  # type: ignore[attr-defined]
+
+
+def _built_in_texts(error: BaseException) -> dict[str, str]:
+    """Returns what errors of imports and names keep apart from their arguments."""
+    found = {name: getattr(error, name, None) for name in ("name", "path")}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def exception_buffer(error: BaseException) -> str | None:

@@ -140,7 +140,8 @@ class _Rules:
         members = member_attributes(cls)
         if any(members.values()):
             state[MEMBERS] = members
-        spec = (kind, cls.__name__, cls.__qualname__, cls.__module__, self._label(cls), *parts)
+        names = (cls.__name__, cls.__qualname__, cls.__module__)
+        spec = (kind, *names, self._label(cls), self.home.name_of_class(cls), *parts)
         return (make_class, spec, state, None, None, set_class)
 
     def _label(self, cls: type) -> str:

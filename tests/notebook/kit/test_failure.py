@@ -9,6 +9,9 @@ import zlib
 
 import pytest
 
+from compute_nb.failure import failure
+from compute_nb.serialize.serializer import ComputeSerializer
+
 
 def test_traceback_reads_as_cells(shell):
     shell.here("def area(r):\n    return r * None")
@@ -30,6 +33,7 @@ def test_traceback_reads_as_cells(shell):
     ("body", "last"),
     [
         ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("input()", "EOFError: EOF when reading a line"),
         ("open('/no/such/file')", "FileNotFoundError"),
         ("import no_such_module_x", "ModuleNotFoundError"),
@@ -58,3 +62,18 @@ def test_error_travels_without_running_init(shell):
     assert (type(error), error.args, error.b) == (shell.names["Oops"], ("a",), 3)
     assert facts["type"] == "Oops"
     assert facts["outputs"] == [{"stream": "stdout", "text": "before\n"}]
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "value"),
+    [
+        ("open('/no/such/file')", "filename", "/no/such/file"),
+        ("open('/no/such/file')", "errno", 2),
+        ("import no_such_module_x", "name", "no_such_module_x"),
+        ("def f():\n    return eval('nowhere')\nf()", "name", "nowhere"),
+    ],
+)
+def test_attributes_of_errors_travel(shell, body, name, value):
+    with pytest.raises(Exception, match="compute_nb:1:") as caught:
+        shell.there(body)
+    assert getattr(failure(str(caught.value), ComputeSerializer()), name) == value
