@@ -356,7 +356,13 @@ class Executor(concurrent.futures.Executor):
         if task_group_id is not None:
             self.task_group_id = task_group_id
         session = self._connected()
-        terms = Terms(UUID(int=0), self.task_group_id, serializer=self.serializer, ledger=self._ledger)
+        terms = Terms(
+            UUID(int=0),
+            self.task_group_id,
+            serializer=self.serializer,
+            ledger=self._ledger,
+            label=self.label,
+        )
         return session.reload(terms)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -438,6 +444,7 @@ class Executor(concurrent.futures.Executor):
                 self.retries,
                 self.serializer,
                 self._ledger,
+                self.label,
             )
         return self._terms
 

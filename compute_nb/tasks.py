@@ -19,7 +19,7 @@ from compute_nb.errors import ComputeError
 
 
 class TaskState(Enum):
-    """Where a task stands; the value is what people read."""
+    """Where a task stands; the value is what programs read, `word` is for people."""
 
     WAITING = "WAITING"
     DELIVERED = "DELIVERED"
@@ -34,6 +34,13 @@ class TaskState(Enum):
         """True if a future for the task has nothing more to wait for."""
         return self not in OPEN
 
+    @property
+    def word(self) -> str:
+        """One of waiting, taken, running, done, failed, cancelled, lost."""
+        return _WORDS.get(self, self.value.lower())
+
+
+_WORDS = {TaskState.DELIVERED: "taken", TaskState.SUCCEEDED: "done"}
 
 OPEN = frozenset({TaskState.WAITING, TaskState.DELIVERED, TaskState.RUNNING})
 ENDS = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})

@@ -24,6 +24,7 @@ class Terms:
         retries: How often a task may begin again after its worker or agent was lost.
         serializer: Reads the results.
         ledger: The books of the Executor that submits.
+        label: What people call the tasks, "" if nothing.
     """
 
     endpoint_id: UUID
@@ -32,6 +33,7 @@ class Terms:
     retries: int = 0
     serializer: ComputeSerializer = field(default_factory=ComputeSerializer)
     ledger: Ledger = field(default_factory=Ledger)
+    label: str = ""
 
 
 @cache
