@@ -107,7 +107,8 @@ def _packed(  # noqa: PLR0917
     for name in sorted(swept):
         if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
             raise CellRefused(
-                f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same"
+                f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same; if they "
+                f"are to be repeats, read it: `_ = {name}`"
             )
     travelling = Cell(
         f"Cell {cell}",

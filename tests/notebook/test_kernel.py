@@ -105,7 +105,7 @@ def test_a_panel_follows_the_tasks_at_a_bounded_rate(person):
         "%%compute local -m s=range(300) -n g\nimport time\ntime.sleep(0.01)\ns", until="update_display_data"
     )
     first, live = of_type(messages, "display_data")
-    assert "300 tasks sent to local" in first["data"]["text/html"]
+    assert "300 tasks submitted to local" in first["data"]["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in live["data"]
     final = of_type(messages, "update_display_data")[0]
     assert final["transient"] == first["transient"]
