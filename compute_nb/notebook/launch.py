@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from compute_nb.client import Client
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.notebook.capture import Captured, Notebook, capture, pack_points
@@ -64,6 +65,7 @@ def launch(
             shows=body.shows,
             notes=captured.notes,
             cancel_all=executor.cancel_all,
+            wake=lambda: wake(executor.client),
         )
         accepted(run)
     except ComputeError as error:
@@ -75,6 +77,12 @@ def launch(
             "interrupted while submitting: all of it is withdrawn; a task that has begun by now is ended"
         ) from None
     return run, executor
+
+
+def wake(client: Client) -> None:
+    """Starts the client's service if it is the home's own and was stopped; others are left alone."""
+    if client.reach.own:
+        client.version_check()
 
 
 def _submitted(executor: Executor, source: str, packed: Sequence[Any]) -> list[Any]:

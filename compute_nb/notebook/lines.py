@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from compute_nb import routes
 from compute_nb.client import Client
 from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError
@@ -107,9 +106,9 @@ class Lines:
 
     def _wait(self, line: Line) -> None:
         targets = [self._one(line)] if line.words else self._open()
-        if any(not future.done() for target in targets for future in target.futures):
-            self._wake_service()
         for target in targets:
+            if not target.run.ended:
+                target.run.wake()
             try:
                 target.run.wait(self._say, target.futures)
             except KeyboardInterrupt:
@@ -119,13 +118,6 @@ class Lines:
             if target.run.snapshot().failed:
                 told = drawing.line(target.run, target.run.snapshot())
                 self._say(f"{told}: `%compute tb {target.run.handle}`")
-
-    @staticmethod
-    def _wake_service() -> None:
-        """A person waits: the home's own service is started if it was stopped; others are left alone."""
-        reach = Client(do_version_check=False).reach
-        if reach.own:
-            Session.of(reach).ask(routes.extensions)
 
     def _cancel(self, line: Line) -> None:
         if not line.words and not line.flags:
@@ -174,7 +166,9 @@ class Lines:
                 f"--- and {count} that failed otherwise: `%compute tb {target.run.handle}[{first}]` and on"
             )
         if not found:
-            self._say(f"{target.told}: nothing has failed")
+            still = sum(not future.done() for future in target.futures)
+            told = f" so far, {still} of {len(target.futures)} still open" if still else ""
+            self._say(f"{target.told}: nothing has failed{told}")
 
     @staticmethod
     def _head(target: Target, index: int) -> str:

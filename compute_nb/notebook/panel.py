@@ -135,13 +135,14 @@ class Panel:
 
     def _finish(self, snapshot: Snapshot) -> None:
         """Puts the final text in the place of the first output, results in the place of the widget."""
+        run = self._run
+        if self._widgets is not None:
+            below = drawing.details(notes(run) + reasons(run, snapshot), output(run, self._max_lines))
+            self._widgets.end(drawing.bar(run, snapshot) + below + plain_results(run))
         data, metadata = self._bundle(snapshot)
         self._publish(data, metadata, self._ids[0], True)
         if self._widgets is not None:
-            run = self._run
-            below = drawing.details(notes(run) + reasons(run, snapshot), output(run, self._max_lines))
-            self._widgets.end(drawing.bar(run, snapshot) + below + plain_results(run))
-            shown = results_bundle(self._run) if self._results else None
+            shown = results_bundle(run) if self._results else None
             self._publish(shown or {WIDGET_MIME: _view(""), "text/plain": ""}, {}, self._ids[1], True)
 
 

@@ -13,6 +13,7 @@ from compute_nb.future import ComputeFuture
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.home import Home
+from compute_nb.notebook.launch import wake
 from compute_nb.notebook.options import check_name, names_of
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.results import CellSerializer, facts
@@ -48,6 +49,7 @@ def reloaded(line: Line, runs: Runs, home: Home) -> tuple[Run, Executor]:
         outputs=outputs,
         notes=() if outputs or known else (again,),
         cancel_all=lambda: _cancel_each(futures),
+        wake=lambda: wake(Client(do_version_check=False)),
         submitted_at=min((f.submitted_at for f in futures if f.submitted_at), default=time.time()),
     )
     return run, executor

@@ -92,6 +92,7 @@ class Run:
         cell_id: Of the cell in its notebook, if the front end has told it.
         earlier: Open runs of the same cell or the same name, which this one has taken over.
         outage: Says why no news can come now, None while it can.
+        wake: Starts its service if that is the home's own and was stopped; blocks.
     """
 
     cell: str
@@ -108,6 +109,7 @@ class Run:
     cell_id: str | None = None
     earlier: Sequence[Run] = ()
     outage: Callable[[], str | None] = lambda: None
+    wake: Callable[[], None] = lambda: None
     submitted_at: float = field(default_factory=time.time)
     left_alone: list[str] = field(default_factory=list)
     _ended_before: int = field(default=0, repr=False)

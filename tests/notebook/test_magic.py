@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError
 
 import pytest
-from own_home import own_home
+from own_home import own_home, service
 
+from compute_nb.config import Home
 from compute_nb.errors import SerializationError, TaskExecutionFailed, WorkerDied
 from compute_nb.notebook.pending import OutputPending, Pending
 from compute_nb.notebook.refusal import CellRefused
@@ -275,6 +276,32 @@ def test_wait_all(nb):
     assert nb.names["f"].done()
 
 
+def test_a_persons_wait_starts_a_stopped_service(nb):
+    nb.here("%%compute -m s=range(40) -n g\nimport time\ntime.sleep(0.2)\ns")
+    service(Home.default(), "stop")
+    assert not nb.names["g"].done()
+    nb.here("%compute wait")
+    assert nb.names["g"].done()
+
+
+def test_an_outage_is_told_once_while_one_waits(nb, capsys):
+    nb.here(f"gate = {_gate(nb)!r}")
+    nb.here("%%compute -n f\nopen(gate).read()")
+    run = nb.ip.magics_manager.registry["ComputeMagics"]._desk._runs.find("f").run
+    asked = []
+
+    def outage():
+        asked.append(1)
+        if len(asked) == 3:
+            _open(nb)
+        return "the service was stopped"
+
+    run.outage = outage
+    capsys.readouterr()
+    nb.here("%compute wait f")
+    assert capsys.readouterr().out == "f: the service was stopped\n"
+
+
 def test_equal_tracebacks_are_told_once(nb, capsys):
     nb.here("%%compute -m k=range(12) -n g\nif k < 6:\n    {}[k]\nint('x' if k % 2 else '')")
     nb.here("%compute wait g")
@@ -300,6 +327,8 @@ def test_long_logs_are_capped_and_running_ones_come_later(nb, capsys):
     nb.here("%%compute -n f\nopen(gate).read()")
     nb.here("%compute logs f")
     assert "f: 1 of 1 still open; their text comes when they end" in capsys.readouterr().out
+    nb.here("%compute tb")
+    assert capsys.readouterr().out == "f: nothing has failed so far, 1 of 1 still open\n"
     _open(nb)
     nb.here("%compute wait")
 
