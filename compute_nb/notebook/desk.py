@@ -96,6 +96,7 @@ class Desk:
         try:
             return self._follow(run, executor, options.wait, defaults)
         except KeyboardInterrupt:
+            run.waited_for = False
             raise outcome.StoppedWaiting(outcome.stopped(run)) from None
 
     def _bind(self, run: Run) -> None:
@@ -114,24 +115,22 @@ class Desk:
         waits = wait if wait is not None else defaults.wait or front is Front.HEADLESS
         for note in run.notes:
             outcome.say(note)
-        panel = self._panel(run, executor, results=not waits) if front is Front.PERSON else None
-        if panel is None:
+        run.waited_for = waits
+        if front is Front.PERSON:
+            self._panel(run, executor)
+        else:
             for line in run.earlier_lines():
                 outcome.say(line)
         if not waits:
-            if panel is None:
+            if front is not Front.PERSON:
                 print(outcome.submitted(run), flush=True)  # noqa: T201 - all that there is to see of it
             return None
-        return self._waited(run, front, panel)
+        return self._waited(run, front)
 
-    def _waited(self, run: Run, front: Front, panel: Panel | None) -> Any:
+    def _waited(self, run: Run, front: Front) -> Any:
         alone = front is Front.HEADLESS
         try:
             outcome.wait(run, alone=alone)
-        except KeyboardInterrupt:
-            if panel is not None:
-                panel.take_over()
-            raise
         finally:
             self._outputs.arrive()
         outcome.print_all(run, self._show)
@@ -142,18 +141,17 @@ class Desk:
 
     # -- showing ----------------------------------------------------------------------------
 
-    def _panel(self, run: Run, executor: Executor, *, results: bool) -> Panel:
-        panel = Panel(run, self._publish, self._magics.max_output_lines, results=results)
+    def _panel(self, run: Run, executor: Executor) -> None:
+        panel = Panel(run, self._publish, self._magics.max_output_lines)
+        executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()
-        executor.add_update_callback(panel.news)
         panel.news()
-        return panel
 
     def _attach(self, run: Run, executor: Executor) -> None:
         """Binds and shows a run that was reloaded."""
         self._bind(run)
         if front_of(self._shell) is Front.PERSON:
-            self._panel(run, executor, results=True)
+            self._panel(run, executor)
         else:
             print(outcome.final_line(run), flush=True)  # noqa: T201 - the panel of a plain terminal
             for note in run.notes:

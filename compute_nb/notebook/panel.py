@@ -39,7 +39,6 @@ class Panel:
     Args:
         publish: Sends display data: (data, metadata, display_id, is an update).
         max_lines: How much printed text is shown at the end.
-        results: Whether the panel shows what the tasks printed and gave; else the cell does.
     """
 
     def __init__(
@@ -47,11 +46,10 @@ class Panel:
         run: Run,
         publish: Callable[[Any, Any, str, bool], None],
         max_lines: int,
-        *,
-        results: bool,
     ) -> None:
         self._run, self._publish = run, publish
-        self._max_lines, self._results = max_lines, results
+        self._max_lines = max_lines
+        self._shown = False
         self._lock = threading.RLock()
         self._drawn_at = 0.0
         self._pace_s = _PACE_S
@@ -61,13 +59,14 @@ class Panel:
         self._first_failure = ""
         self._widgets = _widgets(run.cancel_all)
 
-    def take_over(self) -> None:
-        """Shows the results after all: the cell that was to show them has stopped waiting."""
-        with self._lock:
-            self._results = True
-
     def show(self) -> None:
         """Puts the panel under the running cell."""
+        try:
+            self._show()
+        finally:
+            self._shown = True
+
+    def _show(self) -> None:
         snapshot = self._run.snapshot()
         data, metadata = self._bundle(snapshot)
         self._publish(data, metadata, self._ids[0], False)
@@ -87,7 +86,7 @@ class Panel:
             self._run,
             snapshot,
             max_lines=self._max_lines,
-            told_elsewhere=not self._results,
+            told_elsewhere=self._run.waited_for,
             live_below=live,
         )
 
@@ -119,7 +118,7 @@ class Panel:
             self._draw()
 
     def _draw(self) -> None:
-        if self._final:
+        if self._final or not self._shown:
             return
         self._drawn_at = time.monotonic()
         snapshot = self._run.snapshot()
@@ -142,7 +141,7 @@ class Panel:
         data, metadata = self._bundle(snapshot)
         self._publish(data, metadata, self._ids[0], True)
         if self._widgets is not None:
-            shown = results_bundle(run) if self._results else None
+            shown = None if run.waited_for else results_bundle(run)
             self._publish(shown or {WIDGET_MIME: _view(""), "text/plain": ""}, {}, self._ids[1], True)
 
 

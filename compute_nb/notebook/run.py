@@ -92,6 +92,7 @@ class Run:
         cell_id: Of the cell in its notebook, if the front end has told it.
         earlier: Open runs of the same cell or the same name, which this one has taken over.
         outage: Says why no news can come now, None while it can.
+        waited_for: Whether its cell waits, and shows what its tasks gave.
         wake: Starts its service if that is the home's own and was stopped; blocks.
     """
 
@@ -110,6 +111,7 @@ class Run:
     earlier: Sequence[Run] = ()
     outage: Callable[[], str | None] = lambda: None
     wake: Callable[[], None] = lambda: None
+    waited_for: bool = False
     submitted_at: float = field(default_factory=time.time)
     left_alone: list[str] = field(default_factory=list)
     _ended_before: int = field(default=0, repr=False)
