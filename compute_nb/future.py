@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from uuid import UUID
 
 from compute_nb.errors import (
@@ -119,6 +119,11 @@ class ComputeFuture(Future[Any]):
         self.error_code: str | None = None
         self.raw: str | None = None
         self.sent = False
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            "a future stands for a value that is not here yet, and no other process can wait for it"
+        )
 
     def __repr__(self) -> str:
         return f"<ComputeFuture {self._told}, {self.state.word}>"

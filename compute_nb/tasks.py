@@ -17,6 +17,8 @@ from uuid import UUID
 
 from compute_nb.errors import ComputeError
 
+MAX_RETRIES = 1_000
+
 
 class TaskState(Enum):
     """Where a task stands; the value is what programs read, `word` is for people."""

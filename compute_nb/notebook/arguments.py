@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from compute_nb.notebook.options import Options, names_of, split_map
 from compute_nb.notebook.refusal import CellRefused, nearest
+from compute_nb.tasks import MAX_RETRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +154,8 @@ def read_cell(given: Sequence[str]) -> Options:
         raise CellRefused(f"{told}: {problem}; `%compute --help` lists all options") from None
     if args.name:
         names_of([args.name], "-n")
-    if args.retries is not None and args.retries < 0:
-        raise CellRefused(f"`--retries {args.retries}`: a number from 0 up")
+    if args.retries is not None and not 0 <= args.retries <= MAX_RETRIES:
+        raise CellRefused(f"`--retries {args.retries}`: a number from 0 to {MAX_RETRIES}")
     return Options(
         endpoint=args.endpoint,
         name=args.name,

@@ -10,13 +10,13 @@ from compute_nb.executor import Executor
 from compute_nb.notebook import outcome
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import bundle
-from compute_nb.notebook.capture import Notebook
 from compute_nb.notebook.cell import analyse
 from compute_nb.notebook.front import Front, cell_id_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
 from compute_nb.notebook.launch import launch
 from compute_nb.notebook.lines import Lines
+from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options, check, points, shadowed
 from compute_nb.notebook.panel import Panel
 from compute_nb.notebook.pending import Outputs

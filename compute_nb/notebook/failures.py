@@ -35,7 +35,9 @@ class Failure:
 
     def places(self, run: Run) -> str:
         """Returns "s=1, s=4 and 7 more"."""
-        named = ", ".join(run.place(index) for index in self.indices[:_NAMED])
+        first = self.indices[:_NAMED]
+        told = run.group.points_of(first) if run.group is not None else map(run.place, first)
+        named = ", ".join(told)
         more = len(self.indices) - _NAMED
         return f"{named} and {more} more" if more > 0 else named
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 from compute_nb.errors import ComputeError, StillOpen, TaskWithdrawn
 from compute_nb.future import ComputeFuture
@@ -55,6 +55,9 @@ class ComputeGroup(Sequence[ComputeFuture]):
 
     def __iter__(self) -> Iterator[ComputeFuture]:
         return iter(self._futures)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a group of futures stands for values that are not here yet")
 
     def __repr__(self) -> str:
         counts = Counter(future.state for future in self._futures)
@@ -138,13 +141,25 @@ class ComputeGroup(Sequence[ComputeFuture]):
         told = f"{cancelled} of {len(self)} cancelled"
         if first is None:
             return TaskWithdrawn(f"{self.name or 'the group'}: {told}") if cancelled else None
-        named = [self.point(number) or f"task {number}" for number in failed[:_NAMED]]
+        named = self.points_of(failed[:_NAMED])
         more = ", …" if len(failed) > _NAMED else ""
         also = f"; {told}" if cancelled else ""
         note = f"{len(failed)} of {len(self)} failed: {', '.join(named)}{more}{also}"
         if note not in getattr(first, "__notes__", ()):
             first.add_note(note)
         return first
+
+    def points_of(self, numbers: Sequence[int]) -> list[str]:
+        """Returns "seed=3" for each task, with its place where these repeat or are not known."""
+        points = [self.point(number) for number in numbers]
+        return [
+            f"task {number}"
+            if not point
+            else f"{point} (task {number})"
+            if points.count(point) > 1
+            else point
+            for number, point in zip(numbers, points, strict=True)
+        ]
 
     def point(self, number: int) -> str:
         """Returns "seed=3" for a task, "" if its values are not known."""

@@ -8,10 +8,11 @@ from typing import Any
 from compute_nb.client import Client
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
-from compute_nb.notebook.capture import Captured, Notebook, capture, pack_points
+from compute_nb.notebook.capture import Captured, capture, pack_points
 from compute_nb.notebook.cell import CellBody
 from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.harness import Cell
+from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options
 from compute_nb.notebook.payload import FUNCTION_NAME, function_source
 from compute_nb.notebook.refusal import CellRefused

@@ -120,7 +120,16 @@ def split_map(text: str) -> tuple[tuple[str, ...], str]:
     left, found, expression = text.partition("=")
     if not found or not expression.strip():
         raise CellRefused(f"`--map {text}`: write NAME=EXPR, as in `--map seed=range(40)`")
-    return names_of([left], "--map"), expression.strip()
+    names = names_of([left], "--map")
+    if len(names) != len([name for name in left.split(",") if name.strip()]):
+        raise CellRefused(f"`--map {text}`: a name stands twice in it, each needs a value of its own")
+    return names, _bare_expression(expression.strip())
+
+
+def _bare_expression(text: str) -> str:
+    """Takes quotes off that were meant for a shell: `n="[1, 2]"`; `'abc'` stays the text that it is."""
+    inner = _unquoted(text)
+    return inner if any(bracket in inner for bracket in _OPEN) else text
 
 
 def check(options: Options, body: CellBody) -> None:

@@ -125,8 +125,9 @@ def _failure(run: Run, alone: bool) -> BaseException | None:
     if not bad:
         return None
     if run.group is not None and alone:
-        for index, future in bad[:_NAMED]:
-            say(f"{run.place(index)}: {failures.reason(future)}")
+        named = run.group.points_of([index for index, _ in bad[:_NAMED]])
+        for point, (_, future) in zip(named, bad[:_NAMED], strict=True):
+            say(f"{point}: {failures.reason(future)}")
     if all(future.state is TaskState.CANCELLED for _, future in bad):
         return CellRefused(f"{len(bad)} of {len(run.futures)} tasks were cancelled")
     return readable(_first_error(run))
@@ -139,6 +140,11 @@ def _first_error(run: Run) -> BaseException:
 
 def readable(error: BaseException) -> BaseException:
     """Returns the error such that IPython shows what happened on the worker, not our frames."""
+    if isinstance(error, SyntaxError) and isinstance(error, TaskExecutionFailed):
+        # IPython draws these by itself, with our frames: as what it is remotely it is drawn from its text.
+        plain = TaskExecutionFailed(error.remote_data, error.completion_t)
+        plain.__notes__ = [*getattr(error, "__notes__", ())]
+        error = plain
     text = error.remote_data if isinstance(error, TaskExecutionFailed) else f"{type(error).__name__}: {error}"
     lines = [text.strip(), *getattr(error, "__notes__", ())]
     error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]

@@ -9,9 +9,7 @@ from uuid import UUID, uuid4
 from compute_nb.service.body import Body, as_uuid
 from compute_nb.service.config import MAX_REQUEST_TASKS
 from compute_nb.service.refusal import bad_request, too_large
-from compute_nb.tasks import Submission, TaskSpec, new_id, new_ids
-
-MAX_RETRIES = 1_000
+from compute_nb.tasks import MAX_RETRIES, Submission, TaskSpec, new_id, new_ids
 
 
 def read_submission(endpoint_id: UUID, body: Body) -> Submission:

@@ -109,6 +109,14 @@ def test_a_child_that_returns_from_a_fork_gives_no_second_result(shared):
     assert shared.call(IDENTITY, 5) == 5
 
 
+def test_a_child_that_fails_after_a_fork_says_so(shared):
+    source = (
+        "def fork():\n    import os\n    child = os.fork()\n    if not child:\n        1 / 0\n"
+        "    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+    )
+    assert shared.call(source) == 1
+
+
 # --- being ended ---------------------------------------------------------------------------
 
 

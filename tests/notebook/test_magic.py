@@ -57,7 +57,7 @@ def test_a_sweep_tells_which_points_failed(nb):
     with pytest.raises(ZeroDivisionError) as caught:
         nb.names["g"].result(20)
     assert isinstance(caught.value, TaskExecutionFailed)
-    assert caught.value.__notes__ == ["2 of 4 failed: k=0, k=0"]
+    assert caught.value.__notes__ == ["2 of 4 failed: k=0 (task 1), k=0 (task 3)"]
     kinds = [type(v).__name__ for v in nb.names["g"].result(return_exceptions=True)]
     assert kinds == ["float", "ZeroDivisionError", "float", "ZeroDivisionError"]
 
@@ -83,7 +83,21 @@ def test_output_is_pending_until_it_is_here(nb):
     assert type(marker) is Pending
     assert marker.previous == "old"
     assert repr(marker).startswith("<`x` of In[")
-    for use in ("x + 1", "x[0]", "print(x)", "x.append", "len(x)", "bool(x)", "x == 1"):
+    assert nb.here("x") is marker
+    uses = [
+        "x + 1",
+        "x[0]",
+        "print(x)",
+        "x.append",
+        "len(x)",
+        "bool(x)",
+        "x == 1",
+        "isinstance(x, int)",
+        "vars(x)",
+    ]
+    uses += ["import json\njson.dumps([x])", "import os\nos.fspath(x)", "match x:\n    case int(): pass"]
+    uses += ["match x:\n    case [a, b]: pass", "async with x: pass", "async for _ in x: pass"]
+    for use in uses:
         with pytest.raises(OutputPending, match=r"`x` is being computed by In\[\d+\], 0 of 1 done"):
             nb.here(use)
     with pytest.raises(CellRefused, match=r"`x` is still being computed"):
@@ -93,6 +107,12 @@ def test_output_is_pending_until_it_is_here(nb):
     _open(nb)
     nb.here("%compute wait")
     assert nb.names["x"] == [1]
+    nb.names["alias"] = marker
+    assert "its value is here, as `x`" in repr(marker)
+    for use in ("alias + 1", "%%compute\nalias"):
+        with pytest.raises(OutputPending, match=r"`x` of .* is here.*use the name `x`"):
+            nb.here(use)
+    assert marker.result() == [1]
 
 
 def _gate(nb) -> str:
@@ -127,8 +147,16 @@ def test_a_name_bound_anew_is_left_alone(nb):
 def test_failed_output_raises_the_tasks_error(nb):
     nb.here("%%compute -o q -n f\nq = 1 / 0")
     nb.here("%compute wait")
-    with pytest.raises(ZeroDivisionError):
-        nb.here("q + 1")
+    assert repr(nb.names["q"]).endswith(", failed: ZeroDivisionError>")
+    for use in ("q + 1", "%%compute\nq"):
+        with pytest.raises(ZeroDivisionError):
+            nb.here(use)
+
+
+def test_cancelled_output_says_so(nb):
+    nb.here("%%compute -o c -n f\nimport time\ntime.sleep(600)\nc = 1")
+    nb.here("%compute cancel f")
+    assert repr(nb.names["c"]).endswith(", cancelled>")
 
 
 def test_outputs_of_a_sweep_are_one_list(nb):
@@ -164,6 +192,37 @@ def test_a_figure_is_shown_by_its_picture(nb, monkeypatch):
 def test_names_of_a_star_import_can_be_outputs(nb):
     nb.here("%%compute -w -o sqrt\nfrom math import *")
     assert nb.names["sqrt"](4) == 2
+
+
+def test_futures_in_containers_are_refused_with_the_mend(nb):
+    nb.here("%%compute -n f\n1")
+    nb.here("%%compute -m i=range(2) -o o -n g\no = i")
+    nb.here("fs, gs, ms = [f], {'g': g}, [o]")
+    for name, told in [("fs", r"`result\(\)` of each"), ("gs", r"`result\(\)` first"), ("ms", "`o` is")]:
+        with pytest.raises(CellRefused, match=f"`{name}`.* can't travel: .*{told}"):
+            nb.here(f"%%compute\n{name}")
+
+
+def test_an_error_that_is_raised_again_does_not_grow(nb):
+    nb.here("%%compute -m k=[0] -n g\n1 / k")
+    lengths = []
+    for ask in (nb.names["g"].result, nb.names["g"][0].result) * 3:
+        with pytest.raises(ZeroDivisionError) as caught:
+            ask(20)
+        lengths.append(len(caught.traceback))
+    assert lengths[:2] == lengths[4:]
+
+
+def test_a_syntax_error_there_is_shown_by_its_text(nb, capsys):
+    nb.ip.run_cell("%%compute -w\neval('1 +')")
+    shown = capsys.readouterr()
+    assert "SyntaxError: invalid syntax" in shown.out + shown.err
+    assert "outcome.py" not in shown.out + shown.err
+
+
+def test_output_of_programs_comes_back(nb, capsys):
+    nb.here("%%compute -w\nimport subprocess\nsubprocess.run(['echo', 'from a program']);")
+    assert "from a program\n" in capsys.readouterr().out
 
 
 def test_value_that_cannot_travel(nb, capsys):
@@ -440,6 +499,7 @@ def test_use_and_endpoints(nb, capsys):
         ("%%compute --nonsense\n1", r"unrecognized.*`%compute --help`"),
         ("%%compute -m 's=[1'\ns", r"SyntaxError|not closed"),
         ("%%compute --retries -1\n1", r"retries"),
+        ("%%compute --retries 1000000\n1", r"^`--retries 1000000`: a number from 0 to"),
         ("%compute nonsense", r"no such subcommand; there are"),
         ("%compute cancle", r"no such subcommand, did you mean `cancel`\?$"),
         ("%compute reload abc", r"UUID"),

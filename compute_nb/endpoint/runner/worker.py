@@ -70,7 +70,7 @@ class Worker:
             started = time.time()
             end = self.run_task(task_id, chunk["function"], packed, options)
             if os.getpid() != self.pid:
-                os._exit(0)  # a child that the task forked and that came back here
+                os._exit(0 if end[0] else 1)  # a child that the task forked and that came back here
             self.pipe.send_result(self.serial, index, end, started)
         self.surroundings.leave(begun)
 

@@ -6,13 +6,14 @@ import base64
 import copyreg
 import io
 import json
+import os
 import pickle
 import platform
 import re
 import sys
 import traceback
 import zlib
-from typing import Any
+from typing import Any, NoReturn
 
 RESULT_LIMIT = 9_500_000  # characters of the packed values; 10 MB is all that a service takes
 
@@ -49,6 +50,16 @@ def exception_buffer(error: BaseException) -> str | None:
         return "00\n" + base64.encodebytes(file.getvalue()).decode()
     except Exception:  # noqa: BLE001 - a value's own code may raise anything
         return None
+
+
+def end_child(error: BaseException | None = None) -> NoReturn:
+    """Ends a process that the body forked and that came back here, with the exit code of a program."""
+    code: Any = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    elif error is not None:
+        os.write(2, (traceback_text(error, own_files()) + "\n").encode("utf-8", "replace"))
+    os._exit(code & 0xFF)
 
 
 def message(error: BaseException) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import base64
 import builtins
+import contextvars
 import importlib
 import io
+import os
 import platform
 import sys
 import threading
@@ -19,10 +21,11 @@ import traceback
 import types
 from typing import Any, NamedTuple, NoReturn
 
-from .display import bundle, display, plain
+from .display import bundle, plain
 from .failure import (
     RESULT_LIMIT,
     CellFailed,
+    end_child,
     exception_buffer,
     message,
     own_files,
@@ -34,6 +37,7 @@ from .figures import is_artist, is_figure, show_figures
 from .home import Home
 from .items import STREAMS, Items, current, end_cell
 from .packer import pack
+from .settings import own_decimals
 from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
 from .unpacker import unpack
@@ -85,7 +89,8 @@ def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
         current.append(items)
         try:
             with Surroundings() as around:
-                return _Turn(cell, index, items, around).run(swept)
+                turn = _Turn(cell, index, items, around)
+                return contextvars.copy_context().run(turn.run, swept)
         finally:
             end_cell()
 
@@ -102,13 +107,14 @@ class _Turn:
         self._taken: dict[str, Any] = {}
         self._swept: dict[str, Any] = {}
         self._point: Any = {}
+        self._process_id = os.getpid()
         self._started_at = time.time()
 
     def run(self, swept: Any) -> dict[str, Any]:
         """Does it."""
         forget_all()
+        own_decimals()
         sys.modules["__main__"] = self._module
-        builtins.__dict__["display"] = display
         sys.stdin = io.StringIO()
         sys.stdout, sys.stderr = STREAMS
         try:
@@ -116,8 +122,12 @@ class _Turn:
             self._take_in(swept)
             value = self._execute()
         except BaseException as error:  # noqa: BLE001 - SystemExit of a body is a failure as well
+            if os.getpid() != self._process_id:
+                end_child(error)
             self._flush_figures()
             self._fail(error)
+        if os.getpid() != self._process_id:
+            end_child()
         return self._answer(value)
 
     def _import_modules(self) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import weakref
 from typing import Any
+
+from .outside import LOG
 
 TEXT_LIMIT = 1_000_000  # characters of printed text that come back; the middle is left out beyond it
 
@@ -38,7 +41,10 @@ class Printed(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError("write() argument must be str, not " + type(text).__name__)
         items = items_of_cell()
-        if items is not None:
+        if items is not None and items.process_id != os.getpid():
+            os.write(self.fileno(), text.encode("utf-8", "replace"))  # a child: its memory is lost
+        elif items is not None:
+            items.outside()
             items.text(self._name, text)
         return len(text)
 
@@ -52,8 +58,17 @@ class Items:
 
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []
-        self.thread = threading.get_ident()
+        self.thread, self.process_id = threading.get_ident(), os.getpid()
         self._size = 0
+        LOG.begin()
+
+    def outside(self) -> None:
+        """Adds what programs that the cell started have printed by now."""
+        while True:
+            text = LOG.news()
+            if not text:
+                return
+            self.text("stdout", text)
 
     def text(self, stream: str, text: str) -> None:
         """Adds printed text."""
@@ -92,10 +107,12 @@ class Items:
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Adds display data."""
+        self.outside()
         self.entries.append({"data": data, "metadata": metadata})
 
     def packed(self) -> list[dict[str, Any]]:
         """Returns all of it as plain data."""
+        self.outside()
         packed: list[dict[str, Any]] = []
         for entry in self.entries:
             if "stream" not in entry:

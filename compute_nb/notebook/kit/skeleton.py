@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import sys
 import types
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from typing import Any
 
 from .home import MAIN
 
-MEMBERS = "<members>"  # of an enum, in the state of its class: no attribute can be called so
+# In the state of a class: no attribute can be called so.
+MEMBERS = "<members>"  # of an enum
+REGISTERED = "<registered>"  # with an abstract base class
 NO_ATTRIBUTES = frozenset({"__dict__", "__weakref__", "__module__", "__slots__", "_abc_impl"})
 NAMEDTUPLE_PARTS = frozenset(
     [
@@ -94,6 +97,14 @@ def member_attributes(cls: type) -> dict[str, dict[str, Any]]:
     return {name: _own_attributes(member) for name, member in members.items()}
 
 
+def registered(cls: type) -> list[type]:
+    """Returns the classes that were registered with an abstract base class of the notebook."""
+    if not isinstance(cls, abc.ABCMeta):
+        return []
+    references = getattr(abc, "_get_dump", lambda _: [()])(cls)[0]
+    return [found for found in (reference() for reference in references) if found is not None]
+
+
 def _own_attributes(member: Any) -> dict[str, Any]:
     return {
         name: value
@@ -110,6 +121,10 @@ def _bare_class(
         made: type = type.__new__(metaclass, name, bases, space)
         return made
     with _QuietBases(bases):
+        if metaclass.__module__ == MAIN:  # its own code has run where the class comes from
+            kind: Any = next(kind for kind in metaclass.__mro__ if kind.__module__ != MAIN)
+            made = kind.__new__(metaclass, name, bases, space)
+            return made
         return types.new_class(name, bases, {"metaclass": metaclass}, lambda body: body.update(space))
 
 

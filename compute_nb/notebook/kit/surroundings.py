@@ -8,7 +8,11 @@ import random
 import sys
 from typing import Any
 
+from .display import display
 from .figures import prepare_figures, put_back_figures
+from .settings import Settings
+
+_BUILTINS = dict(builtins.__dict__)
 
 
 class Surroundings:
@@ -16,18 +20,20 @@ class Surroundings:
 
     def __init__(self) -> None:
         self.folder = _folder()
-        self._environ = dict(os.environ)
+        self._environ = os.environ
+        self._variables = dict(os.environ._data)  # type: ignore[attr-defined] # itself, it decodes all
         self._argv, self._path = list(sys.argv), list(sys.path)
         self._streams = sys.stdin, sys.stdout, sys.stderr
         self._main = sys.modules.get("__main__")
-        self._builtins = dict(builtins.__dict__)
         self._logging = _logging_of_root()
+        self._settings = Settings()
 
     def __enter__(self) -> Surroundings:
         random.seed()
         numpy_random = sys.modules.get("numpy.random")
         if numpy_random is not None:
             numpy_random.seed()
+        builtins.__dict__["display"] = display
         prepare_figures()
         return self
 
@@ -35,9 +41,9 @@ class Surroundings:
         sys.stdin, sys.stdout, sys.stderr = self._streams
         if self._main is not None:
             sys.modules["__main__"] = self._main
-        if builtins.__dict__ != self._builtins:
-            _put_back(builtins.__dict__, self._builtins)
+        _put_back_builtins()
         _put_back_logging(*self._logging)
+        self._settings.put_back()
         sys.argv[:], sys.path[:] = self._argv, self._path
         self._put_back_environ()
         if self.folder is not None and _folder() != self.folder:
@@ -45,13 +51,17 @@ class Surroundings:
         put_back_figures()
 
     def _put_back_environ(self) -> None:
-        now = dict(os.environ)
-        for name in now:
-            if name not in self._environ:
+        os.environ = self._environ  # noqa: B003 - the very object, whatever the name means now
+        if os.environ._data == self._variables:  # type: ignore[attr-defined]
+            return
+        before = {os.fsdecode(name): os.fsdecode(value) for name, value in self._variables.items()}
+        for name, value in dict(os.environ).items():
+            if name not in before:
                 del os.environ[name]
-        for name, value in self._environ.items():
-            if now.get(name) != value:
-                os.environ[name] = value
+            elif before[name] != value:
+                os.environ[name] = before[name]
+        for name in before.keys() - os.environ.keys():
+            os.environ[name] = before[name]
 
 
 def _folder() -> str | None:
@@ -61,11 +71,14 @@ def _folder() -> str | None:
         return None
 
 
-def _put_back(names: dict[str, Any], before: dict[str, Any]) -> None:
-    """Undoes changes of names that other threads may be reading."""
-    names.update(before)
-    for name in [name for name in names if name not in before]:
-        del names[name]
+def _put_back_builtins() -> None:
+    names = builtins.__dict__
+    if "display" not in _BUILTINS:
+        names.pop("display", None)
+    if names != _BUILTINS:  # other threads may be reading them: never empty
+        names.update(_BUILTINS)
+        for name in [name for name in names if name not in _BUILTINS]:
+            del names[name]
 
 
 def _logging_of_root() -> tuple[list[Any], int]:

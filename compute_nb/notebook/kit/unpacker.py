@@ -11,7 +11,7 @@ import types
 from typing import Any
 
 from .home import MAIN, Home, NotHere
-from .skeleton import BARE, MEMBERS
+from .skeleton import BARE, MEMBERS, REGISTERED
 from .source import CodeBytes, CodeText, codes_in, from_bytes, remember
 
 PREFIX = "_compute_nb_"  # of the names that kits have on workers
@@ -150,8 +150,11 @@ class Unpacker(pickle.Unpickler):
             return
         for name, attributes in state.pop(MEMBERS, {}).items():
             vars(cls.__members__[name]).update(attributes)  # type: ignore[attr-defined]
+        others = state.pop(REGISTERED, ())
         for name, value in state.items():
             type.__setattr__(cls, name, value)
+        for other in others:
+            cls.register(other)  # type: ignore[attr-defined]
 
 
 _MAKERS = frozenset(

@@ -5,6 +5,8 @@ import base64
 import json
 import pickle
 import re
+import subprocess
+import sys
 import zlib
 
 import pytest
@@ -77,3 +79,17 @@ def test_attributes_of_errors_travel(shell, body, name, value):
     with pytest.raises(Exception, match="compute_nb:1:") as caught:
         shell.there(body)
     assert getattr(failure(str(caught.value), ComputeSerializer()), name) == value
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"), [("pass", 0), ("raise SystemExit(3)", 3), ("1 / 0", 1), ("raise SystemExit('x')", 1)]
+)
+def test_a_forked_child_that_comes_back_ends_with_a_true_code(shell, ends, code):
+    source, _, _ = shell.source(
+        f"import os\nchild = os.fork()\nif not child:\n    {ends}\nelse:\n"
+        "    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\ncode if child else None"
+    )
+    program = source + "\nprint(compute_cell(0, {})['display'][0]['text/plain'])"
+    done = subprocess.run([sys.executable, "-"], input=program, text=True, capture_output=True, check=True)
+    assert done.stdout == f"{code}\n"
+    assert ("ZeroDivisionError" in done.stderr) == (ends == "1 / 0")

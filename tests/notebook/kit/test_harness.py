@@ -104,6 +104,21 @@ CASES = [
         "from enum import Enum\nclass C(int, Enum):\n    def __new__(cls, number, label):\n        made = int.__new__(cls, number)\n        made._value_ = label\n        return made\n    A = 3, 'a'\n    B = 7, 'b'\nc = C.B",
     ),
     Case(
+        "classes registered with an abstract base",
+        "isinstance(3, A), isinstance(b, A), issubclass(str, A)",
+        "import abc\nclass A(abc.ABC):\n    pass\nA.register(int)\n@A.register\nclass B:\n    pass\nb = B()",
+    ),
+    Case(
+        "metaclass with keywords and code of its own",
+        "A.tag, type(A).made, A().__class__.tag, B.tag, isinstance(B(), A)",
+        "class M(type):\n    made = 0\n    def __new__(mcls, name, bases, body, tag):\n        return super().__new__(mcls, name, bases, body)\n    def __init__(cls, name, bases, body, tag):\n        cls.tag = tag\n        type(cls).made += 1\nclass A(metaclass=M, tag=3):\n    pass\nclass B(A, tag=4):\n    pass",
+    ),
+    Case(
+        "abstract metaclass of the notebook",
+        "A.tag, issubclass(int, A)",
+        "import abc\nclass M(abc.ABCMeta):\n    def __init__(cls, *args):\n        super().__init__(*args)\n        cls.tag = getattr(cls, 'tag', 0) + 1\nclass A(metaclass=M):\n    pass\nA.register(int)",
+    ),
+    Case(
         "flags with a boundary",
         "(F.A | F.B).value, F(9).value, F._boundary_.name",
         "import enum\nclass F(enum.Flag, boundary=enum.KEEP):\n    A = 1\n    B = 2",

@@ -24,3 +24,14 @@ def test_logging_of_the_root_and_builtins_are_put_back(shell):
     )
     assert [item["stream"] for item in result.items] == ["stderr"]
     assert (root.handlers, root.level, builtins.__dict__) == before
+
+
+def test_a_changed_environment_is_put_back(shell, monkeypatch):
+    monkeypatch.setenv("X_KEPT", "1")
+    monkeypatch.setenv("X_GONE", "1")
+    mapping, before = os.environ, dict(os.environ)
+    shell.there(
+        "import os\nos.environ['X_KEPT'] = '2'\ndel os.environ['X_GONE']\nos.environ['X_NEW'] = '3'\nos.environ = {}"
+    )
+    assert os.environ is mapping
+    assert dict(os.environ) == before
