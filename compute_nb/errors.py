@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
 from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from typing import Any
 
 __all__ = [
@@ -14,18 +18,63 @@ __all__ = [
     "SerdeError",
     "SerializationError",
     "ServiceUnreachable",
+    "StillOpen",
     "SubmitRefused",
     "TaskCancelled",
     "TaskExecutionFailed",
     "TaskExpired",
     "TaskLost",
     "TaskPending",
+    "TaskWithdrawn",
     "VersionMismatch",
     "WorkerDied",
 ]
 
 
-class ComputeError(Exception):
+_IPYTHON = f"{os.sep}IPython{os.sep}"
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class _Brief(BaseException):
+    """An error that IPython shows without frames of this package, which say nothing to its reader."""
+
+    def _shown(self) -> str:
+        return f"{type(self).__name__}: {self}"
+
+    def _render_traceback_(self) -> list[str]:
+        """Called by IPython instead of drawing all frames itself."""
+        asked = [
+            f"{_place(frame.filename)}, line {frame.lineno}, in {frame.name}\n    {frame.line}\n".replace(
+                ", in <module>\n", "\n"
+            )
+            for frame in traceback.extract_tb(self.__traceback__)
+            if not frame.filename.startswith(_PACKAGE) and _IPYTHON not in frame.filename
+        ]
+        return ["".join([*asked, self._shown().strip("\n")]), *getattr(self, "__notes__", ())]
+
+
+def _place(filename: str) -> str:
+    """Returns what IPython calls a file: code of a cell has a made-up name."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    found = shell.compile.format_code_name(filename) if shell is not None else None
+    return " ".join(found) if found else f'File "{filename}"'
+
+
+class StillOpen(_Brief, TimeoutError):
+    """You stopped waiting for a task, which goes on."""
+
+    def _shown(self) -> str:
+        return f"TimeoutError: {self}"
+
+
+class TaskWithdrawn(_Brief, CancelledError):
+    """A future was cancelled here."""
+
+    def _shown(self) -> str:
+        return f"CancelledError: {self}"
+
+
+class ComputeError(_Brief, Exception):
     """Anything that compute_nb raises by itself.
 
     Attributes:
@@ -145,6 +194,16 @@ class TaskExecutionFailed(ComputeError):
 
     def __str__(self) -> str:
         return "\n" + "\n".join(f" {line}" for line in self.remote_data.splitlines())
+
+    def __repr__(self) -> str:
+        if self.args != (self.remote_data, self.completion_t):  # joined with the error's own type
+            return super().__repr__()
+        lines = self.remote_data.strip().splitlines() or [""]
+        told = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+        return f"{type(self).__name__}({told.removeprefix(type(self).__name__ + ': ')!r})"
+
+    def _shown(self) -> str:
+        return self.remote_data
 
 
 class WorkerDied(TaskExecutionFailed):

@@ -445,7 +445,13 @@ class Executor(concurrent.futures.Executor):
         if task_group_id is not None:
             self.task_group_id = task_group_id
         session = self._connected()
-        terms = Terms(UUID(int=0), self.task_group_id, serializer=self.serializer, ledger=self._ledger)
+        terms = Terms(
+            UUID(int=0),
+            self.task_group_id,
+            serializer=self.serializer,
+            ledger=self._ledger,
+            label=self.label,
+        )
         return session.reload(terms)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -544,7 +550,8 @@ class Executor(concurrent.futures.Executor):
                 self.retries,
                 self.serializer,
                 self._ledger,
-                self.batch_size,
+                batch_size=self.batch_size,
+                label=self.label,
             )
         return self._terms
 

@@ -11,12 +11,19 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 from uuid import UUID
 
-from compute_nb.errors import ComputeError, DeserializationError, SerializationError, TaskExecutionFailed
+from compute_nb.errors import (
+    ComputeError,
+    DeserializationError,
+    SerializationError,
+    StillOpen,
+    TaskExecutionFailed,
+    TaskWithdrawn,
+)
 from compute_nb.failure import failure
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import Move, TaskResult, TaskState
@@ -147,7 +154,13 @@ class ComputeFuture(Future[Any]):
         )
 
     def __repr__(self) -> str:
-        return f"<ComputeFuture {self.task_id} {self.state.value}>"
+        return f"<ComputeFuture {self._told}, {self.state.word}>"
+
+    @property
+    def _told(self) -> str:
+        """What messages call the task."""
+        label = "" if self.terms is None else self.terms.label
+        return f"{label}: task {self._id}" if label else f"task {self._id}"
 
     # -- what is known of the task
 
@@ -237,7 +250,7 @@ class ComputeFuture(Future[Any]):
         error = self.exception(timeout)
         try:
             if error is not None:
-                raise error.with_traceback(None)  # kept and raised again: it would grow each time
+                raise error.with_traceback(None)  # it is raised at each asking: one trace, not all of them
             return self._result
         finally:
             error = None  # a traceback that holds its own error is a circle
@@ -251,7 +264,7 @@ class ComputeFuture(Future[Any]):
         """
         self._wait(timeout)
         if self._state == _CANCELLED:
-            raise CancelledError(f"task {self._id} was cancelled")
+            raise TaskWithdrawn(f"{self._told} was cancelled")
         if self._result is None and self._exception is None:
             raw = self.raw
             if raw is not None:
@@ -294,8 +307,8 @@ class ComputeFuture(Future[Any]):
             while self._state == _PENDING:
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
-                    raise TimeoutError(
-                        f"task {self._id} has not ended within {timeout} s; it goes on ({self.state.value})"
+                    raise StillOpen(
+                        f"{self._told} has not ended within {timeout:.3g} s; it goes on ({self.state.word})"
                     )
                 self._condition.wait(left)
 

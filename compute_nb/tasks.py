@@ -21,7 +21,7 @@ MAX_RETRIES = 1_000
 
 
 class TaskState(Enum):
-    """Where a task stands; the value is what people read."""
+    """Where a task stands; the value is what programs read, `word` is for people."""
 
     WAITING = "WAITING"
     DELIVERED = "DELIVERED"
@@ -36,6 +36,13 @@ class TaskState(Enum):
         """True if a future for the task has nothing more to wait for."""
         return self not in OPEN
 
+    @property
+    def word(self) -> str:
+        """One of waiting, taken, running, done, failed, cancelled, lost."""
+        return _WORDS.get(self, self.value.lower())
+
+
+_WORDS = {TaskState.DELIVERED: "taken", TaskState.SUCCEEDED: "done"}
 
 OPEN = frozenset({TaskState.WAITING, TaskState.DELIVERED, TaskState.RUNNING})
 ENDS = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})

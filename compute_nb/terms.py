@@ -25,6 +25,7 @@ class Terms:
         batch_size: How many tasks a request may have.
         serializer: Reads the results.
         ledger: The books of the Executor that submits.
+        label: What people call the tasks, "" if nothing.
     """
 
     endpoint_id: UUID
@@ -34,6 +35,7 @@ class Terms:
     serializer: ComputeSerializer = field(default_factory=ComputeSerializer)
     ledger: Ledger = field(default_factory=Ledger)
     batch_size: int = 1_000
+    label: str = ""
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from compute_nb.client import Client
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.notebook.capture import Captured, capture, pack_points
@@ -65,6 +66,8 @@ def launch(
             shows=body.shows,
             notes=captured.notes,
             cancel_all=executor.cancel_all,
+            outage=lambda: executor.outage,
+            wake=lambda: wake(executor.client),
         )
         accepted(run)
     except ComputeError as error:
@@ -76,6 +79,12 @@ def launch(
             "interrupted while submitting: all of it is withdrawn; a task that has begun by now is ended"
         ) from None
     return run, executor
+
+
+def wake(client: Client) -> None:
+    """Starts the client's service if it is the home's own and was stopped; others are left alone."""
+    if client.reach.own:
+        client.version_check()
 
 
 def _submitted(executor: Executor, source: str, packed: Sequence[Any]) -> list[Any]:
@@ -108,7 +117,8 @@ def _packed(  # noqa: PLR0917
     for name in sorted(swept):
         if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
             raise CellRefused(
-                f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same"
+                f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same; if they "
+                f"are to be repeats, read it: `_ = {name}`"
             )
     travelling = Cell(
         f"Cell {cell}",

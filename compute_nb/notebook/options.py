@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import keyword
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from compute_nb.notebook.refusal import CellRefused, nearest
+from compute_nb.notebook.refusal import CellRefused, kind_of, nearest
 
 if TYPE_CHECKING:
     from compute_nb.notebook.cell import CellBody
@@ -150,6 +152,16 @@ def check(options: Options, body: CellBody) -> None:
             )
 
 
+def shadowed(name: str, namespace: Mapping[str, Any]) -> str:
+    """Returns a note if binding `name` hides a module or a builtin, "" if not."""
+    if isinstance(namespace.get(name), ModuleType):
+        module = namespace[name].__name__
+        return f"`-n {name}`: `{name}` was the module `{module}`; import it again to have it back"
+    if name and name not in namespace and hasattr(builtins, name):
+        return f"`-n {name}`: `{name}` hides Python's own `{name}` now; `del {name}` gives it back"
+    return ""
+
+
 def points(
     maps: Sequence[tuple[tuple[str, ...], str]], evaluate: Callable[[str], Any], max_tasks: int
 ) -> list[dict[str, Any]]:
@@ -196,9 +208,7 @@ def _elements(values: Any, told: str) -> Iterable[Any]:
     try:
         return cast("Iterable[Any]", iter(values))
     except TypeError:
-        raise CellRefused(
-            f"{told} is a {type(values).__name__}: write a list of values, one for each task"
-        ) from None
+        raise CellRefused(f"{told} is {kind_of(values)}: write a list of values, one for each task") from None
 
 
 def _named(names: tuple[str, ...], value: Any, text: str) -> dict[str, Any]:

@@ -120,7 +120,10 @@ class CellResult:
         """
         if name in self._output_errors:
             raise SerializationError(f"`{name}` stayed there: {self._output_errors[name]}")
-        return self._unpacked(home)[1][name]
+        outputs = self._unpacked(home)[1]
+        if name not in outputs:  # asked for by a reload
+            raise DeserializationError(f"the cell gave back no `{name}`")
+        return outputs[name]
 
     def parameters(self, home: Home) -> dict[str, Any]:
         """Returns the task's own values by name; their texts if they can't be rebuilt here."""

@@ -36,6 +36,10 @@ LOOK_S = 0.05
 MAX_STILLBORN = 3
 KILL_S = 5.0
 IDLE_S = 600.0
+MAX_DUMP_CHARS = 16_000
+MAX_FRAMES = 12
+
+_RUNNERS = f"{os.sep}endpoint{os.sep}runner{os.sep}", '"<_compute_nb_', '"<compute_cell>"'
 
 _log = logging.getLogger(__name__)
 
@@ -387,7 +391,16 @@ def death(worker: Worker, code: int) -> End:
     }.get(code, "the code or a library ended the process")
     text = (
         f"WorkerDied: the worker (pid {worker.pid}) {describe_exit(code)} while it ran this task: {hint}. "
-        "The other tasks go on; `retries=1` runs such a task once more"
+        "The other tasks go on; `retries=1` (in a notebook `--retries 1`) runs such a task once more"
     )
-    words = worker.last_words() if code == -signal.SIGSEGV else ""
+    words = frames_in(worker.last_words(MAX_DUMP_CHARS)) if code == -signal.SIGSEGV else ""
     return End(Outcome.DIED, text + (f"\n{words}" if words else ""), ErrorCode.WORKER_DIED)
+
+
+def frames_in(dump: str) -> str:
+    """Returns the frames of the task's own code in what faulthandler wrote last, innermost first."""
+    _, _, last = dump.rpartition("Fatal Python error:")
+    _, _, stack = last.partition("(most recent call first):\n")
+    frames = list(itertools.takewhile(lambda line: line.startswith("  File "), stack.splitlines()))
+    own = [line for line in frames if not any(mark in line for mark in _RUNNERS)]
+    return "\n".join(["it was at (innermost first):", *own[:MAX_FRAMES]]) if own else ""

@@ -278,8 +278,10 @@ class Worker:
         """Returns the end of what this process has written to its log."""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
-            log.seek(max(self._log_start, size - max_chars))
-            return log.read().decode(errors="replace").strip()
+            start = max(self._log_start, size - max_chars)
+            log.seek(start)
+            words = log.read().decode(errors="replace")
+            return (words if start == self._log_start else words.partition("\n")[2] or words).strip()
         return ""
 
 
