@@ -28,7 +28,12 @@ def main(path: Path, *, save: bool) -> int:
 
 def show(path: Path, *, save: bool) -> int:
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}})
+    client = NotebookClient(
+        notebook,
+        timeout=120,
+        resources={"metadata": {"path": str(path.parent)}},
+        extra_arguments=["--log-level=ERROR"],  # else it warns of plain TCP on loopback
+    )
     try:
         with client.setup_kernel():
             for index, cell in enumerate(notebook.cells):
