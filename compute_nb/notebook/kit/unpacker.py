@@ -17,6 +17,9 @@ from .source import CodeBytes, CodeText, codes_in, from_bytes, remember
 PREFIX = "_compute_nb_"  # of the names that kits have on workers
 
 
+ONLY_HERE = "a cell's pickle is read by `unpack` of this package only"
+
+
 # What the pickle calls on the other side; `Unpacker.find_class` puts its own methods in their place.
 def find_named(name: str, label: str) -> Any:
     """Stands for `Unpacker.find_named`."""
@@ -25,27 +28,27 @@ def find_named(name: str, label: str) -> Any:
 
 def make_code(*spec: Any) -> Any:
     """Stands for `Unpacker.make_code`."""
-    raise NotImplementedError
+    raise TypeError(ONLY_HERE)
 
 
 def make_function(*spec: Any) -> Any:
     """Stands for `Unpacker.make_function`."""
-    raise NotImplementedError
+    raise TypeError(ONLY_HERE)
 
 
 def set_function(*spec: Any) -> Any:
     """Stands for `Unpacker.set_function`."""
-    raise NotImplementedError
+    raise TypeError(ONLY_HERE)
 
 
 def make_class(*spec: Any) -> Any:
     """Stands for `Unpacker.make_class`."""
-    raise NotImplementedError
+    raise TypeError(ONLY_HERE)
 
 
 def set_class(*spec: Any) -> Any:
     """Stands for `Unpacker.set_class`."""
-    raise NotImplementedError
+    raise TypeError(ONLY_HERE)
 
 
 def make_cached(wrapped: Any, parameters: dict[str, Any]) -> Any:
