@@ -191,6 +191,7 @@ class ServiceSettings:
     Attributes:
         url: None for the service of the home itself, which says where it listens.
         token: Given outright (by the environment), else it is read from `token_file`.
+        prove: False for one on plain http (loopback) that can't prove itself and gets the token all the same.
     """
 
     name: str
@@ -198,6 +199,7 @@ class ServiceSettings:
     auth: Literal["token", "globus"] = "token"
     token_file: Path | None = None
     token: str | None = field(default=None, repr=False)
+    prove: bool = True
 
     def read_token(self) -> str:
         """Returns the token.
@@ -319,12 +321,15 @@ def _service(name: str, entry: dict[str, Any], home: Home) -> ServiceSettings:
     if auth not in ("token", "globus"):
         raise ValueError(f'{where} auth must be "token" or "globus", not {auth!r}')
     url = _url(f"{where} url", entry.get("url", GLOBUS_URL if auth == "globus" else None))
+    prove = entry.get("prove", True)
+    if not isinstance(prove, bool):
+        raise ValueError(f"{where} prove must be true or false, not {prove!r}")  # noqa: TRY004 - as below
     file = entry.get("token_file")
     if file is None:
-        return ServiceSettings(name, url, auth)
+        return ServiceSettings(name, url, auth, prove=prove)
     if not isinstance(file, str):
         raise ValueError(f"{where} token_file must be a path")  # noqa: TRY004 - wrong text in a file
-    return ServiceSettings(name, url, auth, home.root / Path(file).expanduser())
+    return ServiceSettings(name, url, auth, home.root / Path(file).expanduser(), prove=prove)
 
 
 def _url(what: str, url: object) -> str:

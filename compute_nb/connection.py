@@ -21,6 +21,7 @@ from requests.utils import get_environ_proxies
 from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import Retry
 
 from compute_nb import proof
@@ -71,12 +72,13 @@ class Connection:
     Args:
         url: Base address, http only on loopback.
         token: Sent as a bearer, on plain http after the server's proof.
+        prove: False sends the token on plain http without a proof, to a service that has none.
 
     Raises:
         ComputeError: http to another host.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, prove: bool = True) -> None:
         self.url = url.rstrip("/")
         self._parts = urlsplit(self.url)
         self._token = token
@@ -90,13 +92,14 @@ class Connection:
                 "Accept-Encoding": "identity",
                 "Authorization": f"Bearer {token}",
                 "Connection": "keep-alive",
-                "Content-Type": "application/json",
                 "Host": self._host(),
-                "User-Agent": USER_AGENT,
+                **_product(),
             }
         )
         self._session = requests.Session()
-        self._adapters = {repeat: _Adapter(token, retry) for repeat, retry in _RETRIES.items()}
+        self._adapters = {
+            repeat: _Adapter(token if prove else None, retry) for repeat, retry in _RETRIES.items()
+        }
         shared = self._adapters[Repeat.ALWAYS].poolmanager
         for adapter in self._adapters.values():
             adapter.poolmanager = shared
@@ -126,12 +129,16 @@ class Connection:
         request.headers = self._headers
         if body is not None:
             request.headers = self._headers.copy()
+            request.headers["Content-Type"] = "application/json"
             request.headers["Content-Length"] = str(len(body))
         request.hooks = {}
         try:
             answer = self._adapters[repeat].send(
                 request, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), verify=True, proxies=self._proxies
             )
+        except ServiceUnreachable as error:  # by the proof, which comes before any request
+            error.nothing_sent = True
+            raise
         except requests.RequestException as error:
             raise self._unreachable(method, path, error) from error
         return _parsed(answer, f"{method} {request.url}")
@@ -148,9 +155,26 @@ class Connection:
         cause: BaseException = error
         while cause.__context__ is not None:
             cause = cause.__context__
-        return ServiceUnreachable(
+        unreachable = ServiceUnreachable(
             f"the service at {self.url} did not answer {method} {path}: {type(cause).__name__}: {cause}"
         )
+        unreachable.nothing_sent = _never_connected(error)
+        return unreachable
+
+
+def _product() -> dict[str, str]:
+    from compute_nb import __version__
+
+    return {
+        "User-Agent": f"{USER_AGENT}/{__version__}",
+        "X-Globus-Client-Info": f"product={USER_AGENT},version={__version__}",
+    }
+
+
+def _never_connected(error: Exception) -> bool:
+    reason = error.args[0] if error.args else None
+    reason = getattr(reason, "reason", None) or reason  # urllib3 wraps the last one of its attempts
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 def is_loopback(host: str) -> bool:
@@ -164,13 +188,16 @@ def is_loopback(host: str) -> bool:
 
 
 class _Adapter(HTTPAdapter):
-    """Opens connections that prove the server first."""
+    """Opens connections; given a token, those without https have the server prove itself first."""
 
-    def __init__(self, token: str, retry: Retry) -> None:
+    def __init__(self, token: str | None, retry: Retry) -> None:
         self._token = token
         super().__init__(pool_maxsize=4, max_retries=retry)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kw: Any) -> None:
+        if self._token is None:
+            super().init_poolmanager(connections, maxsize, block, **kw)
+            return
         token = self._token
 
         class Proven(HTTPConnection):

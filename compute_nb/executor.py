@@ -85,8 +85,10 @@ class Executor(concurrent.futures.Executor):
         resource_specification: For engines that take one.
         user_endpoint_config: For endpoints that are configured by their users.
         label: For people.
-        batch_size, api_burst_limit, api_burst_window_s: Kept for scripts of the published SDK; here
-            whatever has gathered is sent at once, up to 1,000 tasks.
+        batch_size: Kept for scripts of the published SDK; here whatever has gathered is sent at once, up to
+            1,000 tasks.
+        api_burst_limit, api_burst_window_s: So many requests with fewer tasks than that within so many
+            seconds, then they wait; for Globus's own service only.
         amqp_port: Used instead of the port that the service names.
         serializer: Writes functions and arguments, reads results; by default the client's.
         result_serializers: Strategies for the results, tried in this order.
@@ -103,6 +105,8 @@ class Executor(concurrent.futures.Executor):
     resource_specification = _Setting(_jsonable)
     user_endpoint_config = _Setting(_jsonable)
     result_serializers = _Setting(_import_paths)
+    api_burst_limit = _Setting(lambda count: min(max(count, 1), 8))
+    api_burst_window_s = _Setting(lambda seconds: min(max(seconds, 1), 32))
     retries = _Setting(_count)
     walltime = _Setting(_walltime)
 
@@ -142,8 +146,8 @@ class Executor(concurrent.futures.Executor):
         self.label = label
         self.batch_size = batch_size
         self.amqp_port = amqp_port
-        self.api_burst_limit = min(max(api_burst_limit, 1), 8)
-        self.api_burst_window_s = min(max(api_burst_window_s, 1), 32)
+        self.api_burst_limit = api_burst_limit
+        self.api_burst_window_s = api_burst_window_s
         self.task_group_id = task_group_id
         self.resource_specification = resource_specification
         self.user_endpoint_config = user_endpoint_config
@@ -379,7 +383,8 @@ class Executor(concurrent.futures.Executor):
         if task_group_id is not None:
             self.task_group_id = task_group_id
         session = self._connected()
-        terms = Terms(UUID(int=0), self.task_group_id, serializer=self.serializer, ledger=self._ledger)
+        endpoint_id = UUID(int=0) if self._place is None else self._place.endpoint_id
+        terms = Terms(endpoint_id, self.task_group_id, serializer=self.serializer, ledger=self._ledger)
         return session.reload(terms)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -461,7 +466,11 @@ class Executor(concurrent.futures.Executor):
                 self.retries,
                 self.serializer,
                 self._ledger,
+                self.api_burst_limit,
+                self.api_burst_window_s,
             )
+            if self._session is not None:
+                self._session.note_ignored({"retries": self.retries, "walltime": self.walltime})
         return self._terms
 
     def _terms_for(self, shell: ShellFunction | None) -> Terms:

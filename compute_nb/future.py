@@ -49,6 +49,10 @@ class Keeper(Protocol):
 
     process_id: int
 
+    @property
+    def can_cancel(self) -> bool:
+        """True if the service ends tasks when it is asked to."""
+
     def cancel(self, futures: Iterable[ComputeFuture]) -> None:
         """Has the service end these tasks; does not block."""
 
@@ -69,6 +73,7 @@ class ComputeFuture(Future[Any]):
         attempt: 0 for the first.
         raw: The packed value, or the text of the error, as it came; None before.
         sent: True once a request with the task has been tried.
+        named: False until the service has named the task, where ids are made there.
     """
 
     __slots__ = (
@@ -83,6 +88,7 @@ class ComputeFuture(Future[Any]):
         "attempt",
         "ended_at",
         "error_code",
+        "named",
         "raw",
         "sent",
         "started_at",
@@ -112,6 +118,7 @@ class ComputeFuture(Future[Any]):
         self.error_code: str | None = None
         self.raw: str | None = None
         self.sent = False
+        self.named = True
 
     def __repr__(self) -> str:
         return f"<ComputeFuture {self.task_id} {self.state.value}>"
@@ -120,12 +127,12 @@ class ComputeFuture(Future[Any]):
 
     @property
     def task_id(self) -> str | None:
-        """The task's id as text."""
-        return None if self._id is None else str(self._id)
+        """The task's id as text; None as long as the service has not named it."""
+        return str(self._id) if self._id is not None and self.named else None
 
     @property
     def id(self) -> UUID:
-        """The task's id.
+        """The task's id; a provisional one as long as the service has not named it.
 
         Raises:
             ComputeError: This future stands for no task.
@@ -180,7 +187,7 @@ class ComputeFuture(Future[Any]):
         """
         self._wait(timeout)
         if self._state == _CANCELLED:
-            raise CancelledError(f"task {self._id} was cancelled")
+            raise CancelledError(self._why_cancelled())
         if self._result is None and self._exception is None and self.raw is not None:
             return self._read(self.raw)
         return self._exception
@@ -244,7 +251,16 @@ class ComputeFuture(Future[Any]):
             return error
         return None
 
+    def _why_cancelled(self) -> str:
+        if self.sent and self._keeper is not None and not self._keeper.can_cancel:
+            return f"task {self._id} was cancelled here only: its service can't be told, it may still run"
+        return f"task {self._id} was cancelled"
+
     # -- ending; the watcher's and the submitter's threads
+
+    def name(self, task_id: UUID) -> None:
+        """Takes the id that the service has given to the task."""
+        self._id, self.named = task_id, True
 
     def take(self, result: TaskResult) -> bool:
         """Ends with what the service says; False if it had ended already."""
@@ -327,7 +343,8 @@ class ComputeFuture(Future[Any]):
             self.ended_at = time.time()
         else:
             self.raw, self.error_code, self.attempt = result.data, result.error_code, result.attempt
-            self.submitted_at, self.started_at = result.submitted_at, result.started_at
+            self.submitted_at = result.submitted_at or self.submitted_at
+            self.started_at = result.started_at or self.started_at
             self.ended_at = result.ended_at
         self._state = future_state
 

@@ -34,7 +34,7 @@ class GroupRow(NamedTuple):
 
     task_id: UUID
     state: TaskState
-    submitted_at: float
+    submitted_at: float | None
 
 
 class Group(NamedTuple):
@@ -52,20 +52,16 @@ class Status(NamedTuple):
     endpoints: Mapping[UUID, UUID]
 
 
-def extensions(connection: Connection) -> Mapping[str, Any]:
-    """Returns what the service says of its extensions.
+def extensions(connection: Connection) -> Mapping[str, Any] | None:
+    """Returns what the service says of its extensions, None if it speaks the published protocol only.
 
     Raises:
         VersionMismatch: It speaks another version of them.
-        ComputeError: It has none.
     """
     answer = connection.get("/v2/version?service=all")
     found = answer.get("compute_nb") if isinstance(answer, dict) else None
     if not isinstance(found, dict):
-        raise ComputeError(
-            f"the service at {connection.url} speaks the published protocol only; this version of compute_nb "
-            "needs a service with its extensions: start one by `compute-nb service start`"
-        )
+        return None
     if found.get("version") != EXTENSION_VERSION:
         raise VersionMismatch(
             f"the service at {connection.url} speaks version {found.get('version')} of the extensions, this "

@@ -24,6 +24,8 @@ class Terms:
         retries: How often a task may begin again after its worker or agent was lost.
         serializer: Reads the results.
         ledger: The books of the Executor that submits.
+        burst_limit, burst_window_s: So many small requests within so many seconds, where a service has that
+            limit.
     """
 
     endpoint_id: UUID
@@ -32,6 +34,14 @@ class Terms:
     retries: int = 0
     serializer: ComputeSerializer = field(default_factory=ComputeSerializer)
     ledger: Ledger = field(default_factory=Ledger)
+    burst_limit: int = 4
+    burst_window_s: float = 16.0
+
+
+LIKE_COMPUTE_SDK = "4.19.0"
+"""The published version whose protocol this package speaks: endpoints may choose an environment by it."""
+
+LIKE_GLOBUS_SDK = "4.9.1"
 
 
 @cache
@@ -39,8 +49,8 @@ def user_runtime() -> Mapping[str, Any]:
     """What Python and platform this is, for endpoints that choose an environment by it."""
     # platform.processor and platform.architecture would each start a program.
     return {
-        "globus_compute_sdk_version": None,
-        "globus_sdk_version": None,
+        "globus_compute_sdk_version": LIKE_COMPUTE_SDK,
+        "globus_sdk_version": LIKE_GLOBUS_SDK,
         "python_version": sys.version,
         "python": {
             "version": platform.python_version(),
