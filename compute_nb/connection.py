@@ -91,7 +91,6 @@ class Connection:
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
                 "Authorization": f"Bearer {token}",
-                "Connection": "keep-alive",
                 "Host": self._host(),
                 **_product(),
             }
