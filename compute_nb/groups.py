@@ -45,10 +45,12 @@ class GroupQueues:
 
     Args:
         waiting: Knows the open tasks.
+        clock: Seconds, monotonic.
     """
 
-    def __init__(self, waiting: Waiting) -> None:
+    def __init__(self, waiting: Waiting, clock: Callable[[], float] = time.monotonic) -> None:
         self._waiting = waiting
+        self._clock = clock
         self._net_s = FIRST_NET_S
         self._groups: set[UUID] = set()
         self._prefix = ""
@@ -79,7 +81,7 @@ class GroupQueues:
 
     def given_up(self, unknown: Iterable[ComputeFuture], known: Iterable[UUID]) -> list[ComputeFuture]:
         """Returns those that the service has left out of its answers for so long that it can't know them."""
-        now, missed = time.monotonic(), self._missed_since
+        now, missed = self._clock(), self._missed_since
         for task_id in known:
             missed.pop(task_id, None)
         return [future for future in unknown if now - missed.setdefault(future.id, now) > PATIENCE_S]
