@@ -300,8 +300,8 @@ def test_interrupt_ends_the_waiting_only():
     code = """
 from compute_nb.future import ComputeFuture
 future = ComputeFuture()
-print("waiting", flush=True)
 try:
+    print("waiting", flush=True)
     future.result()
 except KeyboardInterrupt:
     print(future.done())
