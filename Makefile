@@ -14,7 +14,7 @@ help: ## Show what can be made
 demo: $(VENV)/.demo ## Set up, run the quickstart notebook headless, print what each cell gave
 	$(PY) notebooks/demo.py notebooks/01_quickstart.ipynb
 
-lab: $(VENV)/.test ## Open the tutorials in JupyterLab
+lab: $(VENV)/.test ## Open the tutorials
 	$(VENV)/bin/jupyter lab notebooks
 
 test: $(VENV)/.test system check ## Set up all that the tests need, check, and run everything

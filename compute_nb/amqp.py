@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import pika
@@ -25,7 +26,9 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
+from compute_nb import trust
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
+from compute_nb.loopback import is_loopback
 
 __all__ = ["Incoming", "Link", "LinkHandler", "LinkPlan", "Timer"]
 
@@ -49,11 +52,13 @@ class LinkPlan:
         url: An AMQP URL with user and password, as `pika.URLParameters` reads it.
         queues: The queues to consume.
         prefetch: How many unacknowledged messages the broker may send ahead; 0 is no limit.
+        ca: The certificate authorities that alone count for amqps, as in `trust.context`.
     """
 
     url: str
     queues: tuple[str, ...]
     prefetch: int = 0
+    ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +269,7 @@ class Link:
             return
         try:
             self._plan = self._handler.plan()
+            parameters = _parameters(self._plan)
         except ServiceUnreachable as error:
             self._down(error)
             return
@@ -271,7 +277,7 @@ class Link:
             self._end(error)
             return
         self._connection = pika.SelectConnection(
-            pika.URLParameters(self._plan.url),
+            parameters,
             on_open_callback=self._on_connection,
             on_open_error_callback=self._on_closed,
             on_close_callback=self._on_closed,
@@ -352,7 +358,7 @@ class Link:
         error, self._closing_for = self._closing_for or reason, None
         if self._stopping:
             self._end(None)
-        elif _is_refusal(error):
+        elif _is_refusal(error) or trust.explain(error, "") is not None:
             self._refused(error)
         else:
             self._down(error)
@@ -361,6 +367,10 @@ class Link:
         self._refusals += 1
         if self._refusals < REFUSAL_LIMIT:
             self._down(error)
+            return
+        untrusted = trust.explain(error, f"the broker at {_place(self._plan.url)}", self._plan.ca)
+        if untrusted is not None:
+            self._end(ComputeError(untrusted))
             return
         self._end(
             AccessRefused(
@@ -405,6 +415,28 @@ class Link:
             log.exception("link %s: its handler failed", self.name)
             self._failure = error
             self._stop()
+
+
+def _parameters(plan: LinkPlan) -> pika.URLParameters:
+    """Returns where and how to connect.
+
+    Raises:
+        ComputeError: The address is none, a password would be sent in the clear, or the certificate
+            authorities can't be read.
+    """
+    try:
+        parameters = pika.URLParameters(plan.url)
+    except (TypeError, ValueError, OSError) as error:  # its text may hold the password
+        raise ComputeError(f"the service names a broker by no URL ({type(error).__name__})") from None
+    if parameters.ssl_options is not None:
+        # Ours also where the URL brings options: who can write a URL can't turn the checks off.
+        parameters.ssl_options = pika.SSLOptions(trust.context(plan.ca), parameters.host)
+    elif not is_loopback(parameters.host):
+        raise ComputeError(
+            f"the broker at {_place(plan.url)} would get the password in the clear: its service must name an "
+            "amqps address"
+        )
+    return parameters
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 from uuid import UUID
 
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.serialize.strategy import path_for_peers
 from compute_nb.terms import user_runtime
+
+_Args = list[Any] | tuple[Any, ...]
 
 
 class Batch:
@@ -22,6 +24,10 @@ class Batch:
         serializer: Writes the arguments.
         user_runtime: What Python this is; found out by default.
         result_serializers: Strategies for the results, tried in this order.
+
+    Attributes:
+        tasks: Function id -> the packed arguments of its calls.
+        endpoint_id: Where it goes if `batch_run` names no endpoint.
     """
 
     def __init__(  # noqa: PLR0917 - the published signature
@@ -39,6 +45,7 @@ class Batch:
         self.user_endpoint_config = user_endpoint_config
         self.result_serializers = [path_for_peers(one) for one in result_serializers or ()]
         self.tasks: dict[UUID, list[str]] = {}
+        self.endpoint_id: UUID | str | None = None
         self._request_queue = request_queue
         self._serializer = serializer or ComputeSerializer()
         self._user_runtime = user_runtime
@@ -49,26 +56,45 @@ class Batch:
     def __len__(self) -> int:
         return sum(len(tasks) for tasks in self.tasks.values())
 
+    @overload
+    def add(
+        self, function_id: UUID | str, args: _Args | None = None, kwargs: dict[str, Any] | None = None
+    ) -> None: ...
+    @overload
     def add(
         self,
         function_id: UUID | str,
-        args: list[Any] | tuple[Any, ...] | None = None,
+        endpoint_id: UUID | str,
+        args: _Args | None = None,
         kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Adds one call.
+    ) -> None: ...
+    def add(self, function_id: UUID | str, *given: Any, **named: Any) -> None:
+        """Adds one call: `add(function_id, args, kwargs)`, or in the older form with the endpoint in between.
+
+        Args:
+            function_id: A registered function.
+            endpoint_id: Where the batch goes if `batch_run` names no endpoint; an id or a name.
+            args: A list or tuple.
+            kwargs: A dict with text keys.
 
         Raises:
-            ValueError: `function_id` is no UUID.
-            TypeError: `args` is no list or tuple, or `kwargs` no dict with text keys.
+            ValueError: `function_id` is no UUID, or the batch is for another endpoint.
+            TypeError: An argument of the wrong type, or one too many.
             SerializationError: An argument can't be written.
         """
+        endpoint_id, args, kwargs = _arguments(given, named)
         if not isinstance(args, list | tuple | None):
             raise TypeError(f"args must be a list or tuple, not {type(args).__name__}")
         if not isinstance(kwargs, dict | None) or not all(isinstance(k, str) for k in kwargs or ()):
             raise TypeError("kwargs must be a dict whose keys are text")
         function_id = UUID(str(function_id))
+        if endpoint_id is not None and str(endpoint_id) != str(self.endpoint_id or endpoint_id):
+            raise ValueError(
+                f"this batch is for endpoint {self.endpoint_id}: make another batch for {endpoint_id}"
+            )
         packed = self._serializer.pack_call(tuple(args or ()), kwargs or {})
         self.tasks.setdefault(function_id, []).append(packed)
+        self.endpoint_id = self.endpoint_id or endpoint_id
 
     def prepare(self) -> dict[str, Any]:
         """Returns the body of the submit request."""
@@ -83,3 +109,18 @@ class Batch:
             if getattr(self, name):
                 body[name] = getattr(self, name)
         return body
+
+
+def _arguments(given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Returns endpoint, args and kwargs of either form of `Batch.add`."""
+    older = "endpoint_id" in named or (bool(given) and isinstance(given[0], str | UUID))
+    names = ("endpoint_id", "args", "kwargs") if older else ("args", "kwargs")
+    if len(given) > len(names):
+        raise TypeError(f"add takes a function id and {', '.join(names)}; {len(given)} more were given")
+    found = dict(zip(names, given, strict=False))
+    for name, value in named.items():
+        if name not in names or name in found:
+            problem = "no argument of it" if name not in names else "given twice"
+            raise TypeError(f"add takes a function id and {', '.join(names)}; {name!r} is {problem}")
+        found[name] = value
+    return found.get("endpoint_id"), found.get("args"), found.get("kwargs")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 from uuid import UUID
 
-from compute_nb import routes
+from compute_nb import hardware, proof, routes
 from compute_nb.batch import Batch
-from compute_nb.config import Home, ServiceSettings, Settings
+from compute_nb.bearer import Authorizer, Bearer
+from compute_nb.config import GLOBUS, Home, ServiceSettings, Settings
 from compute_nb.connection import Connection, Repeat
-from compute_nb.errors import ComputeError, TaskExecutionFailed, TaskPending
+from compute_nb.errors import ComputeError, TaskExecutionFailed, TaskPending, VersionMismatch
 from compute_nb.failure import failure
+from compute_nb.login import Login
+from compute_nb.places import Places
 from compute_nb.reach import Reach
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.serialize.strategy import SerializationStrategy
 from compute_nb.shell import ShellFunction
-from compute_nb.tasks import ErrorCode, TaskState, new_ids
+from compute_nb.tasks import ErrorCode, TaskState, new_id, new_ids
 
 T = TypeVar("T")
 
@@ -28,17 +32,34 @@ Id = UUID | str
 class Client:
     """Speaks to one service. Any thread may use it; each method blocks, and none before the first is called.
 
+    The methods are those of the published SDK (Globus Compute SDK 4.19, "Client"); docs/sdk.md has the
+    differences. Wherever an endpoint's id is taken, its name, an alias and `local` are too.
+
     Args:
         environment, local_compute_services: Accepted for scripts of the published SDK; the service is
             chosen by `service`, the environment variables or config.toml.
         do_version_check: True: the first call asks first whether the service speaks our version.
         code_serialization_strategy, data_serialization_strategy: How functions and values are written.
-        app, authorizer: A Globus login, which this version does not have.
-        service: A service by name, its settings, or the way to it; the local one by default.
+        app: A GlobusApp that logs in; at most one of these two.
+        authorizer: One of globus_sdk's, such as `AccessTokenAuthorizer`.
+        service: A service by name, its settings, or the way to it. By default the local one; with `app`
+            or an `authorizer` of Globus, Globus.
+
+    Attributes:
+        reach: The way to the service.
+        fx_serializer: Writes functions and arguments, reads results.
+        app, authorizer: As given.
+        session_task_group_id: The group of batches that name none, as text; known before the first submit.
 
     Raises:
-        ComputeError: A Globus login was given, or the service is not configured.
+        ComputeError: The service is not configured.
+        ValueError: Both `app` and `authorizer`; a client secret is set and no client id.
     """
+
+    FUNCX_SDK_CLIENT_ID = os.environ.get("FUNCX_SDK_CLIENT_ID", "4cf29807-cf21-49ec-9443-ff9a3fb9f81c")
+    FUNCX_SCOPE = os.environ.get(
+        "FUNCX_SCOPE", "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all"
+    )
 
     def __init__(
         self,
@@ -48,18 +69,21 @@ class Client:
         *,
         code_serialization_strategy: SerializationStrategy | None = None,
         data_serialization_strategy: SerializationStrategy | None = None,
-        app: object = None,
-        authorizer: object = None,
+        app: Any = None,
+        authorizer: Any = None,
         service: str | ServiceSettings | Reach | None = None,
         **ignored: object,
     ) -> None:
-        if app is not None or authorizer is not None:
-            raise ComputeError("a Globus login is not possible in this version; name a service instead")
+        if app is not None and authorizer is not None:
+            raise ValueError("app and authorizer both say who asks: give one of them")
         for name in ignored:
             warnings.warn(f"Client ignores {name!r}", UserWarning, stacklevel=2)
-        self.reach = _reach(service)
+        self.app, self.authorizer = app, authorizer
+        self.reach = _reach(service, app, authorizer)
+        self.session_task_group_id = str(new_id())
         self.fx_serializer = ComputeSerializer(code_serialization_strategy, data_serialization_strategy)
         self._unchecked = do_version_check
+        self._extended: bool | None = None
         self._ended: dict[str, dict[str, Any]] = {}
 
     def __repr__(self) -> str:
@@ -70,14 +94,33 @@ class Client:
         """The service's base address; starts the local service if there has never been one."""
         return self.reach.connection.url
 
-    def version_check(self, endpoint_version: str | None = None) -> None:
-        """Returns if the service speaks our version.
+    @property
+    def auth_client(self) -> object:
+        """The published SDK's deprecated way to Globus Auth.
 
         Raises:
-            VersionMismatch: It speaks another one.
-            ComputeError: It lacks our extensions.
+            ComputeError: There is no Globus login behind this client.
         """
-        self.reach.call(routes.extensions)
+        warnings.warn("Client.auth_client is deprecated: ask globus_sdk", DeprecationWarning, stacklevel=2)
+        raise ComputeError("this client has no Globus login: make a globus_sdk.AuthClient of your own")
+
+    def version_check(self, endpoint_version: str | None = None) -> None:
+        """Returns if the service speaks our version and, if it is given, takes endpoints of that version.
+
+        Raises:
+            VersionMismatch: It speaks another one, or asks for a newer endpoint.
+        """
+        self._extended = self.reach.call(routes.extensions) is not None
+        if endpoint_version is not None:
+            self.reach.call(lambda connection: routes.check_endpoint(connection, endpoint_version))
+
+    def logout(self) -> None:
+        """Has Globus revoke the tokens of the login and forgets them; warns where there is no login."""
+        if isinstance(self.reach.bearer, Login):
+            self.reach.bearer.logout()
+            return
+        why = "its authorizer is the caller's own" if self.authorizer else f"{self.reach} takes a token"
+        warnings.warn(f"logout does nothing: {why}", UserWarning, stacklevel=2)
 
     # -- functions
 
@@ -157,9 +200,17 @@ class Client:
         create_websocket_queue: bool = False,
         result_serializers: Sequence[object] | None = None,
     ) -> Batch:
-        """Returns an empty batch."""
+        """Returns an empty batch.
+
+        Args:
+            task_group_id: The group that its tasks join; `session_task_group_id` by default.
+            resource_specification: For engines that take one.
+            user_endpoint_config: For endpoints that are configured by their users.
+            create_websocket_queue: True if an Executor of the published SDK will wait for the results.
+            result_serializers: Strategies for the results, tried in this order.
+        """
         return Batch(
-            task_group_id,
+            task_group_id or self.session_task_group_id,
             resource_specification,
             user_endpoint_config,
             create_websocket_queue,
@@ -167,12 +218,37 @@ class Client:
             result_serializers=result_serializers,
         )
 
-    def batch_run(self, endpoint_id: Id, batch: Batch) -> dict[str, Any]:
-        """Sends a batch; returns `tasks`, `task_group_id`, `request_id` and `endpoint_id`."""
+    @overload
+    def batch_run(self, endpoint_id: Id, batch: Batch) -> dict[str, Any]: ...
+    @overload
+    def batch_run(self, endpoint_id: Batch) -> dict[str, Any]: ...
+    def batch_run(self, endpoint_id: Id | Batch, batch: Batch | None = None) -> dict[str, Any]:
+        """Sends a batch; returns `tasks`, `task_group_id`, `request_id` and `endpoint_id`.
+
+        Args:
+            endpoint_id: Where to; in the older form the batch itself, which was told at `add`.
+            batch: What.
+
+        Raises:
+            TypeError: No batch was given.
+            ValueError: The older form, and no endpoint was named at `add`.
+            SubmitRefused: It is larger than one request may be; nothing was sent.
+            ComputeError: The service refuses it or can't be reached.
+        """
+        if isinstance(endpoint_id, Batch):
+            return self.batch_run(_named_in(endpoint_id), endpoint_id)
+        if not isinstance(batch, Batch):
+            raise TypeError(f"batch_run takes an endpoint and a Batch, not {type(batch).__name__}")
         body = batch.prepare()
-        body["compute_nb"] = {"task_ids": _new_ids_for(body["tasks"])}
-        path = f"/v3/endpoints/{endpoint_id}/submit"
-        return self._dict(lambda c: c.post(path, body, Repeat.ALWAYS))
+        # Where tasks have no ids of ours, a request that arrived twice would run them twice.
+        extended = self._is_extended()
+        if extended:
+            body["compute_nb"] = {"task_ids": _new_ids_for(body["tasks"])}
+        encoded = _encoded(body)
+        routes.check_size(len(encoded), f"this batch of {len(batch):,} tasks")
+        path = f"/v3/endpoints/{self._endpoint(endpoint_id)}/submit"
+        repeat = Repeat.ALWAYS if extended else Repeat.UNREAD
+        return self._dict(lambda c: c.send("POST", path, encoded, repeat), once=not extended)
 
     def run(self, *args: Any, endpoint_id: Id, function_id: Id, **kwargs: Any) -> str:
         """Sends one call; returns the task's id."""
@@ -219,11 +295,45 @@ class Client:
 
     # -- endpoints
 
-    def register_endpoint(
-        self, name: str, endpoint_id: Id | None = None, metadata: Mapping[str, Any] | None = None
+    def register_endpoint(  # noqa: PLR0917 - the published signature
+        self,
+        name: str,
+        endpoint_id: Id | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        multi_user: bool | None = None,
+        display_name: str | None = None,
+        allowed_functions: Sequence[Id] | None = None,
+        auth_policy: Id | None = None,
+        subscription_id: Id | None = None,
+        public: bool | None = None,
+        high_assurance: bool | None = None,
+        admins: Sequence[Id] | None = None,
     ) -> dict[str, Any]:
-        """Registers an agent, again under `endpoint_id` if that is given; returns its queues."""
+        """Registers an agent, again under `endpoint_id` if that is given; returns its queues.
+
+        Args:
+            name: At most 128 characters without white space, slashes and quotes.
+            endpoint_id: The id of last time; None for a new one.
+            metadata: What the agent tells of itself.
+            multi_user: True if it starts endpoints for several users.
+            display_name: For people.
+            allowed_functions: The only functions it takes; None or empty: all.
+            auth_policy, subscription_id, high_assurance: For Globus; our own service keeps and shows them.
+            public: True if others may submit to it.
+            admins: Users who may manage it, beside the owner; for Globus too.
+        """
+        given: dict[str, Any] = {
+            "multi_user": multi_user or None,
+            "display_name": display_name,
+            "allowed_functions": [str(i) for i in allowed_functions or ()] or None,
+            "authentication_policy": auth_policy and str(auth_policy),
+            "subscription_uuid": subscription_id and str(subscription_id),
+            "public": public,
+            "high_assurance": high_assurance,
+            "admins": [str(i) for i in admins or ()] or None,
+        }
         fields = {"endpoint_name": name, "metadata": dict(metadata or {})}
+        fields |= {key: value for key, value in given.items() if value is not None}
         if endpoint_id is None:
             return self._dict(lambda c: c.post("/v3/endpoints", fields))
         body = _encoded(fields)
@@ -231,11 +341,23 @@ class Client:
 
     def get_endpoint_status(self, endpoint_uuid: Id) -> dict[str, Any]:
         """Returns `status` ("online" or "offline") and the `details` of the last heartbeat."""
-        return self._dict(lambda c: c.get(f"/v2/endpoints/{endpoint_uuid}/status"))
+        endpoint_id = self._endpoint(endpoint_uuid, start=False)
+        return self._dict(lambda c: c.get(f"/v2/endpoints/{endpoint_id}/status"))
 
     def get_endpoint_metadata(self, endpoint_uuid: Id) -> dict[str, Any]:
         """Returns what an endpoint said of itself."""
-        return self._dict(lambda c: c.get(f"/v2/endpoints/{endpoint_uuid}"))
+        endpoint_id = self._endpoint(endpoint_uuid, start=False)
+        return self._dict(lambda c: c.get(f"/v2/endpoints/{endpoint_id}"))
+
+    def get_allowed_functions(self, endpoint_id: Id) -> dict[str, Any]:
+        """Returns `endpoint_id`, `restricted` and, if that is true, the ids of the `functions` it takes."""
+        known = self._endpoint(endpoint_id, start=False)
+        return self._dict(lambda c: c.get(f"/v3/endpoints/{known}/allowed_functions"))
+
+    def get_worker_hardware_details(self, endpoint_id: Id) -> str:
+        """Has a worker report what its machine is; returns the id of that task, whose value is a text."""
+        function_id = self.register_source_code(hardware.source(), hardware.NAME)
+        return self.run(endpoint_id=endpoint_id, function_id=function_id)
 
     def get_endpoints(self, role: str | None = None) -> list[dict[str, Any]]:
         """Returns your endpoints; with role "any" public ones too."""
@@ -243,15 +365,15 @@ class Client:
         found = self._ask(lambda c: c.get(path))
         return list(found)
 
-    def stop_endpoint(self, endpoint_uuid: Id) -> dict[str, Any]:
+    def stop_endpoint(self, endpoint_id: Id) -> dict[str, Any]:
         """Stops an endpoint's agent."""
-        return self._dict(
-            lambda c: c.send("POST", f"/v3/endpoints/{endpoint_uuid}/lock", None, Repeat.ALWAYS)
-        )
+        path = f"/v3/endpoints/{self._endpoint(endpoint_id, start=False)}/lock"
+        return self._dict(lambda c: c.send("POST", path, None, Repeat.ALWAYS))
 
-    def delete_endpoint(self, endpoint_uuid: Id) -> dict[str, Any]:
+    def delete_endpoint(self, endpoint_id: Id) -> dict[str, Any]:
         """Has the service forget an endpoint; its open tasks end."""
-        return self._dict(lambda c: c.send("DELETE", f"/v2/endpoints/{endpoint_uuid}", None, Repeat.ALWAYS))
+        path = f"/v2/endpoints/{self._endpoint(endpoint_id, start=False)}"
+        return self._dict(lambda c: c.send("DELETE", path, None, Repeat.ALWAYS))
 
     def get_result_amqp_url(self) -> dict[str, Any]:
         """Returns `queue_prefix` and `connection_url` for a reader of task groups."""
@@ -259,17 +381,46 @@ class Client:
 
     # -- inside
 
-    def _ask(self, question: Callable[[Connection], T]) -> T:
+    def _is_extended(self) -> bool:
+        """True if the service has our extensions; it is asked once, whether its version is checked or not."""
+        if self._extended is None:
+            self.reach.sign_in()
+            try:
+                self.version_check()
+            except VersionMismatch:
+                if self._unchecked:
+                    raise
+                self._extended = True
+            self._unchecked = False
+        return bool(self._extended)
+
+    def _ask(self, question: Callable[[Connection], T], *, once: bool = False) -> T:
+        self.reach.sign_in()
         if self._unchecked:
             self.version_check()
             self._unchecked = False
-        return self.reach.call(question)
+        return self.reach.call(question, once=once)
 
-    def _dict(self, question: Callable[[Connection], Any]) -> dict[str, Any]:
-        answer = self._ask(question)
+    def _dict(self, question: Callable[[Connection], Any], *, once: bool = False) -> dict[str, Any]:
+        answer = self._ask(question, once=once)
         if not isinstance(answer, dict):
             raise ComputeError(f"{self.reach} answered with {type(answer).__name__}, not an object")
         return answer
+
+    def _endpoint(self, name: Id, *, start: bool = True) -> UUID:
+        """Returns the id of an endpoint of this client's service; one given as an id is not asked about."""
+        try:
+            return UUID(str(name))
+        except ValueError:
+            pass
+        service = str(name).rpartition(":")[0]
+        if service not in ("", self.reach.settings.name):
+            raise ComputeError(
+                f"endpoint {name!r} is of service {service!r} and this client speaks to "
+                f"{self.reach.settings.name!r}: make a Client(service={service!r})"
+            )
+        places = Places(self.reach.home, lambda _, question: self._ask(question), self.reach)
+        return places.find(name, start=start).endpoint_id
 
     def _batch_status(self, task_ids: list[str]) -> dict[str, dict[str, Any]]:
         fields = {"task_ids": task_ids}
@@ -315,23 +466,37 @@ class Client:
     def _error(self, task: Mapping[str, Any]) -> TaskExecutionFailed:
         text = task.get("exception") or task.get("reason") or "no reason was given"
         ours = task.get("compute_nb", {})
-        return failure(
+        error = failure(
             text,
             self.fx_serializer,
             state=TaskState(ours.get("state", "FAILED")),
             code=ours.get("error_code", ErrorCode.REMOTE),
             ended_at=float(task.get("completion_t", 0)),
         )
+        error.task_details = task.get("details")
+        return error
 
 
-def _reach(service: str | ServiceSettings | Reach | None) -> Reach:
+def _reach(service: str | ServiceSettings | Reach | None, app: Any, authorizer: Any) -> Reach:
+    home = service.home if isinstance(service, Reach) else Home.default()
+    bearer: Bearer | None = None
+    if app is not None:
+        bearer = Login(home, app)
+    elif authorizer is not None:
+        bearer = Authorizer(authorizer)
     if isinstance(service, Reach):
-        return service
-    home = Home.default()
-    if isinstance(service, ServiceSettings):
-        return Reach(service, home)
-    settings = Settings.load(home)
-    return Reach(settings.service(service) if service else settings.default_service, home)
+        return service if bearer is None else Reach(service.settings, home, bearer)
+    if not isinstance(service, ServiceSettings):
+        settings = Settings.load(home)
+        if service is None and bearer is not None and not _is_own(authorizer) and settings.only is None:
+            service = GLOBUS
+        service = settings.service(service) if service else settings.default_service
+    return Reach(service, home, bearer)
+
+
+def _is_own(authorizer: Any) -> bool:
+    """True if an authorizer holds a token of our own form, which is none of Globus."""
+    return proof.possible(str(getattr(authorizer, "access_token", "")))
 
 
 def _meta(metadata: Mapping[str, Any] | None, serde_identifier: str | None) -> dict[str, Any]:
@@ -349,6 +514,12 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 def _new_ids_for(tasks: Mapping[str, list[str]]) -> dict[str, list[str]]:
     return {function_id: [str(i) for i in new_ids(len(args))] for function_id, args in tasks.items()}
+
+
+def _named_in(batch: Batch) -> Id:
+    if batch.endpoint_id is None:
+        raise ValueError("no endpoint is named: give it to batch_run, or to add before the arguments")
+    return batch.endpoint_id
 
 
 def _encoded(fields: Mapping[str, Any]) -> bytes:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 from collections.abc import Mapping
 from enum import Enum
-from ipaddress import ip_address
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
@@ -22,10 +23,13 @@ from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
-from compute_nb import proof
+from compute_nb import proof, trust
+from compute_nb.bearer import Bearer, Token, token_of
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
+from compute_nb.loopback import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +45,26 @@ class Repeat(Enum):
     UNREAD = "only if the service says that it did not take it"
 
 
+class _Retry(Retry):
+    """Does not ask again who shows a wrong certificate."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        *rest: Any,
+        **others: Any,
+    ) -> Self:
+        if error is not None and trust.explain(error, "") is not None:
+            raise error
+        return super().increment(method, url, response, error, *rest, **others)
+
+
 # Connection refused is not waited for here: whoever asked may know how to start the service.
 _RETRIES = {
-    Repeat.ALWAYS: Retry(
+    Repeat.ALWAYS: _Retry(
         total=4,
         connect=0,
         read=3,
@@ -53,10 +74,11 @@ _RETRIES = {
         allowed_methods=None,
         raise_on_status=False,
     ),
-    Repeat.UNREAD: Retry(
+    Repeat.UNREAD: _Retry(
         total=4,
         connect=0,
         read=0,
+        other=0,
         status=4,
         backoff_factor=0.25,
         status_forcelist=(429, 503),
@@ -71,38 +93,53 @@ class Connection:
 
     Args:
         url: Base address, http only on loopback.
-        token: Sent as a bearer, on plain http after the server's proof.
-        prove: False sends the token on plain http without a proof, to a service that has none.
+        bearer: Whose token is sent, on plain http after the server's proof; a text is a token.
+        ca: The certificate authorities that alone count for https, as in `trust.context`.
+        verified: False: no certificate is asked for.
+        proven: False: on plain http a token of another form than ours, which no server can prove to know,
+            is sent all the same.
+        prove: False: on plain http any token is sent without a proof, to a service that has none.
 
     Raises:
-        ComputeError: http to another host.
+        ComputeError: http to another host, or `ca` can't be read.
     """
 
-    def __init__(self, url: str, token: str, *, prove: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        bearer: Bearer | str,
+        *,
+        ca: Path | None = None,
+        verified: bool = True,
+        proven: bool = True,
+        prove: bool = True,
+    ) -> None:
         self.url = url.rstrip("/")
         self._parts = urlsplit(self.url)
-        self._token = token
+        self._bearer = Token(bearer) if isinstance(bearer, str) else bearer
+        self._ca, self._verified = ca, verified
         local = is_loopback(self._parts.hostname or "")
-        if self._parts.scheme == "http" and not local:
+        if self._parts.scheme != "https" and not local:
             raise ComputeError(f"{self.url} would get the token in the clear: use https")
         self._proxies = {} if local else get_environ_proxies(self.url)
         self._headers = CaseInsensitiveDict(
             {
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
-                "Authorization": f"Bearer {token}",
                 "Host": self._host(),
                 **_product(),
             }
         )
+        tls = None
+        if self._parts.scheme == "https":
+            tls = trust.context(ca) if verified else trust.blind()
         self._session = requests.Session()
-        self._adapters = {
-            repeat: _Adapter(token if prove else None, retry) for repeat, retry in _RETRIES.items()
-        }
-        shared = self._adapters[Repeat.ALWAYS].poolmanager
+        proving = self._bearer if prove else None
+        self._adapters = {repeat: _Adapter(proving, proven, tls, retry) for repeat, retry in _RETRIES.items()}
+        first = self._adapters[Repeat.ALWAYS]
         for adapter in self._adapters.values():
-            adapter.poolmanager = shared
-        self._session.mount(self.url, self._adapters[Repeat.ALWAYS])
+            adapter.poolmanager, adapter.proxy_manager = first.poolmanager, first.proxy_manager
+        self._session.mount(self.url, first)
 
     def __repr__(self) -> str:
         return f"Connection<{self.url}>"
@@ -122,29 +159,63 @@ class Connection:
         return self.send("POST", path, json.dumps(fields).encode(), repeat)
 
     def send(self, method: str, path: str, body: bytes | None, repeat: Repeat) -> Any:
-        """Returns the parsed answer to one request; raises as `get`."""
+        """Returns the parsed answer to one request; raises as `get`.
+
+        A 401 is asked once more if the bearer has another token: whoever refuses one has done nothing.
+        """
+        authorization = self._authorization()
+        answer = self._answer(method, path, body, repeat, authorization)
+        if answer.status_code == 401 and self._bearer.renew(authorization):
+            log.debug("%s %s: a new token after a 401", method, path)
+            answer.close()
+            answer = self._answer(method, path, body, repeat, self._authorization())
+        return _parsed(answer, f"{method} {self.url}{path}")
+
+    def close(self) -> None:
+        """Closes what is open; the connection opens again when it is used."""
+        self._session.close()
+
+    def _authorization(self) -> str:
+        try:
+            return self._bearer.header()
+        except ServiceUnreachable as error:  # whoever gives tokens: the request has not been made
+            error.nothing_sent = True
+            raise
+
+    def _answer(
+        self, method: str, path: str, body: bytes | None, repeat: Repeat, authorization: str
+    ) -> requests.Response:
         request = requests.PreparedRequest()
         request.method, request.url, request.body = method, self.url + path, body
-        request.headers = self._headers
+        request.headers = self._headers_with(authorization)
         if body is not None:
-            request.headers = self._headers.copy()
+            request.headers = request.headers.copy()
             request.headers["Content-Type"] = "application/json"
             request.headers["Content-Length"] = str(len(body))
         request.hooks = {}
         try:
-            answer = self._adapters[repeat].send(
-                request, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), verify=True, proxies=self._proxies
+            return self._adapters[repeat].send(
+                request,
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                verify=self._verified,
+                proxies=self._proxies,
             )
         except ServiceUnreachable as error:  # by the proof, which comes before any request
             error.nothing_sent = True
             raise
         except requests.RequestException as error:
+            refused = trust.explain(error, self.url, self._ca)
+            if refused is not None:
+                raise ComputeError(refused) from error
             raise self._unreachable(method, path, error) from error
-        return _parsed(answer, f"{method} {request.url}")
 
-    def close(self) -> None:
-        """Closes what is open; the connection opens again when it is used."""
-        self._session.close()
+    def _headers_with(self, authorization: str) -> CaseInsensitiveDict[str]:
+        headers = self._headers
+        if headers.get("Authorization") != authorization:
+            headers = headers.copy()
+            headers["Authorization"] = authorization
+            self._headers = headers
+        return headers
 
     def _host(self) -> str:
         name, port = self._parts.hostname or "", self._parts.port
@@ -154,8 +225,9 @@ class Connection:
         cause: BaseException = error
         while cause.__context__ is not None:
             cause = cause.__context__
+        by = " through the proxy of HTTPS_PROXY" if isinstance(error, requests.exceptions.ProxyError) else ""
         unreachable = ServiceUnreachable(
-            f"the service at {self.url} did not answer {method} {path}: {type(cause).__name__}: {cause}"
+            f"the service at {self.url} did not answer {method} {path}{by}: {type(cause).__name__}: {cause}"
         )
         unreachable.nothing_sent = _never_connected(error)
         return unreachable
@@ -176,32 +248,26 @@ def _never_connected(error: Exception) -> bool:
     return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
-def is_loopback(host: str) -> bool:
-    """True if `host` is this machine by name or address."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class _Adapter(HTTPAdapter):
-    """Opens connections; given a token, those without https have the server prove itself first."""
+    """Opens connections that prove the server first: by its certificate, on plain http by the token."""
 
-    def __init__(self, token: str | None, retry: Retry) -> None:
-        self._token = token
+    def __init__(self, bearer: Bearer | None, proven: bool, tls: ssl.SSLContext | None, retry: Retry) -> None:
+        self._bearer = bearer
+        self._proven = proven
+        self._tls = tls
         super().__init__(pool_maxsize=4, max_retries=retry)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kw: Any) -> None:
-        if self._token is None:
-            super().init_poolmanager(connections, maxsize, block, **kw)
-            return
-        token = self._token
+        bearer, always = self._bearer, self._proven
 
         class Proven(HTTPConnection):
             def connect(self) -> None:
                 super().connect()
+                if bearer is None:
+                    return
+                token = token_of(bearer.header())
+                if not always and not proof.possible(token):
+                    return
                 try:
                     proof.hello(self.sock, proof.host_header(self.host, self.port or 80), token)
                 except BaseException:
@@ -211,11 +277,20 @@ class _Adapter(HTTPAdapter):
         class Pool(HTTPConnectionPool):
             ConnectionCls = Proven
 
-        self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block, **kw)
+        self.poolmanager = PoolManager(
+            num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._tls, **kw
+        )
         self.poolmanager.pool_classes_by_scheme = {
             **self.poolmanager.pool_classes_by_scheme,
             "http": Pool,
         }
+
+    def proxy_manager_for(self, proxy: str, **kw: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._tls, **kw)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        # The base class would add certifi's authorities to those of the context.
+        conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
 
 
 def _parsed(answer: requests.Response, what: str) -> Any:
@@ -237,6 +312,7 @@ def _refusal(status: int, body: Any, what: str, reason: str) -> ComputeError:
     fields = body if isinstance(body, dict) else {}
     code = fields.get("code")
     said = next((fields[k] for k in ("message", "detail", "title") if fields.get(k)), reason)
+    said = str(said).removeprefix(f"{code}: ")  # published errors say it in both
     identified = f", request {fields['request_id']}" if fields.get("request_id") else ""
     text = f"{what} was refused with {status} ({code or reason}{identified}): {said}"
     error = AccessRefused(text) if status in (401, 403) else ComputeError(text)

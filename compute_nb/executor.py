@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,17 +13,20 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from compute_nb import hardware, routes
 from compute_nb.client import Client
 from compute_nb.config import Home, Settings
-from compute_nb.functions import Functions, chunk_function
+from compute_nb.errors import ComputeError
+from compute_nb.functions import Functions, chunk_function, sends_bytecode
 from compute_nb.future import ComputeFuture
 from compute_nb.ledger import Ledger
 from compute_nb.places import Place, Places
+from compute_nb.reloaded import ReloadedTasks
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.serialize.strategy import path_for_peers
 from compute_nb.session import Session
 from compute_nb.shell import ShellFunction
-from compute_nb.submitter import Parcel
+from compute_nb.submitter import MAX_TASKS, Parcel
 from compute_nb.tasks import new_id, new_ids
 from compute_nb.terms import Terms
 
@@ -60,8 +64,39 @@ def _import_paths(value: Sequence[object] | None) -> list[str]:
 
 
 def _walltime(value: float | None) -> float | None:
-    if value is not None and not value > 0:
-        raise ValueError(f"walltime is a number of seconds above 0, not {value}")
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"walltime is a finite number of seconds above 0, not {value}")
+    return value
+
+
+def _folder() -> str:
+    """Returns the working folder, in which tasks on this host run.
+
+    Raises:
+        ComputeError: It was deleted, or its name can't be sent.
+    """
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:
+        raise ComputeError(
+            "the working folder, in which tasks on this host run, was deleted: os.chdir to another one"
+        ) from None
+    if not _is_utf_8(folder):
+        raise ComputeError(f"the working folder {os.fsencode(folder)!r} is no UTF-8 text: rename it")
+    return folder
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _batch_size(value: int) -> int:
+    if not (isinstance(value, int) and value >= 1):
+        raise ValueError(f"batch_size is at least 1, not {value!r}")
     return value
 
 
@@ -85,11 +120,10 @@ class Executor(concurrent.futures.Executor):
         resource_specification: For engines that take one.
         user_endpoint_config: For endpoints that are configured by their users.
         label: For people.
-        batch_size: Kept for scripts of the published SDK; here whatever has gathered is sent at once, up to
-            1,000 tasks.
+        batch_size: How many tasks a request may have, 1,000 at most; whatever has gathered is sent at once.
+        amqp_port: Used instead of the port that the service names.
         api_burst_limit, api_burst_window_s: So many requests with fewer tasks than that within so many
             seconds, then they wait; for Globus's own service only.
-        amqp_port: Used instead of the port that the service names.
         serializer: Writes functions and arguments, reads results; by default the client's.
         result_serializers: Strategies for the results, tried in this order.
         retries: How often a task may begin again after its worker or agent was lost.
@@ -107,6 +141,7 @@ class Executor(concurrent.futures.Executor):
     result_serializers = _Setting(_import_paths)
     api_burst_limit = _Setting(lambda count: min(max(count, 1), 8))
     api_burst_window_s = _Setting(lambda seconds: min(max(seconds, 1), 32))
+    batch_size = _Setting(_batch_size)
     retries = _Setting(_count)
     walltime = _Setting(_walltime)
 
@@ -118,7 +153,7 @@ class Executor(concurrent.futures.Executor):
         resource_specification: Mapping[str, Any] | None = None,
         user_endpoint_config: Mapping[str, Any] | None = None,
         label: str = "",
-        batch_size: int = 128,
+        batch_size: int = MAX_TASKS,
         amqp_port: int | None = None,
         api_burst_limit: int = 4,
         api_burst_window_s: int = 16,
@@ -129,8 +164,6 @@ class Executor(concurrent.futures.Executor):
         walltime: float | None = None,
         service: str | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size is at least 1, not {batch_size}")
         self._terms: Terms | None = None
         self._special_terms: tuple[Terms, Terms] | None = None
         self._name = endpoint_id
@@ -145,7 +178,8 @@ class Executor(concurrent.futures.Executor):
         self._down = False
         self.label = label
         self.batch_size = batch_size
-        self.amqp_port = amqp_port
+        self._amqp_port = amqp_port
+        self._sessions: list[Session] = []
         self.api_burst_limit = api_burst_limit
         self.api_burst_window_s = api_burst_window_s
         self.task_group_id = task_group_id
@@ -177,6 +211,15 @@ class Executor(concurrent.futures.Executor):
         self._name, self._place, self._terms = name, None, None
 
     @property
+    def amqp_port(self) -> int | None:
+        """Used instead of the port that the service names; later submits follow it."""
+        return self._amqp_port
+
+    @amqp_port.setter
+    def amqp_port(self, port: int | None) -> None:
+        self._amqp_port, self._place, self._session, self._terms = port, None, None, None
+
+    @property
     def client(self) -> Client:
         """The client of the endpoint's service."""
         if self._client is None:
@@ -199,6 +242,14 @@ class Executor(concurrent.futures.Executor):
     def task_count_submitted(self) -> int:
         """How many tasks the service has accepted."""
         return self._ledger.accepted_count
+
+    @property
+    def outage(self) -> str | None:
+        """Why nothing is heard of open tasks now, in one line; None while the service can be heard.
+
+        It changes while one waits; update callbacks are called when an outage begins and when it is over.
+        """
+        return None if self._session is None else self._session.outage
 
     # -- functions
 
@@ -248,6 +299,7 @@ class Executor(concurrent.futures.Executor):
             TypeError, ValueError: The arguments or the resource_specification don't fit a shell or MPI
                 function; nothing is sent.
             SerializationError: The function or an argument can't be written.
+            SubmitRefused: The arguments are larger than a request may be; nothing is sent.
             EndpointNotFound: Nobody knows the endpoint.
             ComputeError: The service can't be reached or started.
         """
@@ -287,6 +339,7 @@ class Executor(concurrent.futures.Executor):
 
         Raises:
             SerializationError: An argument can't be written; nothing is sent.
+            SubmitRefused: The arguments of a call are larger than a request may be; nothing is sent.
             ComputeError: As `submit`.
         """
         self._refuse_if_down()
@@ -298,6 +351,7 @@ class Executor(concurrent.futures.Executor):
             if shell is not None:
                 shell.check(args, kwargs)
             packed.append(pack(args, kwargs))
+            routes.check_arguments(packed[-1])
         ids = new_ids(len(packed))
         parcels = [
             Parcel(ComputeFuture(task_id, terms, session), known, text)
@@ -343,6 +397,18 @@ class Executor(concurrent.futures.Executor):
         results = super().map(chunk_function(fn), chunks, timeout=timeout)
         return itertools.chain.from_iterable(results)
 
+    def get_worker_hardware_details(self) -> str:
+        """Returns a report of a worker's machine: Python, host, memory, and what its commands tell; blocks.
+
+        A section for each command that is there, headed as in the published report (Globus Compute SDK,
+        "Executor"); each may take 30 s.
+
+        Raises:
+            ComputeError: As `submit`, or the task failed.
+        """
+        function_id = self.register_source_code(hardware.source(), hardware.NAME)
+        return str(self.submit_to_registered_function(function_id, ("Compute Endpoint worker",)).result())
+
     def wait_accepted(self, timeout: float | None = None) -> None:
         """Blocks until all tasks submitted so far are on the service's disk; an Interrupt is seen at once.
 
@@ -356,22 +422,21 @@ class Executor(concurrent.futures.Executor):
     def add_update_callback(self, fn: Callable[[list[ComputeFuture]], None]) -> None:
         """Has `fn(futures)` called after each piece of news, with the futures of this Executor it is about.
 
+        An outage that begins or ends, and an endpoint that comes or goes, are news of all open ones there.
+
         It is called on the thread that everything else waits for: it must not block.
         """
         self._ledger.listeners.append(fn)
 
     def cancel_all(self) -> None:
         """Ends all open futures of this Executor as cancelled, and has the service end their tasks."""
-        if self._session is None:
-            return
-        withdrawn = [future for future in self._open_futures() if future.withdraw()]
-        if withdrawn:
-            self._session.cancel(withdrawn)
+        self._cancel(lambda future: True)
 
-    def reload_tasks(self, task_group_id: UUID | str | None = None) -> list[ComputeFuture]:
-        """Returns futures for all tasks of a group, ordered by task id; blocks.
+    def reload_tasks(self, task_group_id: UUID | str | None = None) -> ReloadedTasks:
+        """Returns futures for all tasks of a group, ordered by task id; blocks while they are listed.
 
-        Tasks that this process still waits for keep the future that they have.
+        Tasks that this process still waits for keep the future that they have. What came of the ended ones
+        is fetched when it is asked for, so that a large group is at hand at once.
 
         Args:
             task_group_id: Becomes the Executor's own group if given.
@@ -383,8 +448,13 @@ class Executor(concurrent.futures.Executor):
         if task_group_id is not None:
             self.task_group_id = task_group_id
         session = self._connected()
-        endpoint_id = UUID(int=0) if self._place is None else self._place.endpoint_id
-        terms = Terms(endpoint_id, self.task_group_id, serializer=self.serializer, ledger=self._ledger)
+        terms = Terms(
+            UUID(int=0) if self._place is None else self._place.endpoint_id,
+            self.task_group_id,
+            serializer=self.serializer,
+            ledger=self._ledger,
+            label=self.label,
+        )
         return session.reload(terms)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -395,10 +465,9 @@ class Executor(concurrent.futures.Executor):
             cancel_futures: True: cancels all that are not known to run.
         """
         self._down = True
-        if self._session is None or self._session.process_id != os.getpid():
-            return
+        self._sessions = [session for session in self._sessions if session.process_id == os.getpid()]
         if cancel_futures:
-            self._session.cancel([f for f in self._open_futures() if not f.running() and f.withdraw()])
+            self._cancel(lambda future: not future.running())
         if wait:
             concurrent.futures.wait(self._open_futures())
 
@@ -409,11 +478,17 @@ class Executor(concurrent.futures.Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def _open_futures(self) -> list[ComputeFuture]:
-        return [] if self._session is None else self._session.open_futures(self._ledger)
+        return [future for session in self._sessions for future in session.open_futures(self._ledger)]
+
+    def _cancel(self, unwanted: Callable[[ComputeFuture], bool]) -> None:
+        for session in self._sessions:
+            futures = session.open_futures(self._ledger)
+            session.cancel([future for future in futures if unwanted(future) and future.withdraw()])
 
     def _submit(self, function_id: UUID, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ComputeFuture:
         session, terms = self._ready(), self._terms_for(self._functions.shell(function_id))
         packed = terms.serializer.pack_call(args, kwargs)
+        routes.check_arguments(packed)
         future = ComputeFuture(new_id(), terms, session)
         self._ledger.enter()
         session.submit(Parcel(future, function_id, packed))
@@ -422,9 +497,16 @@ class Executor(concurrent.futures.Executor):
     def _register(self, fn: Callable[..., Any], registration: dict[str, Any]) -> UUID:
         client, serializer = self.client, self.serializer
         code = serializer.serialize(fn)
+        if sends_bytecode(serializer.code_serializer) and not isinstance(fn, ShellFunction):
+            self._compare()
         function_id = UUID(self._ready().ask(lambda _: client.register_serialized(fn, code, **registration)))
         self._functions.add(fn, function_id, serializer)
         return function_id
+
+    def _compare(self) -> None:
+        place, session = self._found(), self._ready()
+        if not place.here:
+            session.compare(place.endpoint_id)
 
     def _found(self) -> Place:
         if self._place is None:
@@ -433,8 +515,13 @@ class Executor(concurrent.futures.Executor):
             places = Places(home, self._ask, only)
             name = self._name if self._name is not None else Settings.load(home).default_endpoint
             self._place = places.find(name, self._service)
-            self._session = Session.of(self._place.reach, self.amqp_port)
+            self._use(Session.of(self._place.reach, self.amqp_port))
         return self._place
+
+    def _use(self, session: Session) -> None:
+        self._session = session
+        if session not in self._sessions:
+            self._sessions.append(session)
 
     def _ask(self, reach: Any, question: Callable[[Any], Any]) -> Any:
         return Session.of(reach, self.amqp_port).ask(question)
@@ -443,7 +530,7 @@ class Executor(concurrent.futures.Executor):
         """Returns the session, also if no endpoint was named: a group is found by its service alone."""
         if self._session is None and self._name is None:
             client = self._client or Client(do_version_check=False)
-            self._session = Session.of(client.reach, self.amqp_port)
+            self._use(Session.of(client.reach, self.amqp_port))
         return self._ready() if self._session is None else self._session
 
     def _ready(self) -> Session:
@@ -456,7 +543,7 @@ class Executor(concurrent.futures.Executor):
 
     def _current_terms(self) -> Terms:
         place = self._found()
-        context = (os.getcwd(), *sys.path) if place.here else None
+        context = (_folder(), *sys.path) if place.here else None
         if self._terms is None or context != self._context:
             self._context = context
             self._terms = Terms(
@@ -466,8 +553,10 @@ class Executor(concurrent.futures.Executor):
                 self.retries,
                 self.serializer,
                 self._ledger,
-                self.api_burst_limit,
-                self.api_burst_window_s,
+                batch_size=self.batch_size,
+                label=self.label,
+                burst_limit=self.api_burst_limit,
+                burst_window_s=self.api_burst_window_s,
             )
             if self._session is not None:
                 self._session.note_ignored({"retries": self.retries, "walltime": self.walltime})
@@ -496,6 +585,6 @@ class Executor(concurrent.futures.Executor):
         }
         if context is not None:
             folder, *path = context
-            texts = [entry for entry in path if isinstance(entry, str)]  # Python passes over the others too
+            texts = [entry for entry in path if isinstance(entry, str) and _is_utf_8(entry)]
             options["context"] = {"cwd": folder, "sys_path": [entry or folder for entry in texts]}
         return {name: value for name, value in options.items() if value}

@@ -94,12 +94,13 @@ def _names(function: Callable[..., Any]) -> Mapping[str, Any]:
 def _names_sent(function: Callable[..., Any], serializer: ComputeSerializer) -> Mapping[str, Any]:
     if isinstance(function, ShellFunction):
         return dict(vars(function))
-    if not _takes_globals(serializer.code_serializer) or not isinstance(function, FunctionType):
+    if not sends_bytecode(serializer.code_serializer) or not isinstance(function, FunctionType):
         return {}
     return names_reached(function) if function.__module__ == "__main__" else {}
 
 
-def _takes_globals(strategy: SerializationStrategy) -> bool:
+def sends_bytecode(strategy: SerializationStrategy) -> bool:
+    """True if functions travel as the bytecode of this Python, with the globals that they read."""
     if isinstance(strategy, ComboSerializationStrategy):
         return DillCode in strategy.strategies
     return isinstance(strategy, DillCode)

@@ -11,11 +11,19 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import CancelledError, Future
-from typing import Any, Protocol
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, NoReturn, Protocol
 from uuid import UUID
 
-from compute_nb.errors import ComputeError, DeserializationError, SerializationError, TaskExecutionFailed
+from compute_nb.errors import (
+    ComputeError,
+    DeserializationError,
+    SerializationError,
+    StillOpen,
+    TaskExecutionFailed,
+    TaskWithdrawn,
+)
 from compute_nb.failure import failure
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import Move, TaskResult, TaskState
@@ -59,6 +67,23 @@ class Keeper(Protocol):
     def environment(self, endpoint_id: UUID) -> Mapping[str, Any]:
         """What the endpoint's agent said of itself; {} if nothing is known."""
 
+    def online(self, endpoint_id: UUID) -> bool | None:
+        """True if an agent of the endpoint takes tasks now; None if that is not known."""
+
+    def answered(self, endpoint_id: UUID) -> None:
+        """A result of that endpoint is about to be read, on the thread of whoever asked for it."""
+
+
+class Source(Protocol):
+    """Whoever can get what came of tasks that had ended before their futures were made."""
+
+    def fetch(self, future: ComputeFuture) -> None:
+        """Calls `fill` of this future, and perhaps of others; blocks.
+
+        Raises:
+            ComputeError: The service can't be asked now.
+        """
+
 
 class ComputeFuture(Future[Any]):
     """The result to come of one task.
@@ -71,7 +96,6 @@ class ComputeFuture(Future[Any]):
         terms: Where the task was sent and how.
         submitted_at, started_at, ended_at: Seconds since the epoch, None if not known.
         attempt: 0 for the first.
-        raw: The packed value, or the text of the error, as it came; None before.
         sent: True once a request with the task has been tried.
         named: False until the service has named the task, where ids are made there.
     """
@@ -79,17 +103,18 @@ class ComputeFuture(Future[Any]):
     __slots__ = (
         "_cond",
         "_done_callbacks",
+        "_error_code",
         "_exception",
         "_id",
         "_keeper",
+        "_raw",
         "_result",
+        "_source",
         "_state",
         "_waiters",
         "attempt",
         "ended_at",
-        "error_code",
         "named",
-        "raw",
         "sent",
         "started_at",
         "state",
@@ -115,13 +140,34 @@ class ComputeFuture(Future[Any]):
         self.started_at: float | None = None
         self.ended_at: float | None = None
         self.attempt = 0
-        self.error_code: str | None = None
-        self.raw: str | None = None
         self.sent = False
         self.named = True
+        self._error_code: str | None = None
+        self._raw: str | None = None
+        self._source: Source | None = None
+
+    @classmethod
+    def ended(
+        cls, task_id: UUID, terms: Terms, keeper: Keeper, state: TaskState, source: Source
+    ) -> ComputeFuture:
+        """Returns the future of a task that has ended; `source` is asked later what came of it."""
+        future = cls(task_id, terms, keeper)
+        future.state, future._state, future.sent, future._source = state, _FINISHED, True, source
+        return future
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            "a future stands for a value that is not here yet, and no other process can wait for it"
+        )
 
     def __repr__(self) -> str:
-        return f"<ComputeFuture {self.task_id} {self.state.value}>"
+        return f"<ComputeFuture {self._told}, {self.state.word}>"
+
+    @property
+    def _told(self) -> str:
+        """What messages call the task."""
+        label = "" if self.terms is None else self.terms.label
+        return f"{label}: task {self._id}" if label else f"task {self._id}"
 
     # -- what is known of the task
 
@@ -147,11 +193,49 @@ class ComputeFuture(Future[Any]):
         return None if self.terms is None else str(self.terms.task_group_id)
 
     @property
+    def raw(self) -> str | None:
+        """The packed value, or the text of the error, as it came; None before. Blocks after a reload.
+
+        Raises:
+            ComputeError: It has to be fetched and the service can't be asked now.
+        """
+        if self._source is not None:
+            self._source.fetch(self)
+        return self._raw
+
+    @property
+    def error_code(self) -> str | None:
+        """What kind of failure it was, one of `tasks.ErrorCode`; as `raw`."""
+        if self._source is not None:
+            self._source.fetch(self)
+        return self._error_code
+
+    @property
+    def _metadata(self) -> dict[str, str | None]:
+        """The ids under the published SDK's names; the request's and the Executor's are not kept."""
+        if self.terms is None:
+            return {}
+        group, endpoint = str(self.terms.task_group_id), str(self.terms.endpoint_id)
+        return {
+            "request_uuid": None,
+            "endpoint_uuid": endpoint,
+            "task_group_uuid": group,
+            "executor_id": None,
+        }
+
+    @property
     def environment(self) -> Mapping[str, Any]:
         """What the agent of the task's endpoint said of itself: python, dill, platform, hostname, ..."""
         if self.terms is None or self._keeper is None:
             return {}
         return self._keeper.environment(self.terms.endpoint_id)
+
+    @property
+    def endpoint_online(self) -> bool | None:
+        """True if an agent of the task's endpoint takes tasks now; None if that is not known."""
+        if self.terms is None or self._keeper is None:
+            return None
+        return self._keeper.online(self.terms.endpoint_id)
 
     def running(self) -> bool:
         """True while a worker runs the task, as far as is known here."""
@@ -173,7 +257,7 @@ class ComputeFuture(Future[Any]):
         error = self.exception(timeout)
         try:
             if error is not None:
-                raise error
+                raise error.with_traceback(None)  # it is raised at each asking: one trace, not all of them
             return self._result
         finally:
             error = None  # a traceback that holds its own error is a circle
@@ -187,9 +271,11 @@ class ComputeFuture(Future[Any]):
         """
         self._wait(timeout)
         if self._state == _CANCELLED:
-            raise CancelledError(self._why_cancelled())
-        if self._result is None and self._exception is None and self.raw is not None:
-            return self._read(self.raw)
+            raise TaskWithdrawn(self._why_cancelled())
+        if self._result is None and self._exception is None:
+            raw = self.raw
+            if raw is not None:
+                return self._read(raw)
         return self._exception
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -228,16 +314,18 @@ class ComputeFuture(Future[Any]):
             while self._state == _PENDING:
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
-                    raise TimeoutError(
-                        f"task {self._id} has not ended within {timeout} s; it goes on ({self.state.value})"
+                    raise StillOpen(
+                        f"{self._told} has not ended within {timeout:.3g} s; it goes on ({self.state.word})"
                     )
                 self._condition.wait(left)
 
     def _read(self, raw: str) -> BaseException | None:
         """Decodes what came. A value that can't be read may be readable later, so that is not kept."""
+        if self._keeper is not None and self.terms is not None:
+            self._keeper.answered(self.terms.endpoint_id)
         serializer = _PLAIN if self.terms is None else self.terms.serializer
         if self.state is not TaskState.SUCCEEDED:
-            ended_at, code = self.ended_at, self.error_code
+            ended_at, code = self.ended_at, self._error_code
             error = failure(raw, serializer, state=self.state, code=code, ended_at=ended_at)
             self._exception = error
             return error
@@ -253,8 +341,8 @@ class ComputeFuture(Future[Any]):
 
     def _why_cancelled(self) -> str:
         if self.sent and self._keeper is not None and not self._keeper.can_cancel:
-            return f"task {self._id} was cancelled here only: its service can't be told, it may still run"
-        return f"task {self._id} was cancelled"
+            return f"{self._told} was cancelled here only: its service can't be told, it may still run"
+        return f"{self._told} was cancelled"
 
     # -- ending; the watcher's and the submitter's threads
 
@@ -265,6 +353,20 @@ class ComputeFuture(Future[Any]):
     def take(self, result: TaskResult) -> bool:
         """Ends with what the service says; False if it had ended already."""
         return self._end(_FINISHED, result.state, result=result)
+
+    def fill(self, result: TaskResult, endpoint_id: UUID | None = None) -> None:
+        """Notes what came of a task that had ended before this future was made.
+
+        Args:
+            endpoint_id: Where the task went, if that is another endpoint than that of its group.
+        """
+        with _lock:
+            if self._source is None:
+                return
+            self._note(result)
+            self.state, self._source = result.state, None
+            if self.terms is not None and endpoint_id not in (None, self.terms.endpoint_id):
+                self.terms = replace(self.terms, endpoint_id=endpoint_id)
 
     def follow(self, move: Move) -> bool:
         """Notes how the task stands; False if it had ended already."""
@@ -342,11 +444,14 @@ class ComputeFuture(Future[Any]):
         if result is None:
             self.ended_at = time.time()
         else:
-            self.raw, self.error_code, self.attempt = result.data, result.error_code, result.attempt
-            self.submitted_at = result.submitted_at or self.submitted_at
-            self.started_at = result.started_at or self.started_at
-            self.ended_at = result.ended_at
+            self._note(result)
         self._state = future_state
+
+    def _note(self, result: TaskResult) -> None:
+        self._raw, self._error_code, self.attempt = result.data, result.error_code, result.attempt
+        self.submitted_at = result.submitted_at or self.submitted_at
+        self.started_at = result.started_at or self.started_at
+        self.ended_at = result.ended_at
 
     def _tell(self, waiter: Any) -> None:
         if self._state == _CANCELLED:

@@ -69,8 +69,10 @@ def ended(home: Home) -> bool:
     """True if no process is the service of `home`: its lock, which dies with it, is free; asks nobody."""
     from filelock import FileLock, Timeout
 
+    if not home.service_lock.exists():  # and must not be made by the question
+        return home.root.exists()
     try:
-        with FileLock(home.service_lock, timeout=0):
+        with FileLock(home.service_lock, mode=0o600, timeout=0):
             return True
     except Timeout:
         return False
@@ -92,20 +94,17 @@ def ensure_service(home: Home, *, asked: bool = True) -> ServiceInfo:
     info = find_service(home)
     if info is not None and answers(info):
         return info
-    if not asked and home.stopped_mark.exists():
-        raise ServiceUnreachable(
-            "the local service was stopped by command; `compute-nb service start` or the next submit "
-            "starts it"
-        )
-    if not asked and not home.root.exists():
-        raise ServiceUnreachable(f"the home folder {home.root} of the local service was deleted")
+    if not asked:
+        _refuse_if_unwanted(home)
     home.prepare()
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(home.start_lock, timeout=START_TIMEOUT_S):
+        with FileLock(home.start_lock, mode=0o600, timeout=START_TIMEOUT_S):
             info = find_service(home)
             if info is None or not answers(info):
+                if not asked:
+                    _refuse_if_unwanted(home)  # it may have been stopped while we waited here
                 info = _start(home)
     except Timeout as error:
         raise ComputeError(
@@ -113,6 +112,16 @@ def ensure_service(home: Home, *, asked: bool = True) -> ServiceInfo:
             f"{home.service_log}"
         ) from error
     return info
+
+
+def _refuse_if_unwanted(home: Home) -> None:
+    if home.stopped_mark.exists():
+        raise ServiceUnreachable(
+            "the local service was stopped by command; `compute-nb service start` or the next submit "
+            "starts it"
+        )
+    if not home.root.exists():
+        raise ServiceUnreachable(f"the home folder {home.root} of the local service was deleted")
 
 
 def _start(home: Home) -> ServiceInfo:

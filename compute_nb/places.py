@@ -11,6 +11,7 @@ from compute_nb import routes
 from compute_nb.config import LOCAL, Home, ServiceSettings, Settings
 from compute_nb.connection import Connection
 from compute_nb.errors import AccessRefused, ComputeError, EndpointNotFound, ServiceUnreachable
+from compute_nb.login import Login
 from compute_nb.reach import Reach
 
 
@@ -40,12 +41,13 @@ class Places:
         self._only = only
         self._settings = Settings.load(home)
 
-    def find(self, name: str | UUID, service: str | None = None) -> Place:
+    def find(self, name: str | UUID, service: str | None = None, *, start: bool = True) -> Place:
         """Returns the place that is called so: `local`, an alias, an id, an endpoint's own name.
 
         Args:
             name: Perhaps with a service before a colon.
             service: The service, by name, where `name` has none.
+            start: True: the agent of `local` is started if it does not run.
 
         Raises:
             EndpointNotFound: Nobody knows it; lists what is known and what comes near.
@@ -55,7 +57,7 @@ class Places:
         if ":" in text:
             service, _, text = text.partition(":")
         if text == LOCAL:
-            return self._here(service)
+            return self._here(service, start)
         alias = self._settings.aliases.get(text)
         if alias is not None and service in (None, alias.service):
             return self._checked(text, alias.endpoint_id, alias.service)
@@ -64,9 +66,9 @@ class Places:
             return self._checked(text, endpoint_id, service)
         return self._named(text, service)
 
-    def _here(self, service: str | None) -> Place:
+    def _here(self, service: str | None, start: bool) -> Place:
         reach = next(self._reaches(service or self._settings.default_service.name))
-        endpoint_id = self._ask(reach, _local_endpoint)
+        endpoint_id = self._ask(reach, lambda c: _local_endpoint(c, start))
         if endpoint_id is not None:
             return Place(reach, endpoint_id, here=True)
         for own_id, own_name in self._endpoints(reach):
@@ -79,21 +81,41 @@ class Places:
 
     def _checked(self, name: str, endpoint_id: UUID, service: str | None) -> Place:
         """Returns the first service that knows this id."""
-        for reach in self._reaches(service):
+
+        def knows(reach: Reach) -> UUID | None:
             try:
                 self._ask(reach, lambda c: c.get(f"/v2/endpoints/{endpoint_id}"))
             except ComputeError as error:
                 if error.http_status != 404:
                     raise
-            else:
-                return Place(reach, endpoint_id, here=False)
-        raise self._unknown(name, service)
+                return None
+            return endpoint_id
+
+        return self._first(name, service, knows)
 
     def _named(self, name: str, service: str | None) -> Place:
-        for reach in self._reaches(service):
-            for endpoint_id, own_name in self._endpoints(reach):
-                if own_name == name:
-                    return Place(reach, endpoint_id, here=False)
+        def knows(reach: Reach) -> UUID | None:
+            return next((known for known, own_name in self._endpoints(reach) if own_name == name), None)
+
+        return self._first(name, service, knows)
+
+    def _first(self, name: str, service: str | None, knows: Callable[[Reach], UUID | None]) -> Place:
+        """Returns the first service that knows an endpoint; one that can't be asked hides no other."""
+        silent: list[ComputeError] = []
+        reaches = list(self._reaches(service))
+        for reach in reaches:
+            try:
+                endpoint_id = knows(reach)
+            except (ServiceUnreachable, AccessRefused) as error:
+                if len(reaches) == 1:
+                    raise
+                silent.append(error)
+                continue
+            if endpoint_id is not None:
+                return Place(reach, endpoint_id, here=False)
+        if silent:
+            said = "; ".join(str(error) for error in silent)
+            raise ServiceUnreachable(f"endpoint {name!r} is not known where one could ask, but: {said}")
         raise self._unknown(name, service)
 
     def _reaches(self, service: str | None) -> Iterator[Reach]:
@@ -113,8 +135,13 @@ class Places:
                 yield Reach(one, self._home)
 
     def _can_be_asked(self, service: ServiceSettings) -> bool:
+        if service.needs_login:  # a name alone is no reason to ask a person who they are
+            try:
+                return Login.of(self._home).there
+            except ValueError:  # half of the client credentials: said where Globus is named
+                return False
         # Without a file the home's own service has never run, so it knows nothing: no reason to start it.
-        return service.auth == "token" and (service.url is not None or self._home.service_file.exists())
+        return service.url is not None or self._home.service_file.exists()
 
     def _endpoints(self, reach: Reach) -> list[tuple[UUID, str]]:
         found = self._ask(reach, lambda c: c.get("/v2/endpoints"))
@@ -136,10 +163,10 @@ class Places:
         )
 
 
-def _local_endpoint(connection: Connection) -> UUID | None:
+def _local_endpoint(connection: Connection, start: bool) -> UUID | None:
     """Returns the endpoint of this interpreter, None at a service that does not have such."""
     try:
-        return routes.local_endpoint(connection)
+        return routes.local_endpoint(connection, start=start)
     except ComputeError as error:
         if error.http_status != 404:
             raise

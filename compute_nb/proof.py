@@ -32,6 +32,11 @@ def host_header(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def possible(token: str) -> bool:
+    """True if a token has the form of which a server can prove that it knows it."""
+    return _TOKEN.fullmatch(token) is not None
+
+
 def hello(sock: socket.socket, host: str, token: str) -> None:
     """Returns if the server at the other end proves that it knows `token`, which stays untold.
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from compute_nb.connection import Connection, Repeat
 from compute_nb.errors import ComputeError
-from compute_nb.routes import Group, GroupRow, Status
+from compute_nb.routes import Group, Status
 from compute_nb.tasks import ErrorCode, Move, Submission, TaskResult, TaskState
 
 MAX_IDS = 128
@@ -124,7 +124,9 @@ def group(connection: Connection, task_group_id: UUID) -> Group:
         raise ComputeError(f"the tasks of group {task_group_id} can't be read: {error!r}") from error
     if named != task_group_id:
         raise ComputeError(f"task group {task_group_id} was asked for and {named} was answered")
-    return Group(NO_ID, [GroupRow(task_id, TaskState.WAITING, None) for task_id in ids])
+    found = Group()
+    found.add((str(task_id), TaskState.WAITING.value, None, None, None, 0) for task_id in ids)
+    return found
 
 
 def status(connection: Connection, task_ids: Sequence[UUID]) -> Status:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 from compute_nb import local
+from compute_nb.bearer import Bearer, Token
 from compute_nb.config import Home, ServiceSettings
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable
+from compute_nb.login import Login
 
 T = TypeVar("T")
 
@@ -20,14 +22,21 @@ class Reach:
     Args:
         settings: Which service.
         home: Whose own service it is, if `settings` gives no address.
+        bearer: Whose token is sent, instead of what `settings` says.
+
+    Raises:
+        ValueError: The environment has a Globus client secret and no client id.
     """
 
-    def __init__(self, settings: ServiceSettings, home: Home) -> None:
+    def __init__(self, settings: ServiceSettings, home: Home, bearer: Bearer | None = None) -> None:
         self.settings = settings
         self.home = home
+        if bearer is None and settings.needs_login:
+            bearer = Login.of(home)
+        self.bearer = bearer
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._known: tuple[str, str] | None = None
+        self._known: tuple[str, str | Bearer] | None = None
 
     def __repr__(self) -> str:
         return f"Reach<{self.settings.name} {self.settings.url or self.home.root}>"
@@ -40,9 +49,26 @@ class Reach:
     @property
     def key(self) -> Hashable:
         """Equal for two ways to the same service as the same user."""
-        if self.settings.url is None:
-            return self.home.root
-        return self.settings.url, self.settings.token or self.settings.token_file
+        place = self.settings.url or self.home.root
+        if self.bearer is not None:
+            return place, self.bearer.key, self.settings.ca, self.settings.verified
+        if self.own:
+            return place
+        return (
+            place,
+            self.settings.token or self.settings.token_file,
+            self.settings.ca,
+            self.settings.verified,
+        )
+
+    def sign_in(self) -> None:
+        """Makes sure that there is a token, on the thread of who wants something: it may ask the person.
+
+        Raises:
+            ComputeError: There is none and nobody to ask.
+        """
+        if self.bearer is not None:
+            self.bearer.sign_in()
 
     @property
     def connection(self) -> Connection:
@@ -80,7 +106,7 @@ class Reach:
         except ServiceUnreachable as error:
             error.nothing_sent = nothing_sent
             raise
-        except ComputeError as error:
+        except (ComputeError, OSError) as error:
             # Not a refusal: whether the service had taken what it did not answer is unknown.
             unreachable = ServiceUnreachable(str(error))
             unreachable.nothing_sent = nothing_sent
@@ -91,21 +117,25 @@ class Reach:
         """Starts the home's own service if it does not run; `asked` as in `local.ensure_service`."""
         info = local.ensure_service(self.home, asked=asked)
         with self._lock:
-            self._use(info.url, info.token)
+            self._use(info.url, self.bearer or info.token)
 
     def _find(self) -> None:
         if self.settings.url is not None:
-            if self.settings.auth == "globus":
-                raise ComputeError(
-                    f"service {self.settings.name!r} asks for a Globus login, which this version of "
-                    "compute_nb does not have; use a service with a token"
-                )
-            self._use(self.settings.url, self.settings.read_token())
+            self._use(self.settings.url, self.bearer or self.settings.read_token())
             return
         info = local.find_service(self.home) or local.ensure_service(self.home)
-        self._use(info.url, info.token)
+        self._use(info.url, self.bearer or info.token)
 
-    def _use(self, url: str, token: str) -> None:
-        if self._known != (url, token):
-            self._known = url, token
-            self._connection = Connection(url, token, prove=self.settings.prove)
+    def _use(self, url: str, bearer: str | Bearer) -> None:
+        if self._known == (url, bearer):
+            return
+        named = Token(bearer, f"the token of {self.settings.name!r}") if isinstance(bearer, str) else bearer
+        self._connection = Connection(
+            url,
+            named,
+            ca=self.settings.ca,
+            verified=self.settings.verified,
+            proven=self.settings.auth == "token",
+            prove=self.settings.prove,
+        )
+        self._known = url, bearer

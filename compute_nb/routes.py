@@ -6,18 +6,31 @@ Each function blocks and raises what `Connection.get` raises.
 from __future__ import annotations
 
 import json
+import re
 import sys
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan, nan
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from compute_nb.connection import Connection, Repeat
-from compute_nb.errors import ComputeError, VersionMismatch
+from compute_nb.errors import ComputeError, SubmitRefused, VersionMismatch
 from compute_nb.tasks import Move, Submission, TaskResult, TaskState
 
 EXTENSION_VERSION = 1
 MAX_IDS = 1_000
+FIRST_IDS = 8
+FEW_CHARACTERS = 2_000_000
 PAGE = 10_000
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+ENVELOPE_BYTES = 64 * 1024
+"""What a submit may have beside its arguments: ids, options, what Python this is."""
+TOO_LARGE = "TASK_PAYLOAD_TOO_LARGE"
+
+_STATES = tuple(TaskState)
+_STATE_NUMBERS = {state.value: number for number, state in enumerate(_STATES)}
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -30,18 +43,67 @@ class WatchQueue(NamedTuple):
 
 
 class GroupRow(NamedTuple):
-    """One task of a group, without its result."""
+    """One task of a group, without its result; times are seconds since the epoch."""
 
     task_id: UUID
     state: TaskState
     submitted_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    attempt: int
 
 
-class Group(NamedTuple):
-    """A whole task group, its tasks ordered by id."""
+class Group:
+    """A whole task group, its tasks ordered by id, in columns: 45 bytes a task.
 
-    endpoint_id: UUID
-    tasks: list[GroupRow]
+    Attributes:
+        endpoint_id: Where its first task went.
+    """
+
+    def __init__(self) -> None:
+        self.endpoint_id = UUID(int=0)
+        self._ids = bytearray()
+        self._states = bytearray()
+        self._times = array("d")
+        self._attempts = array("I")
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __getitem__(self, index: int) -> GroupRow:
+        submitted_at, started_at, ended_at = self._times[3 * index : 3 * index + 3]
+        return GroupRow(
+            self.task_id(index),
+            self.state(index),
+            None if isnan(submitted_at) else submitted_at,
+            None if isnan(started_at) else started_at,
+            None if isnan(ended_at) else ended_at,
+            self._attempts[index],
+        )
+
+    def task_id(self, index: int) -> UUID:
+        """The id of one task."""
+        return UUID(bytes=bytes(self._ids[16 * index : 16 * index + 16]))
+
+    def state(self, index: int) -> TaskState:
+        """How one task stood."""
+        return _STATES[self._states[index]]
+
+    def find(self, task_id: UUID) -> int:
+        """Returns the index of a task that is in the group."""
+        return bisect_left(range(len(self)), task_id.bytes, key=self._bytes)
+
+    def add(self, tasks: Iterable[Sequence[Any]]) -> None:
+        """Appends a page as the service gives it."""
+        for task_id, state, submitted_at, started_at, ended_at, attempt, *_ in tasks:
+            self._ids += bytes.fromhex(task_id.replace("-", ""))
+            self._states.append(_STATE_NUMBERS[state])
+            times = submitted_at, started_at, ended_at
+            self._times.extend(nan if t is None else t for t in times)
+            self._attempts.append(attempt)
+
+    def _bytes(self, index: int) -> bytes:
+        return bytes(self._ids[16 * index : 16 * index + 16])
 
 
 class Status(NamedTuple):
@@ -68,6 +130,57 @@ def extensions(connection: Connection) -> Mapping[str, Any] | None:
             f"package version {EXTENSION_VERSION}: install the same compute_nb on both sides"
         )
     return found
+
+
+def check_endpoint(connection: Connection, version: str) -> None:
+    """Returns if the service takes endpoints of this version; a development release is never refused.
+
+    Raises:
+        VersionMismatch: It wants a newer one.
+    """
+    answer = connection.get("/v2/version?service=all")
+    wanted = str(answer.get("min_ep_version", "0")) if isinstance(answer, dict) else "0"
+    if "dev" not in version and _release(version) < _release(wanted):
+        raise VersionMismatch(
+            f"the service at {connection.url} takes endpoints from version {wanted} on, this one is {version}"
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers at the start of a version, without zeros at their end."""
+    found = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
+    numbers = [int(part) for part in found[1].split(".")] if found else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def check_arguments(args: str) -> None:
+    """Returns if the packed arguments of one task can be sent.
+
+    Raises:
+        SubmitRefused: They are larger than one request may be.
+    """
+    if len(args) * 6 + ENVELOPE_BYTES > MAX_REQUEST_BYTES:  # the most that JSON makes of a character
+        size = len(_dumps(args).encode("utf-8", "surrogatepass"))
+        check_size(size + ENVELOPE_BYTES, "the call with its arguments")
+
+
+def check_size(size: int, what: str) -> None:
+    """Returns if a request of `size` bytes can be sent.
+
+    Raises:
+        SubmitRefused: It can't.
+    """
+    if size <= MAX_REQUEST_BYTES:
+        return
+    refusal = SubmitRefused(
+        f"{what} is {size / 1e6:.1f} MB once it is written, and a request may have "
+        f"{MAX_REQUEST_BYTES / 1e6:.1f} MB; nothing was sent. Write large inputs to a file and send its "
+        "path, or send them in parts"
+    )
+    refusal.code = TOO_LARGE
+    raise refusal
 
 
 def submit(connection: Connection, submission: Submission, user_runtime: Mapping[str, Any]) -> Sequence[UUID]:
@@ -122,35 +235,48 @@ def cancel(connection: Connection, task_ids: Sequence[UUID]) -> int:
     return ended
 
 
-def local_endpoint(connection: Connection) -> UUID:
-    """Returns the endpoint of this interpreter at a service on this host, started if need be."""
-    fields = {"python": sys.executable, "prefix": sys.prefix}
+def local_endpoint(connection: Connection, *, start: bool = True) -> UUID:
+    """Returns the endpoint of this interpreter at a service on this host; `start` sees to it that it runs."""
+    fields = {"python": sys.executable, "prefix": sys.prefix, "start": start}
     answer = connection.post("/v3/compute_nb/local", fields, Repeat.ALWAYS)
     return UUID(answer["endpoint_id"])
 
 
+def agent(connection: Connection, endpoint_id: UUID) -> Mapping[str, Any]:
+    """Returns what an endpoint's agent said of itself when it last connected; {} if nothing is known."""
+    answer = connection.get(f"/v2/endpoints/{endpoint_id}/status")
+    return (answer.get("details") or {}).get("compute_nb") or {}
+
+
 def group(connection: Connection, task_group_id: UUID) -> Group:
     """Returns all tasks of a group."""
-    rows: list[GroupRow] = []
+    found = Group()
     more, after = True, ""
     while more:
         answer = connection.get(f"/v3/compute_nb/taskgroup/{task_group_id}?limit={PAGE}{after}")
-        page = [GroupRow(UUID(i), TaskState(state), at) for i, state, at in answer["tasks"]]
-        rows += page
+        page = answer["tasks"]
+        found.add(page)
         more = answer["more"] and bool(page)
-        after = f"&after={page[-1].task_id}" if page else ""
-    return Group(UUID(answer["endpoint_id"]), rows)
+        after = f"&after={page[-1][0]}" if page else ""
+    found.endpoint_id = UUID(answer["endpoint_id"])
+    return found
 
 
 def status(connection: Connection, task_ids: Sequence[UUID]) -> Status:
     """Returns how tasks stand, with the results of those that have ended."""
     found = Status([], [], {})
     endpoints: dict[UUID, UUID] = {}
-    for start in range(0, len(task_ids), MAX_IDS):
-        fields = {"task_ids": [str(i) for i in task_ids[start : start + MAX_IDS]]}
+    start, count = 0, FIRST_IDS
+    while start < len(task_ids):
+        fields = {"task_ids": [str(i) for i in task_ids[start : start + count]]}
         answer = connection.post("/v2/batch_status", fields, Repeat.ALWAYS)
+        known = len(found.results)
         for task in answer["results"].values():
             _sort_in(task, found, endpoints)
+        start += count
+        # The service holds a whole answer in memory: few large results at a time.
+        size = sum([len(result.data) for result in found.results[known:]])
+        count = min(MAX_IDS, 2 * count) if size < FEW_CHARACTERS else max(1, count // 4)
     return found._replace(endpoints=endpoints)
 
 

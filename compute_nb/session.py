@@ -13,11 +13,13 @@ from uuid import UUID
 
 from compute_nb import published, routes
 from compute_nb.connection import Connection
+from compute_nb.environment import warning_of
 from compute_nb.errors import ComputeError
 from compute_nb.future import ComputeFuture
 from compute_nb.groups import GroupQueues
 from compute_nb.ledger import Ledger
 from compute_nb.reach import Reach
+from compute_nb.reloaded import ReloadedTasks
 from compute_nb.submitter import Parcel, Submitter
 from compute_nb.terms import Terms
 from compute_nb.watcher import ResultWatcher
@@ -42,6 +44,8 @@ class Session:
         self._checked = False
         self._plain = False
         self._noted: set[str] = set()
+        self._uncompared: set[UUID] = set()
+        self._compared: set[UUID] = set()
 
     def __repr__(self) -> str:
         return f"Session<{self.reach} {self._watcher}>"
@@ -63,6 +67,7 @@ class Session:
             ComputeError: What it raised, or that this process was forked from the session's.
         """
         self.check_process()
+        self.reach.sign_in()
         if not self._checked:
             self._submitter.call(self._meet).result()
         return self._submitter.call(question).result()
@@ -110,11 +115,46 @@ class Session:
         """What an endpoint's agent said of itself; {} if nothing was heard."""
         return self._watcher.environments.get(endpoint_id, {})
 
+    @property
+    def outage(self) -> str | None:
+        """Why nothing is heard of open tasks now, for people; None if the way is open or not needed."""
+        return self._watcher.outage
+
+    def online(self, endpoint_id: UUID) -> bool | None:
+        """True if an agent of the endpoint takes tasks now; None if nothing was heard, or nothing can be."""
+        return None if self.outage else self._watcher.presence.get(endpoint_id)
+
+    def compare(self, endpoint_id: UUID) -> None:
+        """Warns, once an endpoint, if its Python is not ours; before functions go there as bytecode; blocks.
+
+        Warns:
+            UserWarning: What differs, what that may break, and the mend.
+        """
+        if endpoint_id in self._compared or endpoint_id in self._uncompared:
+            return
+        self._uncompared.add(endpoint_id)
+        agent = self.environment(endpoint_id) or self.ask(lambda c: routes.agent(c, endpoint_id))
+        self._warn(endpoint_id, agent)
+
+    def answered(self, endpoint_id: UUID) -> None:
+        """Compares an endpoint that was not known well enough when functions went there."""
+        if endpoint_id in self._uncompared:
+            self._warn(endpoint_id, self.environment(endpoint_id))
+
+    def _warn(self, endpoint_id: UUID, agent: Mapping[str, Any]) -> None:
+        if not agent or endpoint_id in self._compared:
+            return
+        self._compared.add(endpoint_id)
+        self._uncompared.discard(endpoint_id)
+        text = warning_of(endpoint_id, agent)
+        if text is not None:
+            warnings.warn(text, UserWarning, stacklevel=6)
+
     def open_futures(self, ledger: Ledger) -> list[ComputeFuture]:
         """Returns the futures of the Executor with this ledger that have not ended."""
         return self._watcher.open_futures(ledger)
 
-    def reload(self, terms: Terms) -> list[ComputeFuture]:
+    def reload(self, terms: Terms) -> ReloadedTasks:
         """Returns futures for all tasks of a group, ordered by task id; those that ended are done; blocks.
 
         Args:
@@ -150,31 +190,37 @@ class Session:
             self._plain = True
         self._checked = True
 
-    def _reload(self, connection: Connection, terms: Terms) -> list[ComputeFuture]:
+    def _reload(self, connection: Connection, terms: Terms) -> ReloadedTasks:
         if self._plain:
             return self._reload_published(connection, terms)
         found = routes.group(connection, terms.task_group_id)
         terms = replace(terms, endpoint_id=found.endpoint_id)
         fresh: list[ComputeFuture] = []
-        futures = [self._future(row, terms, fresh) for row in found.tasks]
-        if any(not row.state.ended for row in found.tasks):
+        still_open = [index for index in range(len(found)) if not found.state(index).ended]
+        waited = {index: self._future(found[index], terms, fresh) for index in still_open}
+        if still_open:
             self._watcher.follow(connection, terms.task_group_id)
-        status = routes.status(connection, [future.id for future in fresh])
-        _place(fresh, terms, status.endpoints)
-        self._watcher.absorb(status)
-        return futures
+            status = routes.status(connection, [future.id for future in fresh])
+            _place(fresh, terms, status.endpoints)
+            self._watcher.absorb(status)
+        return ReloadedTasks(found, terms, self, waited, self._status)
 
-    def _reload_published(self, connection: Connection, terms: Terms) -> list[ComputeFuture]:
-        """As `_reload`; where each task was sent is not told there, and a queue may give doubles."""
+    def _status(self, task_ids: Sequence[UUID]) -> routes.Status:
+        """Asks on the caller's own thread: it may be the submitter's or the watcher's."""
+        self.check_process()
+        return self.reach.call(lambda connection: routes.status(connection, task_ids))
+
+    def _reload_published(self, connection: Connection, terms: Terms) -> ReloadedTasks:
+        """As `_reload`; where and how each task was sent is not told there, and a queue may give doubles."""
         found = published.group(connection, terms.task_group_id)
         fresh: list[ComputeFuture] = []
-        futures = [self._future(row, terms, fresh) for row in found.tasks]
+        futures = {index: self._future(found[index], terms, fresh) for index in range(len(found))}
         self._watcher.absorb(published.status(connection, [future.id for future in fresh]))
         if any(not future.done() for future in fresh):
             self._watcher.follow(connection, terms.task_group_id)
             # What ended between the question and the reading: another reader may have had its result.
             self._watcher.ask_about([future.id for future in fresh if not future.done()])
-        return futures
+        return ReloadedTasks(found, terms, self, futures, self._status)
 
     def _future(self, row: routes.GroupRow, terms: Terms, fresh: list[ComputeFuture]) -> ComputeFuture:
         """Returns the future of a task, the one that is waited for if there is one."""
@@ -183,8 +229,7 @@ class Session:
             return future
         future = ComputeFuture(row.task_id, terms, self)
         future.sent, future.submitted_at = True, row.submitted_at
-        if not row.state.ended:
-            future.state = row.state
+        future.state = row.state
         self._watcher.add(future)
         fresh.append(future)
         return future

@@ -186,8 +186,8 @@ class Submitter:
         elif isinstance(item, _Cancel):
             self._end(item.futures)
 
-    def _gathered(self, first: Parcel) -> Iterable[list[Parcel]]:
-        """Takes the tasks that are waiting, up to the limits, and sorts them by their terms."""
+    def _gathered(self, first: Parcel) -> Iterator[list[Parcel]]:
+        """Takes the tasks that are waiting, up to the limits; yields them as requests."""
         by_terms: dict[int, list[Parcel]] = {}
         item: _Item = first
         count, size = 0, 0
@@ -203,7 +203,8 @@ class Submitter:
                 item = self._queue.get_nowait()
             except queue.Empty:
                 break
-        return by_terms.values()
+        for parcels in by_terms.values():
+            yield from _chunks(parcels)
 
     def _send(self, parcels: Sequence[Parcel]) -> None:
         terms = _terms(parcels[0])
@@ -269,8 +270,10 @@ class Submitter:
     def _send_whole_published(self, terms: Terms, parcels: Sequence[Parcel]) -> None:
         """Sends a group in parts: what was accepted before a refusal can't be taken back."""
         left = list(_chunks(parcels))
-        while left and self._send_published(terms, left.pop(0)):
-            pass
+        while left:
+            wanted = self._still_wanted(left.pop(0), terms)
+            if wanted and not self._send_published(terms, wanted):
+                break
         for chunk in left:
             stopped = SubmitRefused("a request before this one failed, so it was not sent")
             self._refuse(chunk, terms, stopped)
@@ -287,12 +290,23 @@ class Submitter:
         try:
             for chunk in chunks[:-1]:
                 self._post(terms, chunk, hold=True)
+                if self._given_up(wanted, terms):
+                    return
             self._post(terms, chunks[-1], hold=False)
         except Exception as error:  # noqa: BLE001 - as above
             self._withdraw(wanted)
             self._refuse(wanted, terms, _as_own(error))
         else:
             self._accept(wanted, terms)
+
+    def _given_up(self, parcels: Sequence[Parcel], terms: Terms) -> bool:
+        """Takes a group back that was withdrawn while it was on hold: its last request would release it."""
+        if not all(parcel.future.done() for parcel in parcels):
+            return False
+        self._withdraw(parcels)
+        self._watching.discard([parcel.future for parcel in parcels])
+        terms.ledger.drop(len(parcels))
+        return True
 
     def _still_wanted(self, parcels: Sequence[Parcel], terms: Terms) -> list[Parcel]:
         wanted = [parcel for parcel in parcels if not parcel.future.done()]
@@ -420,11 +434,12 @@ def _terms(parcel: Parcel) -> Terms:
 
 
 def _chunks(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
-    """Cuts a group into requests."""
+    """Cuts tasks of the same terms into requests."""
     chunk: list[Parcel] = []
     size = 0
+    max_tasks = min(MAX_TASKS, _terms(parcels[0]).batch_size)
     for parcel in parcels:
-        if chunk and (len(chunk) >= MAX_TASKS or size + len(parcel.args) > MAX_CHARACTERS):
+        if chunk and (len(chunk) >= max_tasks or size + len(parcel.args) > MAX_CHARACTERS):
             yield chunk
             chunk, size = [], 0
         chunk.append(parcel)
@@ -433,7 +448,8 @@ def _chunks(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
 
 
 def _refusal(terms: Terms, count: int, error: ComputeError, answered: bool) -> ComputeError:
-    where = f"{count} tasks of group {terms.task_group_id} for endpoint {terms.endpoint_id}"
+    tasks, were = ("1 task", "was") if count == 1 else (f"{count:,} tasks", "were")
+    where = f"{tasks} of group {terms.task_group_id} for endpoint {terms.endpoint_id}"
     if isinstance(error, ServiceUnreachable):
         kind: type[ComputeError] = ServiceUnreachable
         text = (
@@ -444,7 +460,7 @@ def _refusal(terms: Terms, count: int, error: ComputeError, answered: bool) -> C
         kind, text = SubmitRefused, f"{where} can't be followed: {error}"
     else:
         kind = EndpointNotFound if error.http_status == 404 else SubmitRefused
-        text = f"{where} were refused, none was accepted: {error}"
+        text = f"{where} {were} refused, none was accepted: {error}"
     refusal = kind(text)
     refusal.code, refusal.http_status, refusal.__cause__ = error.code, error.http_status, error
     return refusal

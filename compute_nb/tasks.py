@@ -17,9 +17,11 @@ from uuid import UUID
 
 from compute_nb.errors import ComputeError
 
+MAX_RETRIES = 1_000
+
 
 class TaskState(Enum):
-    """Where a task stands; the value is what people read."""
+    """Where a task stands; the value is what programs read, `word` is for people."""
 
     WAITING = "WAITING"
     DELIVERED = "DELIVERED"
@@ -34,6 +36,13 @@ class TaskState(Enum):
         """True if a future for the task has nothing more to wait for."""
         return self not in OPEN
 
+    @property
+    def word(self) -> str:
+        """One of waiting, taken, running, done, failed, cancelled, lost."""
+        return _WORDS.get(self, self.value.lower())
+
+
+_WORDS = {TaskState.DELIVERED: "taken", TaskState.SUCCEEDED: "done"}
 
 OPEN = frozenset({TaskState.WAITING, TaskState.DELIVERED, TaskState.RUNNING})
 ENDS = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
@@ -268,8 +277,12 @@ class Events:
 
     Attributes:
         environments: Endpoint id -> the `agent` object of its last hello (python, dill, platform, ...).
+        presence: Endpoint id -> True if an agent of it reads its tasks.
+        fetch: Tasks that have ended and whose results are too much for the queue: to be asked for.
     """
 
     moves: tuple[Move, ...] = ()
     results: tuple[TaskResult, ...] = ()
     environments: Mapping[UUID, Mapping[str, Any]] = field(default_factory=dict)
+    presence: Mapping[UUID, bool] = field(default_factory=dict)
+    fetch: tuple[UUID, ...] = ()

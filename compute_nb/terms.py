@@ -22,8 +22,10 @@ class Terms:
         options: What travels to the agent: result_serializers, resource_specification,
             user_endpoint_config, walltime_s, context. Only those that were given.
         retries: How often a task may begin again after its worker or agent was lost.
+        batch_size: How many tasks a request may have.
         serializer: Reads the results.
         ledger: The books of the Executor that submits.
+        label: What people call the tasks, "" if nothing.
         burst_limit, burst_window_s: So many small requests within so many seconds, where a service has that
             limit.
     """
@@ -34,6 +36,8 @@ class Terms:
     retries: int = 0
     serializer: ComputeSerializer = field(default_factory=ComputeSerializer)
     ledger: Ledger = field(default_factory=Ledger)
+    batch_size: int = 1_000
+    label: str = ""
     burst_limit: int = 4
     burst_window_s: float = 16.0
 

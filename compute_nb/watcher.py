@@ -30,6 +30,9 @@ from compute_nb.tasks import Events, Move, TaskResult, TaskState, new_id
 log = logging.getLogger(__name__)
 
 REVIVE_AFTER_S = 5.0
+OUTAGE_AFTER_S = 2.0
+FETCH_AGAIN_S = 1.0
+OWN_FAULT = 500
 MAX_GROUPS = 10_000
 
 
@@ -138,6 +141,7 @@ class ResultWatcher:
 
     def __init__(self, reach: Reach, amqp_port: int | None = None) -> None:
         self.environments: dict[UUID, Mapping[str, Any]] = {}
+        self.presence: dict[UUID, bool] = {}
         self._reach = reach
         self._amqp_port = amqp_port
         self._source: Source = PrivateQueue()
@@ -149,6 +153,9 @@ class ResultWatcher:
         self._link: Link | None = None
         self._first_plan: LinkPlan | None = None
         self._down_since: float | None = None
+        self._told_outage = False
+        self._to_fetch: dict[UUID, None] = {}
+        self._fetching = False
         self._closed = False
         self._lock = threading.Lock()
 
@@ -156,6 +163,20 @@ class ResultWatcher:
         return f"ResultWatcher<{len(self._open)} open, {self._link}>"
 
     # -- any thread
+
+    @property
+    def outage(self) -> str | None:
+        """Why nothing is heard of open tasks now, for people; None if the way is open or not needed."""
+        since = self._down_since
+        if self._link is None or since is None:
+            return None
+        if self._reach.own and self._reach.home.stopped_mark.exists():
+            return "the service was stopped by command; `compute-nb service start` or a submit starts it"
+        down_s = time.monotonic() - since
+        if down_s < OUTAGE_AFTER_S:
+            return None
+        where = "the local service" if self._reach.own else self._reach.settings.url
+        return f"no connection to {where} for {down_s:.0f} s, trying again"
 
     def use(self, submitter: Submitter) -> None:
         """Names the thread on which the watcher's own requests run; called once."""
@@ -231,7 +252,9 @@ class ResultWatcher:
         with self._lock:
             if self._link is not None or self._closed:
                 return
-            self._first_plan = None if plan is None else self._on_our_port(plan)
+            self._first_plan = None if plan is None else self._by_our_rules(plan)
+            if self._down_since is not None:
+                self._down_since = time.monotonic()
             self._link = Link(self, "compute_nb watcher")
             self._link.start()
 
@@ -255,8 +278,16 @@ class ResultWatcher:
         self._take((), came)
 
     def _subscribe_again(self, connection: Connection) -> LinkPlan:
+        try:
+            return self._subscribe_to_open(connection)
+        except ComputeError as error:
+            if (error.http_status or 0) >= OWN_FAULT:  # its disk is full, say: what is open goes on
+                raise ServiceUnreachable(str(error)) from error
+            raise
+
+    def _subscribe_to_open(self, connection: Connection) -> LinkPlan:
         groups = {f.terms.task_group_id for f in list(self._open.values()) if f.terms and f.named}
-        return self._on_our_port(self._source.subscribe(connection, groups))
+        return self._by_our_rules(self._source.subscribe(connection, groups))
 
     def _ask(self, connection: Connection) -> None:
         """Asks how the open tasks stand; whoever is accepted and unknown there is lost."""
@@ -271,7 +302,8 @@ class ResultWatcher:
         gone = self._source.given_up(unknown, known)
         self._take((), [_forgotten(future, connection.url) for future in gone])
 
-    def _on_our_port(self, plan: LinkPlan) -> LinkPlan:
+    def _by_our_rules(self, plan: LinkPlan) -> LinkPlan:
+        plan = replace(plan, ca=self._reach.settings.ca)
         if self._amqp_port is None:
             return plan
         parts = urlsplit(plan.url)
@@ -307,6 +339,7 @@ class ResultWatcher:
 
     def _forget_link(self) -> None:
         """With the lock: the next `follow` subscribes anew, on a link that asks what was missed."""
+        self._fetching = False
         self._link = None
         self._source.forget()
         self._down_since = time.monotonic()
@@ -320,6 +353,7 @@ class ResultWatcher:
         if self._down_since is None:
             return
         self._down_since = None
+        self._tell_outage()
         assert self._submitter is not None
         self._submitter.call(self._ask, revive=False).add_done_callback(_log_failure)
 
@@ -332,7 +366,12 @@ class ResultWatcher:
             self._source.reject(link, message)
             return
         self.environments.update(events.environments)
+        if events.presence:
+            self._note_presence(events.presence)
         self._take(events.moves, events.results)
+        if events.fetch:
+            self._to_fetch.update(dict.fromkeys(events.fetch))
+            self._fetch_soon(link)
         self._source.ack(link, message)
 
     def on_confirm(self, link: Link, number: int, ok: bool) -> None:
@@ -343,6 +382,9 @@ class ResultWatcher:
         if self._down_since is None:
             self._down_since = time.monotonic()
             log.info("the connection to the service is down, trying again: %s", error)
+            if self._link is not None:
+                self._link.call_later(OUTAGE_AFTER_S + 0.1, self._tell_outage)
+        self._tell_outage()
         self._source.forget()
 
     def on_end(self, error: Exception | None) -> None:
@@ -357,10 +399,48 @@ class ResultWatcher:
             if future is not None:
                 future.fail(cause)
 
+    def _tell_outage(self) -> None:
+        """Tells the listeners when the way to the service has closed or opened."""
+        is_out = self.outage is not None
+        if is_out != self._told_outage:
+            self._told_outage = is_out
+            _tell_listeners(list(self._open.values()))
+
+    def _note_presence(self, presence: Mapping[UUID, bool]) -> None:
+        changed = {key for key, present in presence.items() if self.presence.get(key) is not present}
+        self.presence.update(presence)
+        open_futures = list(self._open.values())
+        _tell_listeners(f for f in open_futures if f.terms is not None and f.terms.endpoint_id in changed)
+
+    def _fetch_soon(self, link: Link) -> None:
+        """Has the results asked for that were too much for the queue; others gather meanwhile."""
+        if self._fetching or not self._to_fetch:
+            return
+        assert self._submitter is not None
+        task_ids, self._to_fetch = [i for i in self._to_fetch if i in self._open], {}
+        self._fetching = True
+
+        def fetch(connection: Connection) -> None:
+            self.absorb(self._source.status(connection, task_ids))
+
+        def fetched(asked: Any) -> None:
+            link.call_soon(lambda: self._fetched(link, task_ids, asked.exception()))
+
+        self._submitter.call(fetch, revive=False).add_done_callback(fetched)
+
+    def _fetched(self, link: Link, task_ids: list[UUID], error: BaseException | None) -> None:
+        self._fetching = False
+        if error is None:
+            self._fetch_soon(link)
+            return
+        log.info("%s results could not be fetched, they are asked for again: %s", len(task_ids), error)
+        self._to_fetch.update(dict.fromkeys(task_ids))
+        link.call_later(FETCH_AGAIN_S, lambda: self._fetch_soon(link))
+
     def _revive(self, _: Connection) -> None:
         try:
             self._reach.revive(asked=False)
-        except ComputeError as error:  # a full disk, say: what is open goes on being waited for
+        except (ComputeError, OSError) as error:  # a full disk, say: what is open goes on being waited for
             raise ServiceUnreachable(str(error)) from error
 
     def _may_revive(self) -> bool:

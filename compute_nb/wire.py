@@ -301,12 +301,18 @@ def _tasks_out(message: Stored | Cancel) -> dict[str, Any]:
 
 
 def _events_out(events: Events) -> dict[str, Any]:
+    rare: dict[str, Any] = {}
+    if events.presence:
+        rare["presence"] = {str(k): v for k, v in events.presence.items()}
+    if events.fetch:
+        rare["fetch"] = [str(task_id) for task_id in events.fetch]
     return {
         "moves": [
             [str(m.task_id), str(m.task_group_id), m.state.value, m.attempt, m.at] for m in events.moves
         ],
         "results": [[str(r.task_id), str(r.task_group_id), r.state.value, *r[3:]] for r in events.results],
         "environments": {str(k): dict(v) for k, v in events.environments.items()},
+        **rare,
     }
 
 
@@ -321,6 +327,8 @@ def _events_in(data: dict[str, Any]) -> Events:
             for i, g, state, text, code, attempt, sub, begun, ended in data["results"]
         ),
         environments={UUID(k): dict(v) for k, v in data["environments"].items()},
+        presence={UUID(k): bool(v) for k, v in data.get("presence", {}).items()},
+        fetch=tuple(UUID(task_id) for task_id in data.get("fetch", ())),
     )
 
 

@@ -10,7 +10,10 @@ from compute_nb.client import Client
 from compute_nb.config import ServiceSettings
 from compute_nb.errors import (
     ComputeError,
+    EndpointNotFound,
     SerializationError,
+    ServiceUnreachable,
+    SubmitRefused,
     TaskExecutionFailed,
     TaskPending,
     VersionMismatch,
@@ -120,6 +123,29 @@ def test_run_sends_one_call_with_an_id_of_its_own(server, client):
     assert first["user_runtime"]["python"]["version_tuple"]
 
 
+@pytest.mark.parametrize("checked", [True, False])
+def test_run_is_not_repeated_where_tasks_have_no_ids_of_ours(server, checked):
+    client = Client(do_version_check=checked, service=ServiceSettings("test", server.url, token=TOKEN))
+    server.answers["GET", "/v2/version"] = 200, "1.0"
+    path = f"/v3/endpoints/{ENDPOINT}/submit"
+    server.answers["POST", path] = [(200, None), (200, {"tasks": {FUNCTION: [TASK]}})]
+    with pytest.raises(ServiceUnreachable):
+        client.run(1, endpoint_id=ENDPOINT, function_id=FUNCTION)
+    assert client.run(1, endpoint_id=ENDPOINT, function_id=FUNCTION) == TASK
+    sent = [body for _, asked, body in server.asked if asked == path]
+    assert len(sent) == 2
+    assert all("compute_nb" not in body for body in sent)
+    assert [asked for _, asked, _ in server.asked].count("/v2/version?service=all") == 1
+
+
+def test_run_where_the_version_is_another_and_not_asked_for(server):
+    client = Client(do_version_check=False, service=ServiceSettings("test", server.url, token=TOKEN))
+    server.answers["GET", "/v2/version"] = 200, {"compute_nb": {"version": 2}}
+    path = f"/v3/endpoints/{ENDPOINT}/submit"
+    server.answers["POST", path] = 200, {"tasks": {FUNCTION: [TASK]}}
+    assert client.run(1, endpoint_id=ENDPOINT, function_id=FUNCTION) == TASK
+
+
 def test_a_batch_prepares_the_published_body():
     batch = Batch(GROUP, {"num_nodes": 1}, {"a": 1}, True, result_serializers=[JSONData, JSONData()])
     batch.add(FUNCTION, [1], {"k": 2})
@@ -225,9 +251,134 @@ def test_an_answer_of_another_shape_is_told(server, client):
 
 
 def test_what_is_not_possible_is_said():
-    with pytest.raises(ComputeError, match="Globus login"):
+    with pytest.raises(TypeError, match="must be one of globus_sdk's"):
         Client(authorizer=object())
+    with pytest.raises(ValueError, match="give one of them"):
+        Client(authorizer=object(), app=object())
     with pytest.warns(UserWarning, match="ignores 'funcx_home'"):
         Client(funcx_home="x")
     with pytest.raises(ComputeError, match="no service is called 'moon'"):
         Client(service="moon")
+
+
+# -- the rest of the published surface
+
+
+def test_attributes_of_a_login(server, client):
+    assert (client.app, client.authorizer) == (None, None)
+    assert Client.FUNCX_SCOPE.startswith("https://auth.globus.org/scopes/")
+    assert len(Client.FUNCX_SDK_CLIENT_ID) == 36
+    with pytest.warns(UserWarning, match="logout does nothing"):
+        client.logout()
+    with (
+        pytest.warns(DeprecationWarning, match="auth_client"),
+        pytest.raises(ComputeError, match="no Globus"),
+    ):
+        client.auth_client
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted", "fits"),
+    [("2.0.0", "2.0", True), ("2.1", "2.1.0", True), ("4.19.0", "2.9", True), ("1.9", "2.0.0", False)],
+)
+def test_an_endpoint_that_is_too_old_is_refused(server, client, version, wanted, fits):
+    server.answers["GET", "/v2/version"] = 200, {"compute_nb": {"version": 1}, "min_ep_version": wanted}
+    if fits:
+        client.version_check(version)
+        client.version_check("0.1.dev3")
+        return
+    with pytest.raises(VersionMismatch, match=r"from version 2.0.0 on, this one is 1.9") as caught:
+        client.version_check(endpoint_version=version)
+    assert caught.value.version_message == str(caught.value)
+
+
+def test_an_endpoint_is_registered_with_all_that_is_published(server, client):
+    server.answers["POST", "/v3/endpoints"] = 200, {"endpoint_id": ENDPOINT}
+    policy, subscription, admin = new_id(), str(new_id()), new_id()
+    client.register_endpoint(
+        *("lab", None, {"hostname": "h"}, True, "The lab", [FUNCTION], policy, subscription, False, True),
+        (admin,),
+    )
+    assert server.asked[-1][2] == {
+        "endpoint_name": "lab",
+        "metadata": {"hostname": "h"},
+        "multi_user": True,
+        "display_name": "The lab",
+        "allowed_functions": [FUNCTION],
+        "authentication_policy": str(policy),
+        "subscription_uuid": subscription,
+        "public": False,
+        "high_assurance": True,
+        "admins": [str(admin)],
+    }
+
+
+def test_names_stand_for_endpoints(server, client):
+    server.answers["POST", "/v3/compute_nb/local"] = 200, {"endpoint_id": ENDPOINT, "name": "local"}
+    server.answers["GET", "/v2/endpoints"] = 200, [{"uuid": ENDPOINT, "name": "lab"}]
+    server.answers["POST", f"/v3/endpoints/{ENDPOINT}/submit"] = 200, {"tasks": {FUNCTION: [TASK]}}
+    server.answers["GET", f"/v2/endpoints/{ENDPOINT}/status"] = 200, {"status": "online"}
+    server.answers["GET", f"/v2/endpoints/{ENDPOINT}"] = 200, {"name": "lab"}
+    server.answers["GET", f"/v3/endpoints/{ENDPOINT}/allowed_functions"] = 200, {"restricted": False}
+    server.answers["DELETE", f"/v2/endpoints/{ENDPOINT}"] = 200, {"result": 302}
+    server.answers["POST", f"/v3/endpoints/{ENDPOINT}/lock"] = 200, {"endpoint_id": ENDPOINT}
+    for name in ("local", "lab", "test:lab", "test:local", ENDPOINT):
+        assert client.run(1, endpoint_id=name, function_id=FUNCTION) == TASK
+        assert client.get_endpoint_status(name) == {"status": "online"}
+    assert client.get_endpoint_metadata("lab") == {"name": "lab"}
+    assert client.get_allowed_functions("lab") == {"restricted": False}
+    assert client.stop_endpoint("local")["endpoint_id"] == ENDPOINT
+    assert client.delete_endpoint("local")["result"] == 302
+    starts = [body["start"] for _, path, body in server.asked if path == "/v3/compute_nb/local"]
+    assert starts == [True, False, True, False, False, False]  # only a task starts an agent
+    with pytest.raises(ComputeError, match="this client speaks to 'test'"):
+        client.run(1, endpoint_id="moon:lab", function_id=FUNCTION)
+    with pytest.raises(EndpointNotFound, match="did you mean 'lab'"):
+        client.get_endpoint_status("lav")
+
+
+def test_the_older_forms_of_a_batch(server, client):
+    """As block 7 of the published Executor guide has them."""
+    path = f"/v3/endpoints/{ENDPOINT}/submit"
+    server.answers["POST", path] = 200, {"tasks": {}}
+    group = client.session_task_group_id
+    batch = client.create_batch()
+    for n in range(3):
+        batch.add(FUNCTION, ENDPOINT, args=(n,))
+    batch.add(FUNCTION, ENDPOINT, (3,), {"k": 4})
+    batch.add(FUNCTION, args=(5,))
+    client.batch_run(batch)
+    body = server.asked[-1][2]
+    assert body["task_group_id"] == group == client.session_task_group_id
+    calls = [SERIALIZER.pack_call((n,), {}) for n in range(3)]
+    calls += [SERIALIZER.pack_call((3,), {"k": 4}), SERIALIZER.pack_call((5,), {})]
+    assert body["tasks"][FUNCTION] == calls
+    assert str(client.create_batch(GROUP).task_group_id) == GROUP
+    with pytest.raises(ValueError, match="this batch is for endpoint"):
+        batch.add(FUNCTION, str(new_id()), ())
+    with pytest.raises(ValueError, match="no endpoint is named"):
+        client.batch_run(client.create_batch())
+    with pytest.raises(TypeError, match="an endpoint and a Batch"):
+        client.batch_run(ENDPOINT)
+    for given, named in (((1, 2, 3, 4), {}), (([],), {"args": []}), ((), {"moon": 1})):
+        with pytest.raises(TypeError):
+            batch.add(FUNCTION, *given, **named)
+
+
+def test_a_batch_that_is_too_large_is_not_sent(server, client):
+    batch = client.create_batch()
+    for _ in range(3):
+        batch.add(FUNCTION, ("x" * 6_000_000,))
+    client.version_check()
+    before = len(server.asked)
+    with pytest.raises(SubmitRefused, match=r"this batch of 3 tasks is 24.6 MB .* 16.8 MB; nothing was sent"):
+        client.batch_run(ENDPOINT, batch)
+    assert len(server.asked) == before
+
+
+def test_the_hardware_report_travels_as_source(server, client):
+    server.answers["POST", f"/v3/endpoints/{ENDPOINT}/submit"] = 200, {"tasks": {FUNCTION: [TASK]}}
+    assert client.get_worker_hardware_details(ENDPOINT) == TASK
+    body = next(body for _, path, body in server.asked if path == "/v3/functions")
+    assert (body["serialized"], body["function_name"]) == (False, "hardware_report")
+    assert "compute_nb" not in body["function_code"].replace("compute-nb", "")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
+import warnings
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
 from own_home import own_home
 from tiny_agent import TinyAgent
 
-from compute_nb import Executor
+from compute_nb import ComputeFuture, Executor
 from compute_nb.client import Client
 from compute_nb.errors import (
     ComputeError,
@@ -23,10 +27,12 @@ from compute_nb.errors import (
     SubmitRefused,
     TaskExecutionFailed,
 )
+from compute_nb.executor import _folder
 from compute_nb.serialize import ComputeSerializer, JSONData, PureSourceTextInspect
-from compute_nb.tasks import TaskState, new_id
+from compute_nb.tasks import TaskResult, TaskState, new_id, new_ids
 
 WAIT_S = 30
+SERIALIZER = ComputeSerializer()
 
 
 def double(x):
@@ -294,8 +300,12 @@ def test_a_refused_group_is_refused_whole(executor):
 
 
 def test_a_task_that_is_too_large_is_refused_alone(executor):
-    with pytest.raises(SubmitRefused, match="TASK_PAYLOAD_TOO_LARGE"):
-        executor.submit(len, "x" * 12_000_000).result(WAIT_S)
+    with pytest.raises(SubmitRefused, match=r"is 24.7 MB .* may have 16.8 MB; nothing was sent") as caught:
+        executor.submit(len, "x" * 18_000_000)
+    assert caught.value.code == "TASK_PAYLOAD_TOO_LARGE"
+    with pytest.raises(SubmitRefused):
+        executor.submit_many(executor.register_function(bytes), [((b"x",), {}), ((b"x" * 18_000_000,), {})])
+    executor.wait_accepted(0)
     assert executor.submit(double, 1).result(WAIT_S) == 2
 
 
@@ -372,6 +382,21 @@ def test_a_group_is_loaded_again(executor, agent, client):
     assert {f.task_group_id for f in futures} == {str(executor.task_group_id)}
     assert futures[0].submitted_at is not None
     assert futures[0].environment["hostname"] == "here"
+
+
+def test_what_is_waited_for_here_keeps_its_future(executor, agent):
+    done = executor.submit(double, 1)
+    assert done.result(WAIT_S) == 2
+    agent.holding = True
+    waited, cancelled = executor.submit(double, 2), executor.submit(double, 3)
+    executor.wait_accepted(WAIT_S)
+    cancelled.withdraw()
+    again = executor.reload_tasks()
+    assert again[1] is waited
+    assert again[2] is not cancelled
+    assert [one.done() for one in again] == [True, False, False]
+    agent.release()
+    assert [one.result(WAIT_S) for one in again] == [2, 4, 6]
 
 
 def test_an_unknown_group_is_told(executor):
@@ -544,7 +569,7 @@ def test_the_environment_names_the_only_service(agent, client, monkeypatch, tmp_
     connection = client.reach.connection
     monkeypatch.setenv("COMPUTE_NB_HOME", str(tmp_path))
     monkeypatch.setenv("COMPUTE_NB_SERVICE_URL", connection.url)
-    monkeypatch.setenv("COMPUTE_NB_TOKEN", connection._token)
+    monkeypatch.setenv("COMPUTE_NB_TOKEN", client.reach.home.token_file.read_text().strip())
     with Executor("tiny") as one:
         assert one.submit(double, 4).result(WAIT_S) == 8
     assert os.listdir(tmp_path) == []
@@ -556,3 +581,188 @@ def test_a_wrong_token_is_told_in_one_line(agent, client, monkeypatch, tmp_path)
     monkeypatch.setenv("COMPUTE_NB_TOKEN", f"cnb_{'0' * 16}_{'0' * 64}")
     with pytest.raises(ComputeError, match="does not know token cnb_0000000000000000"):
         Executor("tiny").submit(double, 1)
+
+
+@pytest.mark.parametrize("walltime", [0, -1, float("nan"), float("inf")])
+def test_a_walltime_must_end(walltime):
+    with pytest.raises(ValueError, match="finite number of seconds above 0"):
+        Executor("local", walltime=walltime)
+
+
+def test_a_folder_that_cannot_be_told_is_refused_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ComputeError, match="was deleted"):
+        _folder()
+    odd = os.fsencode(tmp_path / "caf") + b"\xe9"
+    os.mkdir(odd)
+    os.chdir(odd)
+    with pytest.raises(ComputeError, match="no UTF-8 text"):
+        _folder()
+    monkeypatch.chdir(tmp_path)
+    assert _folder() == str(tmp_path)
+
+
+# -- another Python over there
+
+
+@contextlib.contextmanager
+def strange(client, name, **about):
+    agent = TinyAgent(client, name, **about)
+    try:
+        yield agent
+    finally:
+        agent.stop()
+
+
+def warnings_of(act):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        act()
+    return [str(one.message) for one in caught if one.category is UserWarning]
+
+
+def test_another_python_is_told_once_before_functions_go_there(client):
+    with strange(client, "newer", python="3.99.1") as agent:
+        first, second = Executor(agent.endpoint_id, client), Executor(agent.endpoint_id, client)
+        with first, second:
+            (said,) = warnings_of(lambda: first.submit(double, 1))
+            assert said.startswith(
+                f"endpoint {agent.endpoint_id} runs tasks by Python 3.99.1, and here is Python"
+            )
+            assert "wrong value" in said
+            assert warnings_of(lambda: first.submit(add, 1).result(WAIT_S)) == []
+            assert warnings_of(lambda: second.submit(double, 1).result(WAIT_S)) == []
+
+
+def test_the_warning_points_at_the_caller(client):
+    with strange(client, "pointed", python="3.99.1") as agent, Executor(agent.endpoint_id, client) as one:
+        with pytest.warns(UserWarning, match=r"3\.99\.1") as caught:
+            one.submit(double, 1)
+        assert caught[0].filename == __file__
+
+
+def test_source_may_go_anywhere(client):
+    serializer = ComputeSerializer(strategy_code=PureSourceTextInspect())
+    with strange(client, "sourced", python="3.99.1") as agent:
+        one = Executor(agent.endpoint_id, client, serializer=serializer)
+        with one:
+            assert warnings_of(lambda: one.submit(double, 1).result(WAIT_S)) == []
+            one.register_source_code("def g(): return 7", "g")
+            assert warnings_of(lambda: one.submit(double, 2).result(WAIT_S)) == []
+
+
+def test_an_endpoint_that_is_not_known_yet_is_compared_with_its_first_answer(client):
+    answer = client.register_endpoint("later", metadata={"compute_nb": {"version": 1}})
+    with Executor(answer["endpoint_id"], client) as one:
+        future = one.submit(double, 4)
+        one.wait_accepted(WAIT_S)
+        session = one._session
+        session._watcher.environments[UUID(answer["endpoint_id"])] = {"python": "3.99.1"}
+        values = SERIALIZER.serialize(8)
+        session._watcher._take((), [_ended(future, values)])
+        (said,) = warnings_of(lambda: future.result(WAIT_S))
+        assert "3.99.1" in said
+        assert future.result() == 8
+
+
+# -- settings, many, large
+
+
+def test_a_request_has_as_many_tasks_as_wanted(executor, agent):
+    executor.batch_size = 7
+    function_id = executor.register_function(double)
+    before = len(agent.calls)
+    futures = executor.submit_many(function_id, [((n,), {}) for n in range(30)])
+    assert [f.result(WAIT_S) for f in futures] == [2 * n for n in range(30)]
+    assert len(agent.calls) == before + 30
+    with pytest.raises(ValueError, match="batch_size"):
+        executor.batch_size = 0
+
+
+def test_a_failed_registration_leaves_the_executor(executor):
+    with pytest.raises(SerializationError):
+        executor.submit((i for i in ()).__next__)
+    with pytest.raises(ValueError, match="badly formed"):
+        executor.submit_to_registered_function("7")
+    with pytest.raises(ComputeError, match="'description' must be str"):
+        executor.register_function(add, description=7)
+    with pytest.raises(TypeError, match="moon"):
+        executor.register_function(add, moon=1)
+    assert executor.submit(double, 1).result(WAIT_S) == 2
+
+
+def test_another_service_or_port_leaves_what_is_open(agent, client):
+    agent.holding = True
+    with Executor(agent.endpoint_id, client) as one:
+        first = one.submit(double, 1)
+        one.wait_accepted(WAIT_S)
+        port = urlsplit(client.get_result_amqp_url()["connection_url"]).port
+        one.amqp_port = port
+        assert one.amqp_port == port
+        second = one.submit(double, 2)
+        one.wait_accepted(WAIT_S)
+        agent.release()
+    assert (first.done(), second.done()) == (True, True)
+    assert (first.result(), second.result()) == (2, 4)
+
+
+def test_twenty_executors_at_once(agent, client):
+    def work(n):
+        with Executor(agent.endpoint_id, client) as one:
+            return [f.result(WAIT_S) for f in [one.submit(add, n, k) for k in range(20)]]
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(work, range(20))) == [[n + k for k in range(20)] for n in range(20)]
+
+
+def test_an_open_future_is_small(client):
+    from compute_nb.terms import Terms
+
+    terms = Terms(new_id(), new_id())
+    ids = new_ids(50_000)
+    tracemalloc.start()
+    try:
+        futures = [ComputeFuture(task_id, terms, None) for task_id in ids]
+        size = tracemalloc.get_traced_memory()[0] / len(futures)
+    finally:
+        tracemalloc.stop()
+    assert size < 400, f"{size:.0f} bytes"
+
+
+def test_map_yields_also_after_shutdown(agent, client):
+    with Executor(agent.endpoint_id, client) as one:
+        found = one.map(double, range(5), chunksize=2)
+    assert list(found) == [0, 2, 4, 6, 8]
+
+
+def test_a_large_argument_comes_back(executor):
+    data = os.urandom(8_000_000)
+    assert executor.submit(bytes, data).result(WAIT_S) == data
+
+
+def test_a_batch_of_the_client_is_loaded_by_an_executor(agent, client):
+    """As blocks 7 and 8 of the published Executor guide have it."""
+    function_id = client.register_function(double)
+    batch = client.create_batch()
+    for n in range(10):
+        batch.add(function_id, str(agent.endpoint_id), args=(n,))
+    client.batch_run(batch)
+    with Executor(agent.endpoint_id, client, task_group_id=client.session_task_group_id) as one:
+        futures = one.reload_tasks()
+        found = {f.result() for f in concurrent.futures.as_completed(futures, WAIT_S)}
+    assert found == {2 * n for n in range(10)}
+
+
+def test_metadata_has_the_published_names(executor, agent):
+    future = executor.submit(double, 1)
+    assert future._metadata["endpoint_uuid"] == str(agent.endpoint_id)
+    assert future._metadata["task_group_uuid"] == str(executor.task_group_id)
+    assert ComputeFuture()._metadata == {}
+
+
+def _ended(future, data):
+    return TaskResult(
+        *(future.id, future.terms.task_group_id, TaskState.SUCCEEDED, data, None, 0), *(1.0, 2.0, 3.0)
+    )

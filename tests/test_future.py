@@ -32,6 +32,8 @@ class Keeper:
     def cancel(self, futures):
         self.cancelled += futures
 
+    def answered(self, endpoint_id): ...
+
     def environment(self, endpoint_id):
         return {"python": "3.11.7"} if endpoint_id == TERMS.endpoint_id else {}
 
@@ -111,7 +113,7 @@ def test_moves_are_followed():
     assert one.follow(Move(one.id, TERMS.task_group_id, TaskState.RUNNING, 1, 11.0))
     assert one.running()
     assert (one.state, one.attempt, one.started_at) == (TaskState.RUNNING, 1, 11.0)
-    assert "RUNNING" in repr(one)
+    assert "running" in repr(one)
 
 
 def test_a_failure_is_raised_once_made():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 
 import pytest
 from small_server import ECHO, TOKEN, small_server
 
-from compute_nb.config import Home, ServiceSettings
+from compute_nb.config import Home, ServiceSettings, write_private
 from compute_nb.errors import (
     ComputeError,
     EndpointNotFound,
@@ -150,7 +152,7 @@ def test_a_request_has_a_limit_of_tasks_and_of_size(submitter, echo):
     one.ledger.wait(20)
     large.ledger.wait(20)
     assert [len(body["tasks"][str(FUNCTION)]) for body in many.bodies()] == [MAX_TASKS, 5]
-    assert [len(body["tasks"][str(FUNCTION)]) for body in heavy.bodies()] == [2, 1]
+    assert [len(body["tasks"][str(FUNCTION)]) for body in heavy.bodies()] == [1, 1, 1]
 
 
 def test_a_lost_answer_is_asked_for_with_the_same_ids(submitter, echo):
@@ -173,7 +175,9 @@ def test_a_refusal_fails_its_own_futures_only(submitter, echo, watching):
     refused, accepted = parcel(bad), parcel(good)
     submitter.put(refused)
     submitter.put(accepted)
-    with pytest.raises(SubmitRefused, match=r"1 tasks of group .*none was accepted.*send less") as caught:
+    with pytest.raises(
+        SubmitRefused, match=r"1 task of group .* was refused, none was accepted.*send less"
+    ) as caught:
         bad.ledger.wait(20)
     good.ledger.wait(20)
     assert caught.value.code == "TOO_LARGE"
@@ -250,13 +254,33 @@ def test_a_group_is_held_until_its_last_request(submitter, echo):
     assert one.ledger.accepted_count == len(parcels)
 
 
+def test_a_group_that_is_withdrawn_on_hold_is_not_released(submitter, echo, server, watching):
+    one = terms()
+    sent = echo(one.endpoint_id)
+    server.answers["POST", "/v3/compute_nb/cancel"] = 200, {"cancelled": 1}
+    parcels = [parcel(one) for _ in range(2 * MAX_TASKS + 1)]
+
+    def withdraw(connection, group_id):  # called before each request
+        for p in parcels:
+            p.future.withdraw()
+
+    watching.follow = withdraw
+    submitter.put_whole(parcels)
+    one.ledger.wait(30)
+    submitter.call(lambda _: None).result(20)
+    assert [body["compute_nb"]["hold"] for body in sent.bodies()] == [True]
+    (taken_back,) = [body for _, path, body in server.asked if path.endswith("cancel")]
+    assert len(taken_back["task_ids"]) == MAX_TASKS
+    assert len(watching.discarded) == len(parcels)
+
+
 def test_a_group_is_refused_whole(submitter, echo, server):
     one = terms()
     echo(one.endpoint_id, (200, ECHO), (409, {"message": "taken"}))
     server.answers["POST", "/v3/compute_nb/cancel"] = 200, {"cancelled": 1}
     parcels = [parcel(one) for _ in range(MAX_TASKS + 1)]
     submitter.put_whole(parcels)
-    with pytest.raises(SubmitRefused, match=r"1001 tasks.*none was accepted"):
+    with pytest.raises(SubmitRefused, match=r"1,001 tasks.* were refused, none was accepted"):
         one.ledger.wait(30)
     assert all(isinstance(p.future.exception(20), SubmitRefused) for p in parcels)
     taken_back = [body for _, path, body in server.asked if path.endswith("cancel")]
@@ -306,3 +330,52 @@ def test_closing_what_never_ran_is_nothing(server, watching, tmp_path):
     one = Submitter(Reach(ServiceSettings("t", server.url, token=TOKEN), Home(tmp_path)), watching)
     assert threading.active_count() == before
     assert one.close(1)
+
+
+class Unsendable:
+    """What JSON has no word for."""
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_cannot_be_sent_fails_alone(submitter, echo, whole):
+    bad = terms(options={"context": {"cwd": "/", "sys_path": [Unsendable()]}})
+    task = parcel(bad)
+    if whole:
+        submitter.put_whole([task])
+    else:
+        submitter.put(task)
+    with pytest.raises(SubmitRefused, match=r"can't be sent: TypeError: .*Unsendable"):
+        task.future.result(20)
+    good = terms()
+    echo(good.endpoint_id)
+    submitter.put(parcel(good))
+    good.ledger.wait(20)
+    assert good.ledger.accepted_count == 1
+
+
+def test_a_text_that_is_no_utf_8_does_not_end_the_submitter(submitter, echo):
+    odd = terms(options={"context": {"cwd": "/caf\udce9"}})
+    echo(odd.endpoint_id)
+    submitter.put(parcel(odd))
+    with contextlib.suppress(ComputeError):
+        odd.ledger.wait(20)
+    good = terms()
+    echo(good.endpoint_id)
+    submitter.put(parcel(good))
+    good.ledger.wait(20)
+    assert good.ledger.accepted_count == 1
+
+
+def test_a_service_that_cannot_be_revived_is_no_refusal(watching, tmp_path):
+    """Whether the service that is gone had taken the tasks is unknown."""
+    home = Home(tmp_path / "home").prepare()
+    home.store_file.mkdir()
+    write_private(home.token_file, "cnb_0_0")
+    facts = {"url": "http://127.0.0.1:1", "pid": 1, "service_id": str(new_id())}
+    write_private(home.service_file, json.dumps(facts))
+    one = Submitter(Reach(ServiceSettings("local"), home), watching, patience_s=0.0)
+    task = parcel(terms())
+    one.put(task)
+    with pytest.raises(ServiceUnreachable, match=r"got no answer: .*did not start"):
+        task.future.result(30)
+    assert one.close(20)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
+import sys
 import threading
+import time
 from uuid import UUID
 
+import psutil
 import pytest
 from own_home import own_home, service
+from small_server import TOKEN, small_server
 from tiny_agent import TinyAgent
 
 from compute_nb import Executor, wire
 from compute_nb.amqp import Incoming, LinkPlan
 from compute_nb.client import Client
-from compute_nb.errors import ComputeError, TaskCancelled, TaskLost
+from compute_nb.config import ServiceSettings
+from compute_nb.errors import ComputeError, ServiceUnreachable, TaskCancelled, TaskLost
 from compute_nb.future import ComputeFuture
 from compute_nb.local import find_service
 from compute_nb.reach import Reach
 from compute_nb.routes import Status
+from compute_nb.submitter import Submitter
 from compute_nb.tasks import (
     Events,
     Move,
@@ -183,6 +190,13 @@ class FakeLink:
 
     def __init__(self):
         self.done = []
+        self.later = []
+
+    def call_soon(self, call):
+        call()
+
+    def call_later(self, seconds, call):
+        self.later.append(call)
 
     def ack(self, tag, multiple=False):
         self.done.append(("ack", tag))
@@ -232,12 +246,34 @@ def test_one_message_is_told_once_and_each_executor_its_own(watcher):
     assert other.done()
 
 
-def test_a_failing_callback_stops_nothing(watcher, caplog):
+@pytest.mark.parametrize("failing", [lambda _: 1 / 0, lambda _: sys.exit(3)])
+def test_a_failing_callback_stops_nothing(watcher, caplog, failing):
     future = open_future(watcher)
-    future.terms.ledger.listeners.append(lambda _: 1 / 0)
+    future.terms.ledger.listeners.append(failing)
+    future.add_done_callback(failing)
     watcher.on_message(FakeLink(), message(Events(results=(ended(future),))))
     assert future.done()
     assert "an update callback failed" in caplog.text
+    assert f"a callback of task {future.task_id} failed" in caplog.text
+
+
+def test_a_callback_that_exits_leaves_the_thread_of_all_futures(executor):
+    first = executor.submit(double, 1)
+    first.add_done_callback(lambda _: sys.exit(3))
+    assert first.result(WAIT_S) == 2
+    assert executor.submit(double, 2).result(WAIT_S) == 4
+
+
+def test_a_killed_service_is_started_again_at_the_first_look(home, watcher):
+    submitter = Submitter(watcher._reach, watcher)
+    watcher.use(submitter)
+    open_future(watcher)
+    pid = find_service(home).pid
+    os.kill(pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=20)
+    watcher.on_down(ConnectionError("gone"))
+    assert watcher.plan().queues
+    assert submitter.close(WAIT_S)
 
 
 @pytest.mark.parametrize("body", [b"", b"junk", b"\x01{}", b'\x01{"message_type":"x","data":{}}'])
@@ -282,7 +318,7 @@ def test_what_the_service_has_forgotten_is_lost(watcher):
 
 def test_another_amqp_port_is_used(home):
     watcher = ResultWatcher(Client().reach, amqp_port=1234)
-    plan = watcher._on_our_port(LinkPlan("amqp://u:p@127.0.0.1:5672/%2F?heartbeat=30", ("w",)))
+    plan = watcher._by_our_rules(LinkPlan("amqp://u:p@127.0.0.1:5672/%2F?heartbeat=30", ("w",)))
     assert plan.url == "amqp://u:p@127.0.0.1:1234/%2F?heartbeat=30"
 
 
@@ -312,3 +348,95 @@ def test_an_idle_kernel_leaves_a_stopped_service_alone_and_submits_again_later()
         assert find_service(one) is None or "no service" in service(one, "status")
         assert executor.submit(double, 2).result(WAIT_S) == 4
         executor.shutdown()
+
+
+def test_results_that_were_left_out_are_fetched(executor, agent, watcher):
+    """A second watcher stands for one that read too slowly."""
+    future = executor.submit(double, 21)
+    assert future.result(WAIT_S) == 42
+    submitter = Submitter(watcher._reach, watcher)
+    watcher.use(submitter)
+    late = ComputeFuture(future.id, future.terms)
+    watcher.add(late)
+    watcher.on_message(FakeLink(), message(Events(fetch=(late.id, new_id()))))
+    assert late.result(WAIT_S) == 42
+    assert submitter.close(WAIT_S)
+
+
+def test_results_that_could_not_be_fetched_are_asked_for_again(executor, watcher):
+    future = executor.submit(double, 4)
+    assert future.result(WAIT_S) == 8
+    submitter = Submitter(watcher._reach, watcher)
+    watcher.use(submitter)
+    link, late = FakeLink(), ComputeFuture(future.id, future.terms)
+    watcher.add(late)
+    watcher._fetching = True
+    watcher._fetched(link, [late.id], ServiceUnreachable("away"))
+    (again,) = link.later
+    again()
+    assert late.result(WAIT_S) == 8
+    assert submitter.close(WAIT_S)
+
+
+def test_an_endpoint_that_goes_and_comes_is_told(executor, agent, client):
+    agent.holding = True
+    changed = queue.SimpleQueue()
+    executor.add_update_callback(lambda futures: changed.put(futures[0].endpoint_online))
+    future = executor.submit(double, 1)
+    assert agent.arrived.acquire(timeout=WAIT_S)
+    agent.start(agent.calls[-1])
+
+    def until(online):
+        while changed.get(timeout=WAIT_S) is not online:
+            pass
+
+    until(True)
+    agent.stop()
+    until(False)
+    assert future.endpoint_online is False
+    assert not future.done()
+
+
+def test_an_outage_is_told_when_it_begins_and_when_it_ends():
+    with own_home() as one:
+        executor = Executor("local")
+        heard = queue.SimpleQueue()
+        executor.add_update_callback(lambda _: heard.put(executor.outage))
+        assert executor.outage is None
+        future = executor.submit(time.sleep, 3600)
+        executor.wait_accepted(WAIT_S)
+        assert executor.outage is None
+        service(one, "stop")
+
+        def until(text):
+            while (said := heard.get(timeout=WAIT_S)) != text:
+                assert said is None or said.startswith("the service was stopped by command")
+
+        until("the service was stopped by command; `compute-nb service start` or a submit starts it")
+        assert future.endpoint_online is None
+        service(one, "start")
+        until(None)
+        future.cancel()
+        executor.shutdown()
+
+
+def test_an_outage_says_for_how_long(home, watcher):
+    watcher._link = FakeLink()
+    watcher._down_since = time.monotonic() - 1
+    assert watcher.outage is None
+    watcher._down_since -= 11
+    assert watcher.outage == "no connection to the local service for 12 s, trying again"
+    watcher._link = None
+    assert watcher.outage is None
+
+
+def test_a_service_whose_disk_is_full_ends_no_future(home):
+    with small_server() as server:
+        server.answers["POST", "/v3/compute_nb/watch"] = (507, {"code": "STORE_FULL", "message": "full"})
+        watcher = ResultWatcher(Reach(ServiceSettings("far", server.url, token=TOKEN), home))
+        submitter = Submitter(watcher._reach, watcher)
+        watcher.use(submitter)
+        open_future(watcher)
+        with pytest.raises(ServiceUnreachable, match="STORE_FULL"):
+            watcher.plan()
+        assert submitter.close(WAIT_S)

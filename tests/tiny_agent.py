@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 from uuid import UUID
 
@@ -32,7 +33,9 @@ class TinyAgent:
         cancelled: Every run that the service asked to end.
     """
 
-    def __init__(self, client: Client, name: str = "tiny") -> None:
+    def __init__(self, client: Client, name: str = "tiny", **about: str) -> None:
+        self._about = {"version": "0", "python": platform.python_version(), "workers": 1, "hostname": "here"}
+        self._about |= about
         answer = client.register_endpoint(name, metadata={"compute_nb": {"version": 1}})
         self.endpoint_id = UUID(answer["endpoint_id"])
         self.url = answer["task_queue_info"]["connection_url"]
@@ -83,13 +86,12 @@ class TinyAgent:
     def on_open(self, link: Link) -> None:
         self._session = new_id()
         self._functions.clear()
-        about = {"version": "0", "python": "3.11.0", "workers": 1, "hostname": "here"}
         self._publish(
             Hello(
                 self._session,
                 self._journal,
                 self._boot,
-                about,
+                self._about,
                 held=tuple(call.run for call, _ in self._held),
                 done=tuple(self._done),
             )

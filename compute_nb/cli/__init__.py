@@ -10,7 +10,14 @@ import click
 
 from compute_nb.errors import ComputeError
 
-_GROUPS = {"service": "Start, stop and look at the service.", "endpoint": "Run and stop endpoints."}
+_GROUPS = {
+    "endpoint": "Run and stop endpoints.",
+    "login": "Log in at Globus.",
+    "logout": "Forget the Globus login.",
+    "service": "Start, stop and look at the service.",
+}
+# Commands that are no group stand under their own name, in a module that they may share.
+_MODULES = {"logout": "login"}
 
 
 class _Lazy(click.Group):
@@ -22,8 +29,9 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _GROUPS:
             return None
-        module = importlib.import_module(f"compute_nb.cli.{cmd_name}")
-        return module.group  # type: ignore[no-any-return]
+        module = importlib.import_module(f"compute_nb.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        found: click.Command = getattr(module, cmd_name, None) or module.group
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from compute_nb.config import TOKEN_VARIABLE, Home
+from compute_nb.config import TOKEN_VARIABLE, Home, read_private
 from compute_nb.errors import ComputeError
 
 
@@ -92,10 +92,7 @@ def _token(token_file: Path | None) -> str:
         if not token:
             raise ComputeError(f"--service needs a token: give --token-file, or set {TOKEN_VARIABLE}")
         return token
-    try:
-        return token_file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeError) as error:
-        raise ComputeError(f"token file {token_file} can't be read: {error}") from error
+    return read_private(token_file, "the token of --token-file")
 
 
 def _own_service(home: Home) -> tuple[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from compute_nb.service.logfile import append
 
 STOP_S = 15.0
 KILL_S = 5.0
+STARTER_S = 30.0
 
 
 @click.group("service")
@@ -115,7 +118,61 @@ def start(home: Home, **settings: Any) -> None:
 @_HOME
 def stop(home: Home) -> None:
     """Stop the service and its local endpoints; nobody starts it again before the next submit or start."""
-    click.echo("stopped" if stop_service(home) else "not running")
+    with _nobody_starting(home):
+        _stop(home)
+
+
+@contextlib.contextmanager
+def _nobody_starting(home: Home) -> Iterator[None]:
+    """Waits for whoever is starting the service, which would come up after it was stopped."""
+    from filelock import FileLock, Timeout
+
+    if not home.state.exists():
+        yield
+        return
+    home.stopped_mark.touch(mode=0o600)
+    lock = FileLock(home.start_lock, mode=0o600)
+    with contextlib.suppress(Timeout):
+        lock.acquire(timeout=STARTER_S)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _stop(home: Home) -> None:
+    from compute_nb.service.local_agent import end_orphans
+
+    left = _open_tasks(home)
+    if stop_service(home):
+        click.echo("; ".join(["stopped", *left]))
+    elif orphans := end_orphans(home):
+        click.echo(f"not running; {_count(orphans, 'local endpoint')} of a killed service stopped")
+    else:
+        click.echo("not running")
+
+
+def _open_tasks(home: Home) -> list[str]:
+    """Says what becomes of the tasks that the service holds; nothing if it has none, or does not answer."""
+    from compute_nb.cli.control import ask
+
+    try:
+        tasks = ask(home, "GET", "/v3/compute_nb/status")["tasks"] if running(home) else {}
+    except ComputeError:
+        return []
+    waiting, begun = tasks.get("WAITING", 0) + tasks.get("DELIVERED", 0), tasks.get("RUNNING", 0)
+    text = []
+    if waiting:
+        they = "it goes on" if waiting == 1 else "they go on"
+        again = f"{they} after `compute-nb service start` or the next submit"
+        text.append(f"{_count(waiting, 'open task')} stay{'s' * (waiting == 1)}: {again}")
+    if begun:
+        text.append(f"{begun} that had begun end{'s' * (begun == 1)} as LOST where no retries are left")
+    return text
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 @group.command()
@@ -125,7 +182,7 @@ def restart(home: Home, **settings: Any) -> None:
     from filelock import FileLock
 
     home.prepare()
-    with FileLock(home.start_lock):  # who misses it meanwhile waits here, and finds the new one
+    with FileLock(home.start_lock, mode=0o600):  # who misses it meanwhile waits here, and finds the new one
         stop_service(home, keep_agents=True)
         url = launch(home, settings)
     click.echo(url)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -15,7 +16,7 @@ from uuid import UUID, uuid4
 from compute_nb import wire
 from compute_nb.amqp import Incoming, LinkPlan
 from compute_nb.endpoint.engine import Ended, Engine, EngineBatch
-from compute_nb.endpoint.journal import Journal
+from compute_nb.endpoint.journal import Journal, JournalFull
 from compute_nb.endpoint.outbox import Outbox
 from compute_nb.endpoint.registration import Places
 from compute_nb.errors import ServiceUnreachable
@@ -23,6 +24,7 @@ from compute_nb.tasks import Dispatch, ErrorCode, Hello, Outcome, Run, RunResult
 
 HEARTBEAT_S = 30.0
 FLUSH_S = 1.0
+FULL_S = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +77,11 @@ class Conversation:
         self._running: dict[int, Started] = {}
         self._cancelled_early: set[Run] = set()
         self._recovered: list[EngineBatch] = journal.batches()
-        self._flush_is_set = self._is_down = False
+        self._unwritten: list[Ended] = []
+        self._serial = 0
+        self._untaken: deque[tuple[Wire, Dispatch, Incoming]] = deque()
+        self._journal_is_full = self._said_full = self._flush_is_set = self._is_down = False
+        self._link: Wire | None = None
         self._stop: Callable[[], object] | None = None
         self.failure: Exception | None = None
 
@@ -86,7 +92,7 @@ class Conversation:
             link: Will call this handler.
             stop: Ends the link; called when the service says so.
         """
-        self._stop = stop
+        self._link, self._stop = link, stop
         self._engine.start(lambda: link.call_soon(self._on_news))
 
     # hooks of the link
@@ -101,7 +107,9 @@ class Conversation:
         assert self._places is not None
         self._session = uuid4()
         self._cancelled_early.clear()
-        self._journal.begin_session()
+        self._untaken.clear()
+        with contextlib.suppress(JournalFull):  # code that is not needed does no harm
+            self._journal.begin_session()
         address = self._places.results
         link.publish(address.exchange, address.routing_key, wire.encode(self._hello(self._session)))
         self._outbox.open(link, self._session, address)
@@ -131,9 +139,10 @@ class Conversation:
         try:
             content = wire.decode(message.body)
             if isinstance(content, Dispatch):
-                self._on_tasks(content, message.body)
-            else:
-                self._on_command(link, content)
+                self._untaken.append((link, content, message))
+                self._take_tasks()
+                return
+            self._on_command(link, content)
         except wire.MalformedMessage as error:
             _log.warning("a message in %s is set aside: %s", message.queue, error)
             link.reject(message.tag)
@@ -160,9 +169,27 @@ class Conversation:
         if error is not None:
             _log.error("the endpoint ends: %s", error)
         self._engine.stop()
+        with contextlib.suppress(JournalFull):
+            self._journal.end(self._unwritten)
         self._journal.close()
 
     # what the service says
+
+    def _take_tasks(self) -> None:
+        """Takes the messages with tasks in their order, as far as the journal takes them."""
+        while self._untaken and not self._journal_is_full:
+            link, dispatch, message = self._untaken[0]
+            try:
+                self._on_tasks(dispatch, message.body)
+            except JournalFull as error:
+                self._wait_for_room(error)
+                return
+            except wire.MalformedMessage as error:
+                _log.warning("a message in %s is set aside: %s", message.queue, error)
+                link.reject(message.tag)
+            else:
+                link.ack(message.tag)
+            self._untaken.popleft()
 
     def _on_tasks(self, dispatch: Dispatch, body: bytes) -> None:
         if dispatch.session != self._session:
@@ -188,7 +215,8 @@ class Conversation:
             )
             for task in batch.tasks
         ]
-        self._outbox.results(self._journal.end(ended))
+        self._unwritten += ended
+        self._write_ends()
 
     def _cancel(self, runs: Sequence[Run]) -> None:
         """Cancels those of `runs` that were cancelled before they came."""
@@ -238,7 +266,8 @@ class Conversation:
 
     def _flush(self) -> None:
         self._flush_is_set = False
-        self._journal.flush()
+        with contextlib.suppress(JournalFull):  # the next commit brings it
+            self._journal.flush()
 
     def _on_cancel(self, runs: Sequence[Run]) -> None:
         for run in runs:
@@ -252,17 +281,51 @@ class Conversation:
 
     def _on_news(self) -> None:
         news = self._engine.take()
-        results = self._journal.end(news.ended)
-        self._engine.settle(news.serial)
-        for ended in news.ended:
-            self._running.pop(ended.number, None)
-            _log.debug("task %s: %s", ended.result.run.task_id, ended.result.outcome.value)
+        self._unwritten += news.ended
+        self._serial = news.serial
         gone = {ended.number for ended in news.ended} if news.begun else ()
         for begun in news.begun:
             if begun.number not in gone:
                 self._running[begun.number] = Started(begun.run, begun.at)
                 self._outbox.begun(self._running[begun.number])
+        self._write_ends()
+
+    def _write_ends(self) -> None:
+        """Journals what has ended, then sends it; until it is journalled the engine begins little more."""
+        if self._journal_is_full:
+            return
+        try:
+            results = self._journal.end(self._unwritten)
+        except JournalFull as error:
+            self._wait_for_room(error)
+            return
+        ends, self._unwritten = self._unwritten, []
+        self._engine.settle(self._serial)
+        for ended in ends:
+            self._running.pop(ended.number, None)
+            _log.debug("task %s: %s", ended.result.run.task_id, ended.result.outcome.value)
         self._outbox.results(results)
+
+    def _wait_for_room(self, error: JournalFull) -> None:
+        """Keeps results in memory and tasks unacknowledged until the disk takes them."""
+        if not self._said_full:
+            self._said_full = True
+            _log.error(
+                "the journal can't be written (%s): what has ended is kept in memory, what runs goes on, "
+                "nothing new is taken; it is tried again every %.0f s, free some space",
+                *(error, FULL_S),
+            )
+        self._journal_is_full = True
+        assert self._link is not None
+        self._link.call_later(FULL_S, self._try_again)
+
+    def _try_again(self) -> None:
+        self._journal_is_full = False
+        self._write_ends()
+        self._take_tasks()
+        if not self._journal_is_full:
+            self._said_full = False
+            _log.info("the journal can be written again")
 
     # heartbeats
 

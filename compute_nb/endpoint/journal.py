@@ -10,6 +10,7 @@ The ends that came together are one row too. Single rows for each task cost 19 u
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sqlite3
@@ -40,6 +41,14 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS ended (number INTEGER PRIMARY KEY, ends TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS function (id BLOB PRIMARY KEY, code TEXT NOT NULL) WITHOUT ROWID;
 """
+
+
+# What a full or failing disk gives, and another reader of the file: it may pass.
+PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN})
+
+
+class JournalFull(ComputeError):
+    """The disk takes nothing now; nothing has changed, and the same may be tried again later."""
 
 
 class JournalUnreadable(ComputeError):
@@ -98,8 +107,9 @@ class Journal:
         }
 
     def close(self) -> None:
-        """Writes what is left to write and closes the file."""
-        self.flush()
+        """Writes what is left to write and closes the file; what that does not take comes up again."""
+        with contextlib.suppress(JournalFull):
+            self.flush()
         self._db.close()
 
     # what there is
@@ -167,16 +177,18 @@ class Journal:
         ]
         with self._db:
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", self._meta.items())
-            self._insert_ends(
-                [[e.number, *_spelled(e.run), _BROKEN, reason, None, None, None] for e in lost],
-                [(entry, reason) for entry in lost],
-            )
+            if lost:
+                self._insert_ends(
+                    [[e.number, *_spelled(e.run), _BROKEN, reason, None, None, None] for e in lost]
+                )
+        if lost:
+            self._note_ends([(entry, reason) for entry in lost])
 
     def begin_session(self) -> None:
         """Forgets functions that no held run needs: the service sends the others again."""
         needed = {batch.function_id.int for batch in self.batches()}
         gone = [key for key in self._functions if key not in needed]
-        with self._db:
+        with self._commit():
             self._db.executemany(
                 "DELETE FROM function WHERE id = ?", [(key.to_bytes(16, "big"),) for key in gone]
             )
@@ -189,6 +201,9 @@ class Journal:
         Args:
             dispatch: The message.
             body: Its bytes.
+
+        Raises:
+            JournalFull: None was taken.
         """
         fresh = self._without_known(dispatch)
         if fresh is not dispatch:
@@ -197,8 +212,7 @@ class Journal:
         if count > PLACES:
             raise wire.MalformedMessage(f"{count} tasks in one message, at most {PLACES} can be numbered")
         self._last_message += 1
-        with self._db:
-            self._write_pending()
+        with self._commit():
             self._db.executemany(
                 "INSERT OR REPLACE INTO function VALUES (?, ?)",
                 [(function_id.bytes, code) for function_id, code in fresh.functions.items()],
@@ -233,7 +247,11 @@ class Journal:
         return found
 
     def end(self, ended: Sequence[Ended]) -> list[RunResult]:
-        """Commits ends of tasks; returns the results of those that are still wanted."""
+        """Commits ends of tasks; returns the results of those that are still wanted.
+
+        Raises:
+            JournalFull: None was noted.
+        """
         wanted, entries = [], []
         for number, result in ended:
             entry = self._known.get(_key(result.run))
@@ -245,20 +263,20 @@ class Journal:
                 [entry.number, *_spelled(result.run), result.outcome.value, *result[2:]]
                 for (entry, _), result in zip(entries, wanted, strict=True)
             ]
-            with self._db:
-                self._write_pending()
-                self._insert_ends(ends, entries)
+            with self._commit():
+                self._insert_ends(ends)
+            self._note_ends(entries)
         return wanted
 
-    def _insert_ends(self, ends: list[list[object]], entries: Sequence[tuple[_Entry, str | None]]) -> None:
-        if not ends:
-            return
+    def _insert_ends(self, ends: list[list[object]]) -> None:
+        self._db.execute("INSERT INTO ended VALUES (?, ?)", (self._last_row + 1, json.dumps(ends)))
+
+    def _note_ends(self, entries: Sequence[tuple[_Entry, str | None]]) -> None:
+        """Follows a committed row of ends."""
         self._last_row += 1
-        row = self._last_row
-        self._db.execute("INSERT INTO ended VALUES (?, ?)", (row, json.dumps(ends)))
-        self._rows[row] = len(ends)
+        self._rows[self._last_row] = len(entries)
         for entry, reason in entries:
-            entry.row, entry.broken = row, reason
+            entry.row, entry.broken = self._last_row, reason
 
     def forget(self, runs: Iterable[Run]) -> list[int]:
         """Forgets runs; the disk follows with the next commit, since a second forgetting does no harm.
@@ -289,17 +307,37 @@ class Journal:
         self._touched.add(message_number)
 
     def flush(self) -> None:
-        """Commits what has been forgotten."""
+        """Commits what has been forgotten.
+
+        Raises:
+            JournalFull: It stays to be written.
+        """
         if self._touched or self._finished:
+            with self._commit():
+                pass
+
+    @contextlib.contextmanager
+    def _commit(self) -> Iterator[None]:
+        """Commits what is written inside, and what has been forgotten before.
+
+        Raises:
+            JournalFull: Nothing was written.
+        """
+        try:
             with self._db:
                 self._write_pending()
+                yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in PASSING:
+                raise JournalFull(str(error)) from error
+            raise
+        self._pending_is_written()
 
     def _write_pending(self) -> None:
         """Within a transaction: removes messages and rows that nobody needs, marks the rest."""
         if self._finished:
             rows = [(row,) for row in self._finished]
             self._db.executemany("DELETE FROM ended WHERE number = ?", rows)
-            self._finished.clear()
         for number in self._touched:
             message = self._messages[number]
             if message.left:
@@ -308,6 +346,11 @@ class Journal:
             else:
                 self._db.execute("DELETE FROM message WHERE number = ?", (number,))
                 self._db.execute("DELETE FROM over WHERE message = ?", (number,))
+
+    def _pending_is_written(self) -> None:
+        self._finished.clear()
+        for number in self._touched:
+            if not self._messages[number].left:
                 del self._messages[number]
         self._touched.clear()
 

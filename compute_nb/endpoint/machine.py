@@ -7,12 +7,14 @@ import math
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from uuid import UUID, uuid5
 
 import psutil
 
 WORKER_MARK = "COMPUTE_NB_WORKER"
+_EXEC_S = 0.5
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -104,6 +106,14 @@ def _members(pid: int, mark: float, worker_mark: str) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error, OSError):
             if os.getpgid(process.pid) != pid:
                 continue
-            if is_led or process.environ().get(WORKER_MARK) == worker_mark:
+            if is_led or _environment(process).get(WORKER_MARK) == worker_mark:
                 found.append(process)
+    return found
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Returns the environment of a process, which has none to read while it is amid exec."""
+    until = time.monotonic() + _EXEC_S
+    while not (found := process.environ()) and time.monotonic() < until:
+        time.sleep(0.01)
     return found

@@ -18,7 +18,7 @@ from compute_nb.endpoint.config import AgentConfig
 from compute_nb.errors import ComputeError, ServiceUnreachable
 
 PATIENCE_S = 5.0
-NOT_FOUND = 404
+NOT_FOUND, OWN_FAULT = 404, 500
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Registration:
 
         Raises:
             ServiceUnreachable: Nobody answers now.
-            ComputeError: The service refuses.
+            ComputeError: The service refuses, or was stopped by command: an agent is of no use without it.
         """
         try:
             places = self._register(*self._service())
@@ -73,7 +73,8 @@ class Registration:
                 raise
             places = self._register(*self._service())
         self._away_since = None
-        write_private(self._id_file, json.dumps({"endpoint_id": str(places.endpoint_id)}))
+        if read_endpoint_id(self._id_file) != places.endpoint_id:
+            write_private(self._id_file, json.dumps({"endpoint_id": str(places.endpoint_id)}))
         return places
 
     def _service(self) -> tuple[str, str]:
@@ -95,6 +96,10 @@ class Registration:
                     if getattr(error, "http_status", None) != NOT_FOUND:
                         raise
             return _places(connection.post("/v3/endpoints", fields))
+        except ComputeError as error:
+            if (error.http_status or 0) >= OWN_FAULT:  # its disk is full, say
+                raise ServiceUnreachable(str(error)) from error
+            raise
         finally:
             connection.close()
 
@@ -108,12 +113,15 @@ class Registration:
         home = self._config.home
         if home is None:
             return False
-        if now - self._away_since < self._patience_s and not local.ended(home):
+        ended = local.ended(home)
+        if ended and home.stopped_mark.exists():
+            raise ComputeError("the service was stopped by command; what is held begins when both are back")
+        if now - self._away_since < self._patience_s and not ended:
             return False
         _log.info("the service has been away for %.0f s: starting it", now - self._away_since)
         try:
             local.ensure_service(home, asked=False)
-        except ComputeError as error:
+        except (ComputeError, OSError) as error:  # a full disk, say
             _log.warning("%s", error)
             self._away_since = time.monotonic()
             return False

@@ -63,6 +63,8 @@ class Slots:
         size = _HEADER_BYTES + workers * _WORKER_BYTES
         with fresh.open("w+b") as file:
             file.truncate(size)
+            if hasattr(os, "posix_fallocate"):  # a full disk is told now, not by a SIGBUS later
+                os.posix_fallocate(file.fileno(), 0, size)
             self._map = mmap.mmap(file.fileno(), size)
         _HEADER.pack_into(self._map, 0, _MAGIC, journal_id.bytes, workers)
         fresh.replace(path)

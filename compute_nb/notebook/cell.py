@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import io
 import re
+import sys
 import tokenize
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from compute_nb.notebook.flow import Flow
@@ -60,7 +63,8 @@ def analyse(source: str, *, postponed: bool = False) -> CellBody:
     tree = _parsed(source, postponed)
     postponed = postponed or _postpones(tree)
     flow = Flow(postponed)
-    flow.block(tree.body)
+    with _deeper():
+        flow.block(tree.body)
     return CellBody(
         source=source,
         reads=flow.reads,
@@ -69,6 +73,19 @@ def analyse(source: str, *, postponed: bool = False) -> CellBody:
         open_ended=flow.open_ended,
         postponed=postponed,
     )
+
+
+@contextmanager
+def _deeper() -> Iterator[None]:
+    """Lets a walk go as deep as Python compiles: a few frames for each level, 3,000 levels at most."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 20_000))
+    try:
+        yield
+    except RecursionError:
+        raise CellRefused("this cell is nested too deeply: break it up") from None
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _without_common_indent(source: str) -> str:

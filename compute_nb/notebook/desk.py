@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from dataclasses import dataclass
 from typing import Any
 
 from compute_nb.executor import Executor
 from compute_nb.notebook import outcome
-from compute_nb.notebook.capture import Notebook
+from compute_nb.notebook.arguments import Line
+from compute_nb.notebook.bundle import bundle
 from compute_nb.notebook.cell import analyse
 from compute_nb.notebook.front import Front, cell_id_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
 from compute_nb.notebook.launch import launch
 from compute_nb.notebook.lines import Lines
-from compute_nb.notebook.options import Options, check, points
-from compute_nb.notebook.panel import Panel, bundle
+from compute_nb.notebook.namespace import Notebook
+from compute_nb.notebook.options import Options, check, points, shadowed
+from compute_nb.notebook.panel import Panel
 from compute_nb.notebook.pending import Outputs
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs
@@ -63,9 +64,9 @@ class Desk:
         if threading.current_thread() is threading.main_thread():  # a subshell may run amid a cell
             self._outputs.arrive()
 
-    def line(self, words: list[str]) -> Any:
+    def line(self, line: Line) -> Any:
         """Does a `%compute` line."""
-        return self._lines.run(words)
+        return self._lines.run(line)
 
     def cell(self, options: Options, source: str, defaults: Defaults) -> Any:
         """Submits a cell and, if it waits, returns its value.
@@ -73,12 +74,13 @@ class Desk:
         Raises:
             CellRefused: It can't travel or was not accepted; nothing was submitted.
             TaskExecutionFailed: It waited, and a task failed.
-        StoppedWaiting: Interrupted once accepted; the tasks go on.
+            StoppedWaiting: Interrupted once accepted; the tasks go on.
         """
         shell = self._shell
         body = analyse(source, postponed=bool(shell.compile.flags & POSTPONED))
         check(options, body)
         values = points(options.maps, shell.ev, defaults.max_tasks) if options.maps else None
+        hidden = shadowed(options.name, shell.user_ns)
         run, executor = launch(
             f"In[{shell.displayhook.prompt_count}]",
             body,
@@ -87,74 +89,76 @@ class Desk:
             Notebook(self._home, shell.user_ns_hidden),
             endpoint=options.endpoint or defaults.endpoint,
             retries=defaults.retries if options.retries is None else options.retries,
+            accepted=self._bind,
         )
-        self._bind(run)
+        if hidden:
+            outcome.say(hidden)
         try:
             return self._follow(run, executor, options.wait, defaults)
         except KeyboardInterrupt:
+            run.waited_for = False
             raise outcome.StoppedWaiting(outcome.stopped(run)) from None
 
     def _bind(self, run: Run) -> None:
+        run.cell_id = cell_id_of(self._shell)
+        run.earlier = self._runs.taken_over_by(run)
         self._runs.add(run)
         self._shell.user_ns["_compute"] = run.thing
         if run.name:
             self._shell.user_ns[run.name] = run.thing
         if run.group is not None:
-            run.group.show = lambda: self._bundle(run, headless=False)[0]
+            run.group.show = lambda: self._bundle(run)[0]
         self._outputs.promise(run)
 
     def _follow(self, run: Run, executor: Executor, wait: bool | None, defaults: Defaults) -> Any:
         front = front_of(self._shell)
         waits = wait if wait is not None else defaults.wait or front is Front.HEADLESS
         for note in run.notes:
-            print(note, file=sys.stderr)  # noqa: T201 - one line to the person, at once
+            outcome.say(note)
+        run.waited_for = waits
         if front is Front.PERSON:
-            self._panel(run, executor, results=not waits)
+            self._panel(run, executor)
+        else:
+            for line in run.earlier_lines():
+                outcome.say(line)
         if not waits:
             if front is not Front.PERSON:
-                print(outcome.submitted(run))  # noqa: T201 - all that there is to see of it
+                print(outcome.submitted(run), flush=True)  # noqa: T201 - all that there is to see of it
             return None
         return self._waited(run, front)
 
     def _waited(self, run: Run, front: Front) -> Any:
         alone = front is Front.HEADLESS
         try:
-            outcome.wait(run, say=self._state if alone else None)
+            outcome.wait(run, alone=alone)
         finally:
             self._outputs.arrive()
         outcome.print_all(run, self._show)
         if alone:
-            print(outcome.final_line(run))  # noqa: T201 - asked for by whoever reads the log
+            print(outcome.final_line(run), flush=True)  # noqa: T201 - asked for by whoever reads the log
             self._show(*self._bundle(run, headless=True))
-        return outcome.value_of(run, self._show)
-
-    @staticmethod
-    def _state(text: str) -> None:
-        print(text, file=sys.stderr)  # noqa: T201 - as above
+        return outcome.value_of(run, self._show, alone=front is not Front.PERSON)
 
     # -- showing ----------------------------------------------------------------------------
 
-    def _panel(self, run: Run, executor: Executor, *, results: bool) -> None:
-        panel = Panel(
-            run, self._publish, cell_id_of(self._shell), self._magics.max_output_lines, results=results
-        )
+    def _panel(self, run: Run, executor: Executor) -> None:
+        panel = Panel(run, self._publish, self._magics.max_output_lines)
+        executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()
-        executor.add_update_callback(panel.news)
         panel.news()
 
     def _attach(self, run: Run, executor: Executor) -> None:
         """Binds and shows a run that was reloaded."""
         self._bind(run)
         if front_of(self._shell) is Front.PERSON:
-            self._panel(run, executor, results=True)
+            self._panel(run, executor)
         else:
-            print(outcome.final_line(run))  # noqa: T201 - the panel of a plain terminal
+            print(outcome.final_line(run), flush=True)  # noqa: T201 - the panel of a plain terminal
+            for note in run.notes:
+                outcome.say(note)
 
-    def _bundle(self, run: Run, *, headless: bool) -> Any:
-        cell_id = cell_id_of(self._shell)
-        return bundle(
-            run, run.snapshot(), cell_id, max_lines=self._magics.max_output_lines, headless=headless
-        )
+    def _bundle(self, run: Run, *, headless: bool = False) -> Any:
+        return bundle(run, run.snapshot(), max_lines=self._magics.max_output_lines, headless=headless)
 
     def _show(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         self._shell.display_pub.publish(data=data, metadata=metadata)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Sequence
 
 from compute_nb.notebook.run import Run, Snapshot
@@ -17,15 +18,16 @@ _COLOURS = (
 )
 _BOX = (
     "font-family:var(--jp-ui-font-family, system-ui, sans-serif);font-size:13px;line-height:1.5;"
-    "color:var(--jp-ui-font-color1, inherit)"
+    "color:var(--jp-ui-font-color1, inherit);overflow-wrap:anywhere"
 )
 _PRE = (
     "margin:4px 0;padding:4px 8px;max-height:20em;overflow:auto;white-space:pre-wrap;"
     "font-family:var(--jp-code-font-family, monospace);font-size:12px;"
     "background:var(--jp-layout-color2, rgba(128,128,128,.12));color:inherit"
 )
-_ASIDE = "float:right;opacity:.6;font-size:11px"
-_GLYPHS = {"done": "✓", "failed": "✗", "cancelled": "■", "running": "▶", "waiting": "…"}
+_ASIDE = "opacity:.7;font-size:11px"
+_DATE = "%Y-%m-%d %H:%M"
+_GLYPHS = {"done": "✓", "failed": "✗", "cancelled": "■", "running": "●", "waiting": "○"}
 
 
 def bar(run: Run, snapshot: Snapshot, *, times: bool = True) -> str:
@@ -34,6 +36,31 @@ def bar(run: Run, snapshot: Snapshot, *, times: bool = True) -> str:
     Args:
         times: Whether durations are shown; not where output is compared.
     """
+    times_told = _times(run, snapshot) if times else ""
+    return f'<div style="{_BOX}">{_said(run, snapshot)}{times_told}{_track(run, snapshot)}</div>'
+
+
+def still(run: Run, snapshot: Snapshot) -> str:
+    """Returns how a run stands that goes on, where nothing will move: no bar, and the time of day."""
+    as_of = html.escape(f"as of {time.strftime('%H:%M:%S')}")
+    return f'<div style="{_BOX}">{_said(run, snapshot)} <span style="{_ASIDE}">{as_of}</span></div>'
+
+
+def _said(run: Run, snapshot: Snapshot) -> str:
+    return (
+        f'<span aria-hidden="true">{_GLYPHS[snapshot.state]}</span>&nbsp;<b>{html.escape(run.title)}</b> on '
+        f"{html.escape(run.endpoint)}: {html.escape(snapshot.sentence())}"
+    )
+
+
+def _times(run: Run, snapshot: Snapshot) -> str:
+    parts = [duration(snapshot)]
+    if snapshot.ended and run.task_group_id:
+        parts.append(f"task group {run.task_group_id}")
+    return "".join(f' <span style="{_ASIDE}">{html.escape(part)}</span>' for part in parts if part)
+
+
+def _track(run: Run, snapshot: Snapshot) -> str:
     total = max(snapshot.total, 1)
     parts = "".join(
         f'<div style="width:{100 * snapshot.counts[state] / total:.2f}%;background:{colour}"></div>'
@@ -50,25 +77,28 @@ def bar(run: Run, snapshot: Snapshot, *, times: bool = True) -> str:
         "display:flex;height:8px;margin:3px 0;overflow:hidden;border-radius:4px;"
         "background:var(--jp-layout-color3, rgba(128,128,128,.3))"
     )
-    glyph = _GLYPHS[snapshot.state]
-    when = f' <span style="opacity:.7">{html.escape(duration(snapshot))}</span>' if times else ""
-    if times and snapshot.ended and run.task_group_id:
-        when += f' <span style="{_ASIDE}">task group {html.escape(run.task_group_id)}</span>'
-    return (
-        f'<div style="{_BOX}"><span aria-hidden="true">{glyph}</span> <b>{html.escape(run.title)}</b> on '
-        f"{html.escape(run.endpoint)}: {html.escape(sentence)}{when}"
-        f'<div {role} style="{track}">{parts}</div></div>'
-    )
+    return f'<div {role} style="{track}">{parts}</div>'
 
 
 def begun(run: Run, total: int) -> str:
     """Returns what stands in the notebook while the bar moves below it, and what stays if the kernel dies."""
-    tasks = f"{total} task{'s' * (total != 1)}"
-    again = html.escape(f"%compute reload {run.task_group_id}")
-    return (
-        f'<div style="{_BOX}"><b>{html.escape(run.title)}</b>: {tasks} sent to {html.escape(run.endpoint)}'
-        f' <span style="opacity:.6">({again} attaches again after a restart)</span></div>'
-    )
+    at = time.localtime(run.submitted_at)
+    again = html.escape(f"after a restart: %compute reload {run.task_group_id}")
+    told = html.escape(f": {tasks(total)} submitted to {run.endpoint} at {time.strftime(_DATE, at)}")
+    aside = f'<span style="{_ASIDE}">{again}</span>'
+    return f'<div style="{_BOX}"><b>{html.escape(run.title)}</b>{told} {aside}</div>'
+
+
+def tasks(count: int) -> str:
+    """Returns "1 task", "3 tasks"."""
+    return f"{count} task{'s' * (count != 1)}"
+
+
+def moment(at: float) -> str:
+    """Returns the time of day, with the date unless it is today."""
+    then = time.localtime(at)
+    today = then[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M:%S" if today else _DATE, then)
 
 
 def details(lines: Sequence[str], printed: str = "") -> str:

@@ -5,9 +5,35 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from compute_nb.notebook.scopes import Scopes
 
+_LETS_THROUGH = frozenset(
+    [
+        "open",
+        "closing",
+        "redirect_stdout",
+        "redirect_stderr",
+        "nullcontext",
+        "chdir",
+        "StringIO",
+        "BytesIO",
+        "TemporaryDirectory",
+        "TemporaryFile",
+        "NamedTemporaryFile",
+        "ZipFile",
+        "urlopen",
+        "Popen",
+        "Semaphore",
+        "Pool",
+        "ThreadPool",
+        "ThreadPoolExecutor",
+        "ProcessPoolExecutor",
+        "catch_warnings",
+        "errstate",
+    ]
+)
 _CATCHES_NAME_ERROR = {"NameError", "Exception", "BaseException"}
 
 
@@ -111,20 +137,27 @@ class Flow(Scopes):
             self._unbind(handler.name)
 
     @contextmanager
-    def _guard(self, on: bool) -> Iterator[None]:
+    def _guard(self, on: bool) -> Iterator[bool]:
         self._guards += on
-        yield
+        yield on
         self._guards -= on
 
     def visit_With(self, node: ast.With) -> None:
         """Items in order, then the body."""
         for item in node.items:
             self.visit(item)
-        if not any(_suppresses(item.context_expr) for item in node.items):
+        if all(_lets_through(item.context_expr) for item in node.items):
             self.block(node.body)
             return
-        with self._guard(True):  # the body may end early, with nothing of it bound
-            self._branch(lambda: self.block(node.body), falls_through=True)
+        with self._guard(any(_suppresses(item.context_expr) for item in node.items)) as guarded:
+            walk = partial(self.block, node.body) if guarded else partial(self._ending_early, node.body)
+            self._branch(walk, falls_through=True)
+
+    def _ending_early(self, body: Sequence[ast.stmt]) -> None:
+        # It begins surely, and perhaps ends before all of it is bound.
+        self._maybe -= 1
+        self.block(body)
+        self._maybe += 1
 
     def visit_Match(self, node: ast.Match) -> None:
         """At most one case."""
@@ -164,7 +197,7 @@ class Flow(Scopes):
         if node.value is not None:
             self.visit(node.value)
         if not self._postponed:
-            self.visit(node.annotation)
+            self._annotation(node.annotation)
         if node.value is not None or not isinstance(node.target, ast.Name):
             self.visit(node.target)
 
@@ -195,10 +228,20 @@ def _catches_name_error(handler: ast.ExceptHandler) -> bool:
 
 
 def _suppresses(node: ast.expr) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    name = getattr(node.func, "id", None) or getattr(node.func, "attr", "")
-    return name in ("suppress", "raises", "assertRaises")
+    return isinstance(node, ast.Call) and _last_name(node) in ("suppress", "raises", "assertRaises")
+
+
+def _lets_through(node: ast.expr) -> bool:
+    """Returns whether an error in the body of this `with` surely ends the cell."""
+    name = _last_name(node)
+    return name in _LETS_THROUGH or "lock" in name.lower()
+
+
+def _last_name(node: ast.expr) -> str:
+    """Returns "open" of `path.open(...)`, "" of what has no name."""
+    if isinstance(node, ast.Call):
+        node = node.func
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
 def _matches_all(case: ast.match_case) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
-from compute_nb.errors import ComputeError
+from compute_nb.errors import ComputeError, StillOpen, TaskWithdrawn
 from compute_nb.future import ComputeFuture
-from compute_nb.notebook.results import facts
+from compute_nb.notebook.results import facts, own_values
+from compute_nb.tasks import TaskState
 
 _NAMED = 5
+_SAID = sorted(TaskState, key=lambda state: state is not TaskState.SUCCEEDED)
 
 
 class ComputeGroup(Sequence[ComputeFuture]):
@@ -54,9 +56,12 @@ class ComputeGroup(Sequence[ComputeFuture]):
     def __iter__(self) -> Iterator[ComputeFuture]:
         return iter(self._futures)
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a group of futures stands for values that are not here yet")
+
     def __repr__(self) -> str:
-        counts = Counter(future.state.value.lower() for future in self._futures)
-        told = ", ".join(f"{count} {state}" for state, count in counts.items()) or "empty"
+        counts = Counter(future.state for future in self._futures)
+        told = ", ".join(f"{counts[state]} {state.word}" for state in _SAID if counts[state]) or "empty"
         return f"<ComputeGroup {self.name or self.task_group_id}: {len(self)} tasks, {told}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -81,8 +86,8 @@ class ComputeGroup(Sequence[ComputeFuture]):
 
     @property
     def points(self) -> list[dict[str, Any]]:
-        """Each task's own values by name, in map order."""
-        return [dict(point) for point in self._points]
+        """Each task's own values by name, in map order; after a reload {} for tasks that are still open."""
+        return [dict(self._points[i]) or own_values(future) for i, future in enumerate(self._futures)]
 
     def done(self) -> bool:
         """Returns whether no task is open."""
@@ -110,7 +115,7 @@ class ComputeGroup(Sequence[ComputeFuture]):
             return [_value_or_error(future) for future in self._futures]
         error = self.first_error()
         if error is not None:
-            raise error
+            raise error.with_traceback(None)
         return [future.result(0) for future in self._futures]
 
     def _wait(self, future: ComputeFuture, until: float | None) -> None:
@@ -119,22 +124,42 @@ class ComputeGroup(Sequence[ComputeFuture]):
         left = None if until is None else max(0.0, until - time.monotonic())
         if not future.done() and not concurrent.futures.wait([future], left).done:
             done = sum(one.done() for one in self._futures)
-            raise TimeoutError(f"{done} of {len(self)} tasks have ended in time; the others go on")
+            raise StillOpen(
+                f"{self.name or 'the group'}: {done} of {len(self)} tasks ended in time; the others go on"
+            )
 
     def first_error(self) -> BaseException | None:
         """Returns the error of the first task that has no value, with a note on all of them."""
-        failed = [
-            (number, error) for number, future in enumerate(self._futures) if (error := error_of(future))
-        ]
-        if not failed:
-            return None
-        _, error = failed[0]
-        named = [self.point(number) or f"task {number}" for number, _ in failed[:_NAMED]]
+        failed: list[int] = []
+        first, cancelled = None, 0
+        for number, future in enumerate(self._futures):
+            if future.state is TaskState.CANCELLED:
+                cancelled += 1
+            elif error := error_of(future):
+                failed.append(number)
+                first = first or error
+        told = f"{cancelled} of {len(self)} cancelled"
+        if first is None:
+            return TaskWithdrawn(f"{self.name or 'the group'}: {told}") if cancelled else None
+        named = self.points_of(failed[:_NAMED])
         more = ", …" if len(failed) > _NAMED else ""
-        note = f"{len(failed)} of {len(self)} failed: {', '.join(named)}{more}"
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
-        return error
+        also = f"; {told}" if cancelled else ""
+        note = f"{len(failed)} of {len(self)} failed: {', '.join(named)}{more}{also}"
+        if note not in getattr(first, "__notes__", ()):
+            first.add_note(note)
+        return first
+
+    def points_of(self, numbers: Sequence[int]) -> list[str]:
+        """Returns "seed=3" for each task, with its place where these repeat or are not known."""
+        points = [self.point(number) for number in numbers]
+        return [
+            f"task {number}"
+            if not point
+            else f"{point} (task {number})"
+            if points.count(point) > 1
+            else point
+            for number, point in zip(numbers, points, strict=True)
+        ]
 
     def point(self, number: int) -> str:
         """Returns "seed=3" for a task, "" if its values are not known."""
@@ -145,7 +170,7 @@ class ComputeGroup(Sequence[ComputeFuture]):
         return ", ".join(f"{name}={value}" for name, value in swept.items())
 
     def to_frame(self) -> Any:
-        """Returns a pandas DataFrame: parameters, value, state, times in seconds since the epoch.
+        """Returns a pandas DataFrame: parameters, value, error, state, times (UTC), seconds that it ran.
 
         Raises:
             ComputeError: pandas is not installed here.
@@ -154,18 +179,25 @@ class ComputeGroup(Sequence[ComputeFuture]):
             import pandas as pd  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError:
             raise ComputeError("`to_frame` needs pandas: `%pip install pandas`") from None
-        return pd.DataFrame([self._row(number) for number in range(len(self))])
+        frame = pd.DataFrame([self._row(number) for number in range(len(self))])
+        for name in ("submitted_at", "started_at", "ended_at"):
+            if name in frame:
+                frame[name] = pd.to_datetime(frame[name].astype(float), unit="s", utc=True)
+        return frame
 
     def _row(self, number: int) -> dict[str, Any]:
         future = self._futures[number]
-        ended_well = future.done() and error_of(future) is None
+        error = error_of(future) if future.done() else None
+        begun, ended = future.started_at, future.ended_at
         return {
-            **(self._points[number] or facts(future).get("swept") or {}),
-            "value": future.result(0) if ended_well else None,
-            "state": future.state.value,
+            **(self._points[number] or own_values(future)),
+            "value": future.result(0) if future.done() and error is None else None,
+            "error": None if error is None else repr(error),
+            "state": future.state.word,
             "submitted_at": future.submitted_at,
-            "started_at": future.started_at,
-            "ended_at": future.ended_at,
+            "started_at": begun,
+            "ended_at": ended,
+            "duration_s": None if begun is None or ended is None else ended - begun,
         }
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from compute_nb.client import Client
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
-from compute_nb.notebook.capture import Captured, Notebook, capture, pack_points
+from compute_nb.notebook.capture import Captured, capture, pack_points
 from compute_nb.notebook.cell import CellBody
 from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.harness import Cell
+from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options
 from compute_nb.notebook.payload import FUNCTION_NAME, function_source
 from compute_nb.notebook.refusal import CellRefused
@@ -29,16 +31,18 @@ def launch(
     *,
     endpoint: str,
     retries: int,
+    accepted: Callable[[Run], None] = lambda _: None,
 ) -> tuple[Run, Executor]:
     """Submits a cell; returns when all its tasks are on the service's disk.
 
     Args:
         cell: What the cell is called, "In[7]".
         points: Each task's own values; None without `--map`.
+        accepted: Told of the run, inside the time in which an Interrupt withdraws it.
 
     Raises:
-        CellRefused: Something can't travel, or the service did not take it; no task is left behind.
-        KeyboardInterrupt: Interrupted; what was sent has been withdrawn.
+        CellRefused: Something can't travel, the service did not take it, or it was interrupted; then what
+            was sent has been withdrawn.
     """
     source, packed, captured = _packed(cell, body, options, points, notebook, endpoint)
     executor = Executor(
@@ -50,27 +54,37 @@ def launch(
     )
     try:
         futures = _submitted(executor, source, packed)
+        run = Run(
+            cell=cell,
+            name=options.name,
+            endpoint=endpoint,
+            label=options.label,
+            futures=futures,
+            home=notebook.home,
+            group=None if points is None else ComputeGroup(futures, points, options.name),
+            outputs=options.outputs,
+            shows=body.shows,
+            notes=captured.notes,
+            cancel_all=executor.cancel_all,
+            outage=lambda: executor.outage,
+            wake=lambda: wake(executor.client),
+        )
+        accepted(run)
     except ComputeError as error:
         executor.cancel_all()
         raise CellRefused(str(error)) from error
     except KeyboardInterrupt:
         executor.cancel_all()
-        raise CellRefused("interrupted while submitting: all of it was withdrawn, nothing runs") from None
-    group = None if points is None else ComputeGroup(futures, points, options.name)
-    run = Run(
-        cell=cell,
-        name=options.name,
-        endpoint=endpoint,
-        label=options.label,
-        futures=futures,
-        home=notebook.home,
-        group=group,
-        outputs=options.outputs,
-        shows=body.shows,
-        notes=captured.notes,
-        cancel_all=executor.cancel_all,
-    )
+        raise CellRefused(
+            "interrupted while submitting: all of it is withdrawn; a task that has begun by now is ended"
+        ) from None
     return run, executor
+
+
+def wake(client: Client) -> None:
+    """Starts the client's service if it is the home's own and was stopped; others are left alone."""
+    if client.reach.own:
+        client.version_check()
 
 
 def _submitted(executor: Executor, source: str, packed: Sequence[Any]) -> list[Any]:
@@ -103,7 +117,8 @@ def _packed(  # noqa: PLR0917
     for name in sorted(swept):
         if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
             raise CellRefused(
-                f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same"
+                f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same; if they "
+                f"are to be repeats, read it: `_ = {name}`"
             )
     travelling = Cell(
         f"Cell {cell}",

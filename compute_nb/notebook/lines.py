@@ -5,24 +5,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
-from uuid import UUID
 
 from compute_nb.client import Client
 from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.local import find_service
-from compute_nb.notebook import drawing
-from compute_nb.notebook.group import ComputeGroup
+from compute_nb.notebook import drawing, failures
+from compute_nb.notebook.arguments import Line
+from compute_nb.notebook.bundle import capped
 from compute_nb.notebook.kit.home import Home
-from compute_nb.notebook.options import check_name
 from compute_nb.notebook.outcome import StoppedWaiting, stopped
 from compute_nb.notebook.pending import Outputs
-from compute_nb.notebook.refusal import CellRefused, nearest
-from compute_nb.notebook.results import CellSerializer, facts, printed
+from compute_nb.notebook.refusal import CellRefused
+from compute_nb.notebook.reload import reloaded
+from compute_nb.notebook.results import facts, printed
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
 from compute_nb.session import Session
+from compute_nb.tasks import TaskState
+
+MAX_TRACEBACKS = 5
+MAX_LOG_LINES = 2_000
 
 _NO_SERVICE = "no service of yours runs now; the first `%%compute local` starts it"
 
@@ -45,146 +49,142 @@ class Lines:
     ) -> None:
         self._runs, self._outputs, self._home = runs, outputs, home
         self._use, self._attach = use, attach
-        self._commands: dict[str, tuple[Callable[[list[str]], Any], str]] = {
-            "endpoints": (self._endpoints, "endpoints with state, Python and workers"),
-            "use": (self._use_endpoint, "ENDPOINT: the default of this kernel"),
-            "tasks": (self._tasks, "what was submitted from this kernel"),
-            "wait": (self._wait, "[NAME]: until it has ended; without NAME all of this kernel"),
-            "cancel": (self._cancel, "NAME, NAME[i] or --all"),
-            "logs": (self._logs, "[NAME]: what the tasks printed"),
-            "tb": (self._tb, "[NAME]: tracebacks of what failed"),
-            "reload": (self._reload, "GROUP [-n NAME]: a task group from anywhere, by its id"),
-            "attach": (self._reload, "as reload"),
-            "service": (self._service, "where the service is and what it has to do"),
-        }
 
-    def run(self, words: Sequence[str]) -> Any:
+    def run(self, line: Line) -> Any:
         """Does one line.
 
         Raises:
-            CellRefused: There is no such subcommand, or it can't be done.
+            CellRefused: It can't be done.
         """
-        if not words or words[0] in ("-h", "--help", "help"):
-            self._say(self._help())
-            return None
-        name, *rest = words
-        if name not in self._commands:
-            raise CellRefused(
-                f"`%compute {name}`: no such subcommand{nearest(name, self._commands) or ''}; there are "
-                + ", ".join(self._commands)
-            )
-        command, _ = self._commands[name]
+        command: Callable[[Line], Any] = {
+            "endpoints": self._endpoints,
+            "use": self._use_endpoint,
+            "tasks": self._tasks,
+            "wait": self._wait,
+            "cancel": self._cancel,
+            "logs": self._logs,
+            "tb": self._tb,
+            "reload": self._reload,
+            "attach": self._reload,
+            "service": self._service,
+        }[line.command]
         try:
-            return command(rest)
+            return command(line)
         except CellRefused:
             raise
         except ComputeError as error:
             raise CellRefused(str(error)) from error
 
-    def _help(self) -> str:
-        rows = [f"  %compute {name:<10} {text}" for name, (_, text) in self._commands.items()]
-        return "\n".join(["%%compute runs a cell somewhere else; see `%%compute --help`.", *rows])
-
     @staticmethod
     def _say(text: str) -> None:
-        print(text, file=sys.stdout)  # noqa: T201 - the output of a line
+        print(text, file=sys.stdout, flush=True)  # noqa: T201 - the output of a line
 
-    def _one(self, words: list[str]) -> Target:
-        if len(words) > 1:
-            raise CellRefused(f"one name was expected, not {len(words)}: {' '.join(words)}")
-        return self._runs.find(words[0] if words else "")
+    def _one(self, line: Line) -> Target:
+        return self._runs.find(line.words[0] if line.words else "")
+
+    def _open(self) -> list[Target]:
+        return [self._runs.find(run.cell) for run in self._runs.open()]
 
     # -- runs -------------------------------------------------------------------------------
 
-    def _tasks(self, words: list[str]) -> None:
+    def _tasks(self, _: Line) -> None:
         rows = [
-            [run.cell, run.name or "-", run.endpoint, run.snapshot().sentence(), run.task_group_id or "-"]
+            [
+                run.cell,
+                run.name or "-",
+                drawing.moment(run.submitted_at),
+                run.endpoint,
+                run.snapshot().sentence(),
+                run.task_group_id or "-",
+            ]
             for run in self._runs.all
         ]
         if not rows:
             self._say("nothing was submitted from this kernel yet")
             return
-        self._say(table(["cell", "name", "endpoint", "tasks", "task group"], rows))
+        self._say(table(["cell", "name", "submitted", "endpoint", "tasks", "task group"], rows))
 
-    def _wait(self, words: list[str]) -> None:
-        targets = [self._one(words)] if words else [self._runs.find(run.cell) for run in self._runs.open()]
+    def _wait(self, line: Line) -> None:
+        targets = [self._one(line)] if line.words else self._open()
         for target in targets:
+            if not target.run.ended:
+                target.run.wake()
             try:
-                for future in target.futures:
-                    while not future.done():
-                        target.run.wait_one(future)
+                target.run.wait(self._say, target.futures)
             except KeyboardInterrupt:
                 raise StoppedWaiting(stopped(target.run)) from None
             finally:
                 self._outputs.arrive()
             if target.run.snapshot().failed:
-                self._say(
-                    f"{drawing.line(target.run, target.run.snapshot())}: `%compute tb {target.run.handle}`"
-                )
+                told = drawing.line(target.run, target.run.snapshot())
+                self._say(f"{told}: `%compute tb {target.run.handle}`")
 
-    def _cancel(self, words: list[str]) -> None:
-        if not words:
+    def _cancel(self, line: Line) -> None:
+        if not line.words and not line.flags:
             raise CellRefused("`%compute cancel` needs NAME, NAME[i] or --all")
-        runs = self._runs.open() if words == ["--all"] else None
-        targets = [self._runs.find(run.cell) for run in runs] if runs is not None else [self._one(words)]
+        targets = self._open() if line.flags else [self._one(line)]
         for target in targets:
             still = [future for future in target.futures if not future.done()]
             if target.whole:
                 target.run.cancel_all()
             for future in still:
                 future.cancel()
-            self._say(f"{target.run.title}: {len(still)} of {len(target.futures)} tasks cancelled")
+            told = f"{len(still)} of {len(target.futures)} tasks cancelled"
+            self._say(f"{target.told}: {told if still or not target.futures else 'had ended already'}")
         if not targets:
             self._say("nothing is running")
 
-    def _logs(self, words: list[str]) -> None:
-        target = self._one(words)
+    def _logs(self, line: Line) -> None:
+        target = self._one(line)
+        sections = []
         for index, future in zip(target.indices, target.futures, strict=True):
             text = "".join(text for _, text in printed(list(facts(future).get("items") or ())))
-            self._section(target, index, text)
+            if text:
+                sections.append(self._head(target, index) + text.rstrip("\n"))
+        still = sum(not future.done() for future in target.futures)
+        if sections:
+            text = "\n".join(sections)
+            named = " ".join(["%compute logs", *line.words, "--all"])
+            self._say(text if line.flags else capped(text, MAX_LOG_LINES, f"`{named}` shows them"))
+        elif not still:
+            self._say(f"{target.told}: nothing was printed")
+        if still:
+            self._say(
+                f"{target.told}: {still} of {len(target.futures)} still open; their text comes when they end"
+            )
 
-    def _tb(self, words: list[str]) -> None:
-        target = self._one(words)
-        found = False
-        for index, future in zip(target.indices, target.futures, strict=True):
-            text = str(facts(future).get("traceback") or "")
-            found = found or bool(text)
-            self._section(target, index, text)
+    def _tb(self, line: Line) -> None:
+        target = self._one(line)
+        found = failures.same_place(target.run, target.indices)
+        for failure in found[:MAX_TRACEBACKS]:
+            if len(target.run.futures) > 1:
+                self._say(f"--- {target.run.title}: {failure.places(target.run)}")
+            self._say(failure.text)
+        if left := found[MAX_TRACEBACKS:]:
+            count, first = sum(len(failure.indices) for failure in left), left[0].indices[0]
+            self._say(
+                f"--- and {count} that failed otherwise: `%compute tb {target.run.handle}[{first}]` and on"
+            )
         if not found:
-            self._say(f"{target.run.title}: nothing has failed")
+            still = sum(not future.done() for future in target.futures)
+            told = f" so far, {still} of {len(target.futures)} still open" if still else ""
+            self._say(f"{target.told}: nothing has failed{told}")
 
-    def _section(self, target: Target, index: int, text: str) -> None:
-        if not text:
-            return
-        if len(target.run.futures) > 1:
-            point = target.run.point(index)
-            self._say(f"--- {target.run.title}[{index}]{' ' + point if point else ''}")
-        self._say(text.rstrip("\n"))
+    @staticmethod
+    def _head(target: Target, index: int) -> str:
+        if len(target.run.futures) == 1:
+            return ""
+        point = target.run.point(index)
+        return f"--- {target.run.title}[{index}]{' ' + point if point else ''}\n"
 
-    def _reload(self, words: list[str]) -> Any:
-        group_id, name = _reload_words(words)
-        executor = Executor(task_group_id=group_id, serializer=CellSerializer(self._home))
-        futures = executor.reload_tasks(group_id)
-        if not futures:
-            raise CellRefused(f"task group {group_id} has no tasks")
-        single = len(futures) == 1
-        run = Run(
-            cell=f"group {str(group_id)[:8]}",
-            name=name,
-            endpoint=str(futures[0].terms.endpoint_id) if futures[0].terms else "?",
-            label="",
-            futures=futures,
-            home=self._home,
-            group=None if single else ComputeGroup(futures, name=name),
-            cancel_all=lambda: _cancel_each(futures),
-        )
-        self._attach(run, executor)
-        return None
+    def _reload(self, line: Line) -> None:
+        self._attach(*reloaded(line, self._runs, self._home))
 
     # -- elsewhere ----------------------------------------------------------------------------
 
-    def _use_endpoint(self, words: list[str]) -> None:
-        if len(words) != 1:
+    def _use_endpoint(self, line: Line) -> None:
+        words = line.words
+        if not words:
             raise CellRefused("`%compute use ENDPOINT` needs one endpoint: `%compute endpoints` lists them")
         _ = Executor(words[0]).endpoint_id
         self._use(words[0])
@@ -195,7 +195,7 @@ class Lines:
         own = client.reach.own and find_service(HomeFolder.default()) is None
         return None if own else client
 
-    def _endpoints(self, words: list[str]) -> None:
+    def _endpoints(self, _: Line) -> None:
         client = self._client()
         if client is None:
             self._say(_NO_SERVICE)
@@ -205,14 +205,16 @@ class Lines:
             table(["endpoint", "state", "Python", "workers", "id"], rows) if rows else "no endpoints yet"
         )
 
-    def _service(self, words: list[str]) -> None:
+    def _service(self, _: Line) -> None:
         client = self._client()
         if client is None:
             self._say(_NO_SERVICE)
             return
         status = Session.of(client.reach).ask(lambda c: c.get("/v3/compute_nb/status"))
         counts = ", ".join(
-            f"{count} {state}" for state, count in (status.get("tasks") or {}).items() if count
+            f"{count} {TaskState(state).word}"
+            for state, count in (status.get("tasks") or {}).items()
+            if count
         )
         endpoints = ", ".join(str(one.get("name")) for one in status.get("endpoints") or [])
         rows = [
@@ -222,30 +224,6 @@ class Lines:
             ["endpoints", endpoints or "none"],
         ]
         self._say("\n".join(f"{name:<10} {text}" for name, text in rows))
-
-
-def _cancel_each(futures: Sequence[Any]) -> None:
-    for future in futures:
-        future.cancel()
-
-
-def _reload_words(words: list[str]) -> tuple[UUID, str]:
-    name = ""
-    rest = list(words)
-    for option in ("-n", "--name"):
-        if option in rest[:-1]:
-            at = rest.index(option)
-            name = rest[at + 1]
-            check_name(name, "-n")
-            del rest[at : at + 2]
-    if len(rest) != 1:
-        raise CellRefused("`%compute reload GROUP [-n NAME]` needs the id of one task group")
-    try:
-        return UUID(rest[0]), name
-    except ValueError:
-        raise CellRefused(
-            f"`%compute reload {rest[0]}`: a task group's id is a UUID, 8-4-4-4-12 hex digits"
-        ) from None
 
 
 def _endpoint_row(client: Client, found: Any) -> list[str]:

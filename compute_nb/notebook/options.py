@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import keyword
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from compute_nb.notebook.refusal import CellRefused, nearest
+from compute_nb.notebook.refusal import CellRefused, kind_of, nearest
 
 if TYPE_CHECKING:
     from compute_nb.notebook.cell import CellBody
@@ -118,7 +120,16 @@ def split_map(text: str) -> tuple[tuple[str, ...], str]:
     left, found, expression = text.partition("=")
     if not found or not expression.strip():
         raise CellRefused(f"`--map {text}`: write NAME=EXPR, as in `--map seed=range(40)`")
-    return names_of([left], "--map"), expression.strip()
+    names = names_of([left], "--map")
+    if len(names) != len([name for name in left.split(",") if name.strip()]):
+        raise CellRefused(f"`--map {text}`: a name stands twice in it, each needs a value of its own")
+    return names, _bare_expression(expression.strip())
+
+
+def _bare_expression(text: str) -> str:
+    """Takes quotes off that were meant for a shell: `n="[1, 2]"`; `'abc'` stays the text that it is."""
+    inner = _unquoted(text)
+    return inner if any(bracket in inner for bracket in _OPEN) else text
 
 
 def check(options: Options, body: CellBody) -> None:
@@ -134,11 +145,21 @@ def check(options: Options, body: CellBody) -> None:
         if everyone.count(name) > 1:
             raise CellRefused(f"`{name}` stands twice among -n, -o and -m: each needs a name of its own")
     for name in options.outputs:
-        if name not in body.binds:
+        if name not in body.binds and not body.open_ended:
             raise CellRefused(
                 f"`-o {name}`: the cell never binds `{name}`"
                 f"{nearest(name, body.binds) or f': write `{name} = ...` in it'}"
             )
+
+
+def shadowed(name: str, namespace: Mapping[str, Any]) -> str:
+    """Returns a note if binding `name` hides a module or a builtin, "" if not."""
+    if isinstance(namespace.get(name), ModuleType):
+        module = namespace[name].__name__
+        return f"`-n {name}`: `{name}` was the module `{module}`; import it again to have it back"
+    if name and name not in namespace and hasattr(builtins, name):
+        return f"`-n {name}`: `{name}` hides Python's own `{name}` now; `del {name}` gives it back"
+    return ""
 
 
 def points(
@@ -187,9 +208,7 @@ def _elements(values: Any, told: str) -> Iterable[Any]:
     try:
         return cast("Iterable[Any]", iter(values))
     except TypeError:
-        raise CellRefused(
-            f"{told} is a {type(values).__name__}: write a list of values, one for each task"
-        ) from None
+        raise CellRefused(f"{told} is {kind_of(values)}: write a list of values, one for each task") from None
 
 
 def _named(names: tuple[str, ...], value: Any, text: str) -> dict[str, Any]:

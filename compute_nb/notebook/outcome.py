@@ -8,7 +8,7 @@ from typing import Any
 
 from compute_nb.errors import ComputeError, DeserializationError, SerializationError, TaskExecutionFailed
 from compute_nb.future import ComputeFuture
-from compute_nb.notebook import drawing
+from compute_nb.notebook import drawing, failures
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.results import cell_result, displayed, facts, harmless, printed
 from compute_nb.notebook.run import Run
@@ -25,19 +25,21 @@ class StoppedWaiting(CellRefused):
 
 def submitted(run: Run) -> str:
     """Returns what is said of a run that was accepted."""
-    return f"{run.title}: {len(run.futures)} task{'s' * (len(run.futures) != 1)} submitted to {run.endpoint}"
+    return f"{run.title}: {drawing.tasks(len(run.futures))} submitted to {run.endpoint}"
 
 
-def wait(run: Run, *, say: Callable[[str], None] | None = None) -> None:
+def wait(run: Run, *, alone: bool) -> None:
     """Blocks until all tasks of a run have ended.
 
     Args:
-        say: Told each change of the run's state, in the same words every time.
+        alone: Whether nobody is there: then each change of the run's state is said, in the same words
+            every time.
     """
-    tell = say or (lambda _: None)
-    tell(submitted(run))
-    run.wait()
-    tell(f"{run.title}: {run.snapshot().state}")
+    if alone:
+        say(submitted(run))
+    run.wait(say)
+    if alone:
+        say(f"{run.title}: {run.snapshot().state}")
 
 
 def stopped(run: Run) -> str:
@@ -53,88 +55,96 @@ def print_all(run: Run, show: Show) -> None:
     for future in run.futures:
         for item in facts(future).get("items") or ():
             for stream, text in printed([item]):
-                print(text, end="", file=sys.stderr if stream == "stderr" else sys.stdout)
+                # At once: two streams that are sent later would come in no order.
+                print(text, end="", file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
             for data, metadata in displayed([item]):
                 show(data, metadata)
 
 
-def value_of(run: Run, show: Show) -> Any:
+def value_of(run: Run, show: Show, *, alone: bool) -> Any:
     """Returns the value of a run that has ended, as the cell's own.
+
+    Args:
+        alone: Whether no panel says which tasks failed.
 
     Raises:
         TaskExecutionFailed: A task failed; shown by its remote traceback.
         CellRefused: A task was cancelled.
     """
-    error = _failure(run)
+    error = _failure(run, alone)
     if error is not None:
         raise error
     if not run.shows:
         return None
     if run.group is not None:
-        return _group_value(run)
+        return _group_value(run, show)
     return _value(run, run.futures[0], show)
 
 
-def _group_value(run: Run) -> Any:
+def _group_value(run: Run, show: Show) -> Any:
     values = []
     for index, future in enumerate(run.futures):
         try:
             values.append(future.result(0))
         except ComputeError as problem:
-            _say(f"{run.point(index) or index}: {problem}")
+            say(f"{run.point(index) or index}: {problem}")
             values.append(problem)
+        else:
+            if values[-1] is None:
+                _show_display(future, show)
     return values
 
 
 def _value(run: Run, future: ComputeFuture, show: Show) -> Any:
+    value = None
     try:
-        return future.result(0)
-    except SerializationError as problem:
-        _say(str(problem))
-    except DeserializationError as problem:
-        _say(str(problem))
+        value = future.result(0)
+    except (SerializationError, DeserializationError) as problem:
+        say(str(problem))
+    if value is None:
+        _show_display(future, show)
+    return value
+
+
+def _show_display(future: ComputeFuture, show: Show) -> None:
+    """Shows what the worker made of a value that is not here; of a figure nothing but that travels."""
     result = cell_result(future)
     if result is not None and result.display:
         data, metadata = result.display
         show(harmless(data), metadata)
-    return None
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - what a cell says to people
+def say(text: str) -> None:
+    """Prints what a cell says to people, at once."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - asked for
 
 
-def _failure(run: Run) -> BaseException | None:
+def _failure(run: Run, alone: bool) -> BaseException | None:
     """Returns the error to raise for a run, None if all tasks succeeded."""
     bad = [(i, f) for i, f in enumerate(run.futures) if f.state is not TaskState.SUCCEEDED]
     if not bad:
         return None
-    if run.group is not None:
-        for index, future in bad[:_NAMED]:
-            _say(f"{run.point(index) or f'task {index}'}: {_last_line(future)}")
+    if run.group is not None and alone:
+        named = run.group.points_of([index for index, _ in bad[:_NAMED]])
+        for point, (_, future) in zip(named, bad[:_NAMED], strict=True):
+            say(f"{point}: {failures.reason(future)}")
     if all(future.state is TaskState.CANCELLED for _, future in bad):
         return CellRefused(f"{len(bad)} of {len(run.futures)} tasks were cancelled")
-    return readable(_first_error(run, [future for _, future in bad]))
+    return readable(_first_error(run))
 
 
-def _first_error(run: Run, bad: list[ComputeFuture]) -> BaseException:
-    failed = [future for future in bad if not future.cancelled()]
-    error = failed[0].exception(0) or ComputeError(f"{run.title} failed for no reason that is known")
-    if run.group is not None:
-        named = ", ".join(run.point(list(run.futures).index(future)) or "?" for future in bad[:5])
-        note = f"{len(bad)} of {len(run.futures)} failed: {named}{', …' if len(bad) > 5 else ''}"
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
-    return error
-
-
-def _last_line(future: ComputeFuture) -> str:
-    lines = str(facts(future).get("traceback") or future.state.value.lower()).strip().splitlines()
-    return lines[-1] if lines else future.state.value.lower()
+def _first_error(run: Run) -> BaseException:
+    error = run.group.first_error() if run.group is not None else run.futures[0].exception(0)
+    return error or ComputeError(f"{run.title} failed for no reason that is known")
 
 
 def readable(error: BaseException) -> BaseException:
     """Returns the error such that IPython shows what happened on the worker, not our frames."""
+    if isinstance(error, SyntaxError) and isinstance(error, TaskExecutionFailed):
+        # IPython draws these by itself, with our frames: as what it is remotely it is drawn from its text.
+        plain = TaskExecutionFailed(error.remote_data, error.completion_t)
+        plain.__notes__ = [*getattr(error, "__notes__", ())]
+        error = plain
     text = error.remote_data if isinstance(error, TaskExecutionFailed) else f"{type(error).__name__}: {error}"
     lines = [text.strip(), *getattr(error, "__notes__", ())]
     error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]

@@ -5,7 +5,9 @@ A name changes only between cells, or inside a call that waits, so that no cell 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, MutableMapping
+import sys
+from collections.abc import Callable, Generator, MutableMapping, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, NoReturn
 
 from compute_nb.errors import ComputeError
@@ -15,10 +17,46 @@ from compute_nb.notebook.results import cell_result
 from compute_nb.notebook.run import Run, wait_for
 
 _MISSING = object()
+_MACHINERY = {"IPython", "ipykernel", "traitlets", "jedi", "debugpy", "asyncio", "inspect", "compute_nb"}
 
 
 class OutputPending(CellRefused):
     """The value of an output is not here yet, so that nothing is computed with a stale one."""
+
+
+def _raise(marker: Pending) -> NoReturn:
+    run: Run = marker._run
+    error = _failure_of(marker)
+    if error is not None:
+        raise error.with_traceback(None)
+    if run.ended:
+        raise OutputPending(
+            f"`{marker._name}` of {run.cell} is here; this only stood for it: use the name `{marker._name}`, "
+            "which has the value from the next cell on, or `.result()` of this"
+        )
+    raise OutputPending(
+        f"`{marker._name}` is being computed by {run.cell}, {run.progress()}; "
+        f"`%compute wait {run.handle}`, `await` or `-w`"
+    )
+
+
+def _failure_of(marker: Pending) -> BaseException | None:
+    """Returns why a marker's value will never come, None if it is here or may still come."""
+    run: Run = marker._run
+    if marker._error is not None or run.group is not None or not run.ended:
+        error: BaseException | None = marker._error
+        return error
+    return error_of(run.futures[0]) if cell_result(run.futures[0]) is None else None
+
+
+def _class_of(marker: Pending) -> type:
+    """Answers `isinstance`: to the notebook's machinery, which looks at every name, and to nobody else."""
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__") == "abc" and frame.f_back is not None:
+        frame = frame.f_back
+    if str(frame.f_globals.get("__name__")).partition(".")[0] not in _MACHINERY:
+        _raise(marker)
+    return Pending
 
 
 class Pending:
@@ -31,6 +69,9 @@ class Pending:
 
     _compute_nb_not_a_value = "is still being computed: `{name} = {name}.result()` first"
 
+    __class__ = property(_class_of)  # isinstance, class patterns
+    __dict__ = property(_raise)  # vars
+
     def __init__(self, name: str, run: Run, previous: Any) -> None:
         object.__setattr__(self, "_name", name)
         object.__setattr__(self, "_run", run)
@@ -38,7 +79,17 @@ class Pending:
         object.__setattr__(self, "_error", None)
 
     def __repr__(self) -> str:
-        return f"<`{self._name}` of {self._run.cell}, {self._run.progress()}>"
+        run: Run = self._run
+        error = _failure_of(self)
+        if isinstance(error, CancelledError):
+            told = ", cancelled"
+        elif error is not None:
+            told = f", failed: {type(error).__name__}"
+        elif run.ended:
+            told = f": its value is here, as `{self._name}` or by `.result()`"
+        else:
+            told = f", {run.progress()}"
+        return f"<`{self._name}` of {run.cell}{told}>"
 
     @property
     def previous(self) -> Any:
@@ -69,18 +120,13 @@ class Pending:
             raise AttributeError(name)
         _raise(self)
 
+    def _compute_nb_use(self) -> None:
+        """Called for a cell that reads this; raises if no value is still to come."""
+        if self._run.ended:
+            _raise(self)
+
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         _raise(self)
-
-
-def _raise(marker: Pending) -> NoReturn:
-    run: Run = marker._run
-    if marker._error is not None:
-        raise marker._error
-    raise OutputPending(
-        f"`{marker._name}` is being computed by {run.cell}, {run.progress()}; "
-        f"`%compute wait {run.handle}`, `await` or `-w`"
-    )
 
 
 def _refusing(name: str) -> Callable[..., NoReturn]:
@@ -96,10 +142,13 @@ call len iter next getitem setitem delitem contains bool str format bytes hash i
 lt le gt ge add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or xor radd rsub rmul rmatmul
 rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand ror rxor iadd isub imul itruediv ifloordiv imod ipow
 iand ior ixor neg pos abs invert round trunc floor ceil enter exit setattr delattr reversed array length_hint
-copy deepcopy
+copy deepcopy fspath aenter aexit aiter anext
 """
 for _name in _USES.split():
     setattr(Pending, f"__{_name}__", _refusing(f"__{_name}__"))
+
+
+Sequence.register(Pending)  # so that `case [a, b]` looks at it, and is refused
 
 
 def wait_for_value(run: Run, timeout_s: float | None) -> None:
@@ -116,7 +165,7 @@ def wait_for_value(run: Run, timeout_s: float | None) -> None:
         raise TimeoutError(f"{run.cell} has not ended within {timeout_s} s; it goes on")
     error = future.exception(0) if cell_result(future) is None else None
     if error is not None:
-        raise error
+        raise error.with_traceback(None)
 
 
 def output_value(run: Run, name: str) -> Any:
@@ -176,9 +225,7 @@ class Outputs:
                 self._place(run, name, marker)
 
     def _place(self, run: Run, name: str, marker: Pending) -> None:
-        error = error_of(run.futures[0]) if run.group is None and run.futures else None
-        if error is not None and cell_result(run.futures[0]) is None:
-            object.__setattr__(marker, "_error", error)
+        if _failure_of(marker) is not None:
             return
         try:
             self._namespace[name] = output_value(run, name)

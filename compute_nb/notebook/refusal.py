@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 from compute_nb.errors import ComputeError
+
+_IPYTHONS = frozenset({"In", "Out", "get_ipython", "display", "exit", "quit", "copyright", "credits"})
 
 
 class CellRefused(ComputeError):
@@ -18,5 +21,12 @@ class CellRefused(ComputeError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ", did you mean `x`?" for the known name most like `name`, or "" if none is."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    meant = [one for one in known if not one.startswith("_") and one not in _IPYTHONS]
+    close = difflib.get_close_matches(name, meant, n=1, cutoff=0.75)
     return f", did you mean `{close[0]}`?" if close else ""
+
+
+def kind_of(value: Any) -> str:
+    """Returns "an int"."""
+    name = type(value).__name__
+    return f"an {name}" if name.lstrip("_")[:1].lower() in tuple("aeio") else f"a {name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,7 +26,8 @@ class CellSerializer(ComputeSerializer):
 
     def __init__(self, home: Home) -> None:
         super().__init__()
-        self._home = home
+        self.home = home
+        self._opened: dict[str, dict[str, Any]] = {}
 
     def deserialize(self, payload: str) -> Any:
         """Returns the value in one buffer.
@@ -35,7 +37,18 @@ class CellSerializer(ComputeSerializer):
             DeserializationError: It can't be read here.
         """
         data = super().deserialize(payload)
-        return read_envelope(data).value(self._home) if is_cell_envelope(data) else data
+        return self._read(payload, data).value(self.home) if is_cell_envelope(data) else data
+
+    def result(self, payload: str) -> CellResult:
+        """Returns the result in one buffer, its values still closed, or kept from an earlier reading.
+
+        Raises:
+            DeserializationError: It is no result of a cell.
+        """
+        return self._read(payload, super().deserialize(payload))
+
+    def _read(self, payload: str, data: Any) -> CellResult:
+        return read_envelope(data, self._opened.setdefault(payload, {}))
 
 
 def cell_result(future: ComputeFuture) -> CellResult | None:
@@ -44,7 +57,10 @@ def cell_result(future: ComputeFuture) -> CellResult | None:
         return None
     if not future.raw.startswith("11\n"):
         return None
+    serializer = None if future.terms is None else future.terms.serializer
     try:
+        if isinstance(serializer, CellSerializer):
+            return serializer.result(future.raw)
         return read_envelope(_PLAIN.deserialize(future.raw))
     except DeserializationError:
         return None
@@ -65,6 +81,23 @@ def facts(future: ComputeFuture) -> Mapping[str, Any]:
         "swept": swept if isinstance(swept, dict) else {},
         "traceback": tail.get("traceback") or text,
     }
+
+
+def own_values(future: ComputeFuture) -> dict[str, Any]:
+    """Returns a task's own values by name as far as it has brought them back; text where only that came."""
+    swept = facts(future).get("swept") or {}
+    result = cell_result(future)
+    serializer = None if future.terms is None else future.terms.serializer
+    if result is not None and swept and isinstance(serializer, CellSerializer):
+        return result.parameters(serializer.home)
+    return {name: _literal(text) for name, text in swept.items()}
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def printed(items: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,14 @@ from compute_nb.notebook.results import facts
 from compute_nb.tasks import TaskState
 
 _SLICE_S = 0.25
+_SAID = (
+    TaskState.RUNNING,
+    TaskState.DELIVERED,
+    TaskState.WAITING,
+    TaskState.FAILED,
+    TaskState.CANCELLED,
+    TaskState.LOST,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +64,16 @@ class Snapshot:
             return "failed"
         return "cancelled" if self.counts.get(TaskState.CANCELLED) else "done"
 
+    def progress(self) -> str:
+        """Returns "31 of 40 done", and how many ended otherwise."""
+        ended = [state for state in _SAID if state.ended and self.counts.get(state)]
+        done = f"{self.counts.get(TaskState.SUCCEEDED, 0)} of {self.total} done"
+        return ", ".join([done, *(f"{self.counts[state]} {state.word}" for state in ended)])
+
     def sentence(self) -> str:
         """Returns the counts as people read them."""
         parts = [f"{self.counts.get(TaskState.SUCCEEDED, 0)} of {self.total} done"]
-        words = {
-            TaskState.RUNNING: "running",
-            TaskState.DELIVERED: "taken",
-            TaskState.WAITING: "waiting",
-            TaskState.FAILED: "failed",
-            TaskState.CANCELLED: "cancelled",
-            TaskState.LOST: "lost",
-        }
-        parts += [f"{self.counts[state]} {word}" for state, word in words.items() if self.counts.get(state)]
+        parts += [f"{self.counts[state]} {state.word}" for state in _SAID if self.counts.get(state)]
         return ", ".join(parts)
 
 
@@ -83,6 +89,11 @@ class Run:
         group: The future group of `--map`; None for one task.
         outputs: Names that come back.
         shows: Whether the last expression is the value.
+        cell_id: Of the cell in its notebook, if the front end has told it.
+        earlier: Open runs of the same cell or the same name, which this one has taken over.
+        outage: Says why no news can come now, None while it can.
+        waited_for: Whether its cell waits, and shows what its tasks gave.
+        wake: Starts its service if that is the home's own and was stopped; blocks.
     """
 
     cell: str
@@ -96,6 +107,11 @@ class Run:
     shows: bool = True
     notes: tuple[str, ...] = ()
     cancel_all: Callable[[], None] = lambda: None
+    cell_id: str | None = None
+    earlier: Sequence[Run] = ()
+    outage: Callable[[], str | None] = lambda: None
+    wake: Callable[[], None] = lambda: None
+    waited_for: bool = False
     submitted_at: float = field(default_factory=time.time)
     left_alone: list[str] = field(default_factory=list)
     _ended_before: int = field(default=0, repr=False)
@@ -140,27 +156,42 @@ class Run:
         )
 
     def progress(self) -> str:
-        """Returns "31 of 40 done"."""
-        return f"{sum(future.done() for future in self.futures)} of {len(self.futures)} done"
+        """Returns "31 of 40 done", and how many ended otherwise."""
+        return self.snapshot().progress()
 
-    def wait(self, until: float | None = None) -> bool:
-        """Blocks until no task is open or the monotonic clock says `until`; sees an Interrupt in 0.25 s."""
-        for future in self.futures:
+    def wait(self, say: Callable[[str], None], futures: Sequence[ComputeFuture] | None = None) -> None:
+        """Blocks until some of its tasks, or all, have ended; sees an Interrupt in 0.25 s.
+
+        Args:
+            say: Told once why no news can come, if so.
+        """
+        told = None
+        for future in self.futures if futures is None else futures:
             while not future.done():
-                left = _SLICE_S if until is None else min(_SLICE_S, until - time.monotonic())
-                if left <= 0:
-                    return False
-                wait_for(future, left)
-        return True
+                wait_for(future, _SLICE_S)
+                outage = self.outage()
+                if outage and outage != told and not future.done():
+                    say(f"{self.handle}: {outage}")
+                told = outage
 
-    def wait_one(self, future: ComputeFuture) -> None:
-        """Blocks until one task has ended, at most 0.25 s."""
-        wait_for(future, _SLICE_S)
+    def earlier_lines(self) -> list[str]:
+        """Returns a line for each earlier run of the same cell or name that still goes on."""
+        return [
+            f"earlier run {run.cell}, {run.progress()}, still going: `%compute cancel {run.cell}`"
+            for run in self.earlier
+            if not run.ended
+        ]
 
     def point(self, index: int) -> str:
         """Returns "seed=3" for a task, "" if it has no values of its own."""
+        if self.group is not None:
+            return self.group.point(index)
         swept = facts(self.futures[index]).get("swept") or {}
         return ", ".join(f"{name}={value}" for name, value in swept.items())
+
+    def place(self, index: int) -> str:
+        """Returns "seed=3" for a task, "task 3" if it has no values that are known."""
+        return self.point(index) or f"task {index}"
 
 
 def wait_for(future: ComputeFuture, timeout_s: float) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.refusal import CellRefused, nearest
 from compute_nb.notebook.run import Run
 
+_HEX = re.compile("[0-9a-f]{8,32}")
 _INDEXED = re.compile(r"(.+)\[(-?\d+)\]")
 
 
@@ -33,6 +36,11 @@ class Target:
         """The tasks meant."""
         return [self.run.futures[index] for index in self.indices]
 
+    @property
+    def told(self) -> str:
+        """What people call it."""
+        return self.run.title if self.whole else f"{self.run.title}[{self.indices[0]}]"
+
 
 class Runs:
     """Accepted runs in the order of their submit; the main thread's alone.
@@ -52,6 +60,41 @@ class Runs:
     def open(self) -> list[Run]:
         """Returns those with tasks that have not ended."""
         return [run for run in self.all if not run.ended]
+
+    def group_id(self, text: str) -> UUID:
+        """Returns the task group that an id means, or the beginning of one of this kernel's.
+
+        Raises:
+            CellRefused: It means none, or more than one.
+        """
+        with contextlib.suppress(ValueError):
+            return UUID(text)
+        begin = text.replace("-", "").lower()
+        if len(begin) < 8 or not _HEX.fullmatch(begin):
+            raise CellRefused(
+                f"`%compute reload {text}`: a task group's id is a UUID, 8-4-4-4-12 hex digits, as the panel "
+                "and `%compute tasks` show it; `{name}` takes it from a variable"
+            )
+        known = {str(run.task_group_id): run for run in self.all if run.futures}
+        meant = [one for one in known if one.replace("-", "").startswith(begin)]
+        if len(meant) == 1:
+            return UUID(meant[0])
+        if meant:
+            told = ", ".join(f"{one} ({known[one].handle})" for one in meant)
+            raise CellRefused(f"`%compute reload {text}`: more than one begins so, give more of it: {told}")
+        raise CellRefused(
+            f"`%compute reload {text}`: no task group of this kernel begins so; one of another kernel is "
+            "found by its whole id, 8-4-4-4-12 hex digits"
+        )
+
+    def taken_over_by(self, run: Run) -> list[Run]:
+        """Returns the open runs of the same cell or the same name, newest first."""
+        return [
+            one
+            for one in reversed(self.open())
+            if one is not run
+            and ((run.name and one.name == run.name) or (run.cell_id and one.cell_id == run.cell_id))
+        ]
 
     def find(self, text: str) -> Target:
         """Returns what NAME, NAME[i], a task group's id or In[7] means; "" is the last run.

@@ -21,7 +21,7 @@ class Scopes(Reads):
         with self._type_params(node):
             self._signature(node.args)
             if not self._postponed and node.returns is not None:
-                self.visit(node.returns)
+                self._annotation(node.returns)
         self._bind(node.name)
         bare = ast.Module([_bare(node)], type_ignores=[])
         self._inner(compile(bare, "<cell>", "exec", dont_inherit=True), node.lineno)
@@ -38,7 +38,21 @@ class Scopes(Reads):
         everyone = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
         for arg in everyone:
             if arg is not None and arg.annotation is not None:
-                self.visit(arg.annotation)
+                self._annotation(arg.annotation)
+
+    def _annotation(self, node: ast.expr) -> None:
+        """Reads an annotation; what it says in quotes is read by whoever asks for types, if it exists."""
+        self.visit(node)
+        for text in _quoted(node):
+            try:
+                inner = ast.parse(text, mode="eval")
+            except (SyntaxError, ValueError):
+                continue
+            self._guards += 1
+            for part in ast.walk(inner):
+                if isinstance(part, ast.Name):
+                    self._inner_read(part.id, node.lineno)
+            self._guards -= 1
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         """Its defaults now, its body perhaps later."""
@@ -92,7 +106,7 @@ class Scopes(Reads):
 
     def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
         self.visit(node.generators[0].iter)
-        outside = set(self.binds), self._class_names, self._bound
+        outside = self._class_names, self._bound
         targets = {
             name.id
             for generator in node.generators
@@ -106,12 +120,19 @@ class Scopes(Reads):
                 self.visit(part)
         for part in [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]:
             self.visit(part)
-        new = self.binds - outside[0]
-        self._class_names, self._bound = outside[1], outside[2]
-        if self._bound is not None:
-            self._bound |= new
+        self._class_names, self._bound = outside  # a `:=` in it is never sure: there may be no round
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
+
+
+def _quoted(node: ast.AST) -> Iterator[str]:
+    """Yields the texts in an annotation, apart from those in `Literal[...]`."""
+    if isinstance(node, ast.Subscript) and "Literal" in ast.dump(node.value):
+        return
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    for child in ast.iter_child_nodes(node):
+        yield from _quoted(child)
 
 
 def _bare(node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.stmt:

@@ -98,7 +98,7 @@ class Submits:
         return response
 
     def _accepted(self, submission: Submission, caller: Caller) -> None:
-        self._publisher.accepted(caller.user, submission.task_group_id)
+        self._publisher.accepted(caller.user, submission.task_group_id, submission.endpoint_id)
         if submission.create_queue:
             self._publisher.open_group_queue(caller.user, submission.task_group_id)
         self._supervisor.need(submission.endpoint_id)
@@ -121,6 +121,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         ("GET", "/v2/endpoints/{endpoint_id}", endpoints.get),
         ("GET", "/v2/endpoints/{endpoint_id}/status", endpoints.status),
         ("DELETE", "/v2/endpoints/{endpoint_id}", endpoints.delete),
+        ("GET", "/v3/endpoints/{endpoint_id}/allowed_functions", endpoints.allowed_functions),
         ("GET", "/v2/tasks/{task_id}", tasks.get),
         ("POST", "/v2/batch_status", tasks.batch_status),
         ("GET", "/v2/taskgroup/{task_group_id}", tasks.group),

@@ -45,7 +45,7 @@ async def read_bytes(request: Request) -> bytes:
         Refusal: Too many; the rest is not waited for.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_REQUEST_BYTES:
+    if is_count(declared) and int(declared) > MAX_REQUEST_BYTES:
         raise _too_many_bytes(int(declared))
     chunks, size = [], 0
     async for chunk in request.stream():
@@ -66,15 +66,30 @@ def parse(raw: bytes) -> Body:
         value = json.loads(raw or b"{}")
     except (ValueError, RecursionError) as error:
         raise bad_request(f"the body is no JSON: {error}") from error
+    if b"\\ud" in raw or b"\\uD" in raw:
+        _refuse_surrogates(value)
     if not isinstance(value, dict):
         raise bad_request(f"the body must be a JSON object, not {type(value).__name__}")
     return Body(value)
 
 
+def is_count(text: str) -> bool:
+    """True if a text spells a number that is not absurdly large."""
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
+def _refuse_surrogates(value: object) -> None:
+    """Half a character can be written in JSON and stored nowhere."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        raise bad_request("the body has a text with half a surrogate pair, which is no character") from None
+
+
 def _too_many_bytes(size: int) -> Refusal:
     return too_large(
-        f"the request has at least {size:,} bytes and {MAX_REQUEST_BYTES:,} are allowed: send fewer tasks at "
-        "a time, or write large inputs to a file and send its path"
+        f"the request has at least {size / 1e6:.1f} MB and {MAX_REQUEST_BYTES / 1e6:.1f} MB are allowed: "
+        "send fewer tasks at a time, or write large inputs to a file and send its path"
     )
 
 

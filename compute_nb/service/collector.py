@@ -192,6 +192,7 @@ class Collector:
             self._reading[endpoint_id] = self._sessions.get(endpoint_id)
         elif endpoint_id in self._reading:
             self._begin(self._gone(endpoint_id, self._reading.pop(endpoint_id)))
+        self._publisher.presence(endpoint_id, present)
         self._on_presence(endpoint_id, present)
 
     async def _gone(self, endpoint_id: UUID, session: UUID | None) -> None:

@@ -20,7 +20,9 @@ from compute_nb.service.tokens import agent_username, commands_queue, tasks_queu
 
 _NAME = re.compile(r"""[^\s/\\'".][^\s/\\'"]{0,127}""")
 _TOLD = ("endpoint_config", "user_config_template", "user_config_schema", "hostname", "local_user")
-_KEPT = ("multi_user", "allowed_functions", "authentication_policy", "subscription_uuid", "admins")
+_KEPT = ("multi_user", "authentication_policy", "subscription_uuid", "high_assurance", "admins")
+
+MAX_ALLOWED = 10_000
 
 GENERATIONS = "broker_generations"
 """The key in the store under which revoked passwords are counted."""
@@ -72,6 +74,12 @@ class EndpointRoutes:
             details["compute_nb"] = row.agent
         return {"status": "online" if online else "offline", "details": details}
 
+    async def allowed_functions(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Answers which functions an endpoint takes; none listed means that it takes all."""
+        row = await self._store.endpoint(caller.user, _endpoint_id(request))
+        functions = row.metadata.get("allowed_functions") or []
+        return {"endpoint_id": str(row.endpoint_id), "restricted": bool(functions), "functions": functions}
+
     async def lock(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Stops an endpoint's agent; a local one is not started again before the next submit."""
         row = await self._store.endpoint(caller.user, _endpoint_id(request))
@@ -111,7 +119,7 @@ class EndpointRoutes:
         endpoint_id = await self._store.register_endpoint(
             caller.user,
             name,
-            fields.take("metadata", dict, {}) | fields.given(*_KEPT),
+            fields.take("metadata", dict, {}) | fields.given(*_KEPT) | _allowed(fields),
             known,
             public=fields.take("public", bool, False),
             display_name=fields.take("display_name", str, "") or None,
@@ -147,6 +155,12 @@ def _exchange_info(url: str, name: str, endpoint_id: UUID) -> dict[str, Any]:
 
 def _endpoint_id(request: Request) -> UUID:
     return body.as_uuid(request.path_params["endpoint_id"], "the endpoint")
+
+
+def _allowed(fields: Body) -> dict[str, list[str]]:
+    if "allowed_functions" not in fields:
+        return {}
+    return {"allowed_functions": [str(i) for i in fields.uuids("allowed_functions", MAX_ALLOWED)]}
 
 
 def _brief(row: EndpointRow) -> dict[str, Any]:

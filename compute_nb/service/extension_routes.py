@@ -47,7 +47,7 @@ class ExtensionRoutes:
         groups = fields.uuids("task_groups", MAX_WATCH_GROUPS)
         queue = self._parts.publisher.open_watch(caller.user, watch_id, groups)
         for row in await self._store.groups_of(caller.user, groups):
-            self._parts.publisher.accepted(caller.user, row.task_group_id)
+            self._parts.publisher.accepted(caller.user, row.task_group_id, row.endpoint_id)
         url = self._parts.broker_url(client_username(caller.user))
         return {"watch_id": str(watch_id), "queue": queue, "connection_url": url}
 
@@ -64,13 +64,14 @@ class ExtensionRoutes:
         return {"cancelled": len(ended.results)}
 
     async def local(self, request: Request, caller: Caller) -> dict[str, Any]:
-        """Finds or makes the endpoint of an interpreter on this host, and starts its agent."""
+        """Finds or makes the endpoint of an interpreter on this host; starts its agent unless told not to."""
         self._own(request, caller, "use its local endpoints")
         fields = await body.read(request)
         python, prefix = fields.take("python", str), fields.take("prefix", str)
         if not (os.path.isabs(python) and os.access(python, os.X_OK)):
             raise bad_request(f"'python' {python[:300]!r} is no program with a full path")
-        endpoint_id, name = await self._parts.supervisor.local(caller.user, python, prefix)
+        start = fields.take("start", bool, True)
+        endpoint_id, name = await self._parts.supervisor.local(caller.user, python, prefix, start=start)
         self._parts.collector.declare(endpoint_id)
         return {"endpoint_id": str(endpoint_id), "name": name}
 
@@ -109,7 +110,7 @@ class ExtensionRoutes:
         return {
             "task_group_id": str(task_group_id),
             "endpoint_id": str(page.group.endpoint_id),
-            "tasks": [[str(row[0]), row[1].value, row[2]] for row in page.tasks],
+            "tasks": [[str(row[0]), row[1].value, *row[2:]] for row in page.tasks],
             "more": page.more,
         }
 
@@ -131,6 +132,6 @@ class ExtensionRoutes:
 
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", "1000")
-    if not text.isdigit() or not 1 <= int(text) <= MAX_PAGE:
+    if not body.is_count(text) or not 1 <= int(text) <= MAX_PAGE:
         raise bad_request(f"'limit' must be between 1 and {MAX_PAGE:,}, not {text[:40]!r}")
     return int(text)

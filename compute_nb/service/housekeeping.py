@@ -1,4 +1,4 @@
-"""This module is what the service does once a minute: tasks expire, and one that nobody needs ends itself."""
+"""This module is what the service does now and then: tasks expire, its files stay, it may end itself."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import contextlib
 import logging
 import time
 
+from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Parts
 
 _log = logging.getLogger(__name__)
 
-PERIOD_S = 60.0
+PERIOD_S = 15.0  # a start waits for 20 s until it can read where the service is
 
 
 class Housekeeping:
     """Runs beside the work, on the loop; nothing waits for it.
 
     Args:
+        files: By which the service is found.
         stopping: Set when the service ends.
     """
 
-    def __init__(self, parts: Parts, stopping: asyncio.Event) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, files: OwnFiles, stopping: asyncio.Event) -> None:
+        self._parts, self._files = parts, files
         self._stopping = stopping
         self._busy_at = time.monotonic()
 
@@ -34,6 +36,11 @@ class Housekeeping:
                 await asyncio.wait_for(self._stopping.wait(), period_s)
                 return
             try:
+                if self._files.home_is_gone():
+                    _log.error("the home folder was deleted or replaced: the service ends")
+                    self._parts.stop(False)
+                    return
+                self._files.restore()
                 await self._expire()
                 await self._end_if_idle()
             except Exception:  # noqa: BLE001 - the top of a task of the loop

@@ -48,13 +48,15 @@ class Intake:
 
         Raises:
             NotFound: Endpoint or function are unknown.
-            Forbidden: Endpoint, function or task group are somebody else's.
+            Forbidden: Endpoint, function or task group are somebody else's, or the endpoint does not take
+                the function.
             Conflict: An id is known with other content.
         """
         if digest is not None and (reply := _repeated(tx, owner, digest)) is not None:
             return reply
         endpoint = _endpoint(tx, owner, submission.endpoint_id)
         functions = _functions(tx, owner, submission)
+        _check_allowed(tx, endpoint, submission)
         group = self._group(tx, owner, submission, endpoint)
         terms = _Terms(group, endpoint, functions, _options(tx, submission), submission.retries)
         new = not self._is_repeat(tx, submission, terms)
@@ -204,6 +206,17 @@ def _functions(tx: Transaction, owner: UUID, submission: Submission) -> dict[UUI
             raise Forbidden(f"function {function_id} is somebody else's and not public")
         numbers[function_id] = number
     return numbers
+
+
+def _check_allowed(tx: Transaction, endpoint: int, submission: Submission) -> None:
+    (text,) = tx.one("allowed_functions", endpoint)
+    allowed = None if text is None else set(json.loads(text))
+    for task in submission.tasks if allowed else ():
+        if str(task.function_id) not in (allowed or ()):
+            raise Forbidden(
+                f"Function {task.function_id} not permitted on endpoint {submission.endpoint_id}: "
+                "get_allowed_functions lists those that are"
+            )
 
 
 def _options(tx: Transaction, submission: Submission) -> int:

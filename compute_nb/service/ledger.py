@@ -167,10 +167,8 @@ class Ledger:
             return True
         else:
             state, error_code = FAILED, error_code or ErrorCode.WORKER_DIED
-            text = (
-                f"{text}\n{_attempts(entry)}; submit it again, or give retries=N to tasks "
-                "that may begin again"
-            )
+            if entry.retries:
+                text = f"{text}\n{_attempts(entry)}"
         if not state.reachable(entry.state):
             return False
         entry.attempt, entry.started_at = run.attempt, started_at

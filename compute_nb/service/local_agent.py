@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -31,6 +32,8 @@ ID_FILE = "endpoint.json"
 LOG_FILE = "agent.log"
 LAST_LINE_BYTES = 500
 PATIENCE_S = 2.0
+NAME = "local"
+_OWN = re.compile(NAME + "(-[0-9a-f]{8})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,7 @@ class LocalAgent:
 
     def alive(self) -> bool:
         """True if an agent holds the lock of the folder."""
-        try:
-            with FileLock(self._folder / LOCK_FILE, mode=0o600, timeout=0):
-                return False
-        except Timeout:
-            return True
+        return _locked(self._folder / LOCK_FILE)
 
     async def run(self) -> None:
         """Starts a process and returns when it has ended.
@@ -144,6 +143,42 @@ class LocalAgent:
         """Returns the agent's environment: this home's own service, whatever the starter's was."""
         environment = {k: v for k, v in os.environ.items() if k not in (URL_VARIABLE, TOKEN_VARIABLE)}
         return environment | {HOME_VARIABLE: str(self._home.root)}
+
+
+def end_orphans(home: Home) -> int:
+    """Ends the local agents that a killed service has left; blocks, and returns how many there were.
+
+    They are known by the locks that they hold; one that was started by its user's own command stays.
+    """
+    locks = [path.resolve() for path in (home.state / "endpoints").glob(f"*/{LOCK_FILE}")]
+    own = [path for path in locks if _OWN.fullmatch(path.parent.name)]
+    held = {str(path): path.parent.name for path in own if _locked(path)}
+    if not held:
+        return 0
+    agents = [p for p in psutil.process_iter() if any(_holds(p, path, name) for path, name in held.items())]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in agents:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        _, alive = psutil.wait_procs(agents, timeout=PATIENCE_S)
+        if not alive:
+            break
+    return len(agents)
+
+
+def _locked(path: Path) -> bool:
+    try:
+        with FileLock(path, mode=0o600, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _holds(process: psutil.Process, lock: str, name: str) -> bool:
+    try:
+        return _serves(process, name) and lock in {file.path for file in process.open_files()}
+    except psutil.Error:
+        return False
 
 
 def read_id(folder: Path) -> UUID | None:

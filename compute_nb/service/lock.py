@@ -35,7 +35,7 @@ def locked(home: Home) -> bool:
     if not home.service_lock.exists():
         return False
     try:
-        with FileLock(home.service_lock, timeout=0):
+        with FileLock(home.service_lock, mode=0o600, timeout=0):
             return False
     except Timeout:
         return True

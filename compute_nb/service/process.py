@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 SWITCH_INTERVAL_S = 0.0005
 OTHER_READY_S = 20.0
+PROBE_S = 0.3
+MAX_FILES = 4_096
 
 Announce = Callable[[str], None]
 
@@ -68,10 +71,11 @@ def _take(lock: FileLock, home: Home, wait: bool) -> str | None:
     Raises:
         ComputeError: Another has it, and is not ready in time or not to be waited for.
     """
-    deadline = time.monotonic() + (OTHER_READY_S if wait else 0)
+    # Others take the lock for a moment, to see whether it is free.
+    deadline = time.monotonic() + (OTHER_READY_S if wait else PROBE_S)
     while True:
         try:
-            lock.acquire(timeout=0.1 if wait else 0)
+            lock.acquire(timeout=0.1, poll_interval=0.02)
         except Timeout:
             other = running(home)
         else:
@@ -82,7 +86,8 @@ def _take(lock: FileLock, home: Home, wait: bool) -> str | None:
         if time.monotonic() >= deadline:
             who = f"process {other.pid} at {other.url}" if other else "it is just starting"
             raise ComputeError(
-                f"a service runs already for {home.root}: {who}; `compute-nb service stop` ends it"
+                f"a service runs already for {home.root}: {who}; `compute-nb service stop` ends it, "
+                "`compute-nb service restart` writes its files anew"
             )
 
 
@@ -102,6 +107,7 @@ def _announcer(fd: int | None) -> Announce:
 
 def _serve(config: ServiceConfig, announce: Announce, quiet: bool) -> None:
     _start_log(config.home, quiet)
+    _raise_file_limit()
     # Store and loop are both busy under load, and each waits this long for the other.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
@@ -115,6 +121,18 @@ def _serve(config: ServiceConfig, announce: Announce, quiet: bool) -> None:
     finally:
         config.home.service_file.unlink(missing_ok=True)
         _log.info("the service has ended")
+
+
+def _raise_file_limit() -> None:
+    """Makes room for the connections that both ports allow.
+
+    Not to the hard limit: agents and tasks inherit it, and programs that close all descriptors count to it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _run(config: ServiceConfig, announce: Announce) -> None:

@@ -25,11 +25,16 @@ _log = logging.getLogger(__name__)
 
 MAX_EVENT_CHARACTERS = 1_000_000
 MAX_EVENT_TASKS = 2_000
+MAX_WATCH_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class _Watch:
-    """One watcher: its queue, its groups, what it will hear next, which agents it knows already."""
+    """One watcher: its queue, its groups, what it will hear next, which agents it knows already.
+
+    Attributes:
+        endpoints: Where tasks of its groups were sent; it hears when they come and go.
+    """
 
     user: UUID
     queue: str
@@ -38,6 +43,8 @@ class _Watch:
     results: list[TaskResult] = field(default_factory=list)
     environments: dict[UUID, Mapping[str, Any]] = field(default_factory=dict)
     told: dict[UUID, Mapping[str, Any]] = field(default_factory=dict)
+    endpoints: set[UUID] = field(default_factory=set)
+    presence: dict[UUID, bool] = field(default_factory=dict)
 
 
 class Publisher:
@@ -57,6 +64,7 @@ class Publisher:
         self._hoped_for: dict[UUID, set[str]] = {}
         self._group_queues: dict[UUID, str] = {}
         self._agents: dict[UUID, Mapping[str, Any]] = {}
+        self._present: set[UUID] = set()
         self._changed: set[str] = set()
 
     def __repr__(self) -> str:
@@ -85,17 +93,38 @@ class Publisher:
         self._broker.declare_queue(queue, expires_s=WATCH_EXPIRES_S)
         watch = self._watches.setdefault(queue, _Watch(user, queue))
         watch.told.clear()
+        self._tell_presence(watch, watch.endpoints)
         for group in groups:
             watch.groups.add(group)
             if queue not in self._by_group.get(group, ()):
                 self._hoped_for.setdefault(group, set()).add(queue)
         return queue
 
-    def accepted(self, user: UUID, group: UUID) -> None:
-        """Learns whose a group is: his watchers hear of it from now on."""
+    def accepted(self, user: UUID, group: UUID, endpoint_id: UUID) -> None:
+        """Learns whose a group is and where its tasks go: his watchers hear of both from now on."""
         for queue in self._hoped_for.pop(group, ()):
             if self._watches[queue].user == user:
                 self._by_group.setdefault(group, set()).add(queue)
+        for queue in self._by_group.get(group, ()):
+            watch = self._watches[queue]
+            if endpoint_id not in watch.endpoints:
+                watch.endpoints.add(endpoint_id)
+                self._tell_presence(watch, (endpoint_id,))
+
+    def presence(self, endpoint_id: UUID, present: bool) -> None:
+        """An agent has begun or ceased to read its tasks: those who watch some of them hear it."""
+        (self._present.add if present else self._present.discard)(endpoint_id)
+        for watch in self._watches.values():
+            if endpoint_id in watch.endpoints:
+                watch.presence[endpoint_id] = present
+                self._change(watch.queue)
+
+    def _tell_presence(self, watch: _Watch, endpoints: Iterable[UUID]) -> None:
+        """Tells at once who is not there; that one is there travels with the next news."""
+        for endpoint_id in endpoints:
+            watch.presence[endpoint_id] = endpoint_id in self._present
+            if endpoint_id not in self._present:
+                self._change(watch.queue)
 
     def open_group_queue(self, user: UUID, group: UUID) -> None:
         """Makes the shared queue of a group that published SDKs read."""
@@ -147,7 +176,8 @@ class Publisher:
         changed, self._changed = self._changed, set()
         for queue in changed:
             watch = self._watches[queue]
-            if not all(self._send(watch, events) for events in _messages(watch)):
+            room = MAX_WATCH_BYTES - self._broker.held_bytes(queue)
+            if not all(self._send(watch, events) for events in _messages(watch, room)):
                 self._drop(watch)
 
     def _send(self, watch: _Watch, events: Events) -> bool:
@@ -178,17 +208,38 @@ def _published_error(result: TaskResult) -> tuple[str, str] | None:
     return result.error_code or ErrorCode.REMOTE, result.data
 
 
-def _messages(watch: _Watch) -> Iterator[Events]:
-    """Takes what a watcher is to hear, in messages of bounded size."""
+def _messages(watch: _Watch, room: int) -> Iterator[Events]:
+    """Takes what a watcher is to hear, in messages of bounded size.
+
+    Args:
+        room: How many characters of results its queue may take; the other ones it asks for itself.
+    """
     moves, watch.moves = watch.moves, []
-    results, watch.results = watch.results, []
+    results, fetch = _fitting(watch.results, room)
+    watch.results = []
+    presence, watch.presence = watch.presence, {}
     environments = {k: v for k, v in watch.environments.items() if watch.told.get(k) is not v}
     watch.environments = {}
     watch.told.update(environments)
     parts = list(_parts(results))
-    yield Events(tuple(moves), tuple(parts[0]) if parts else (), environments)
+    yield Events(tuple(moves), tuple(parts[0]) if parts else (), environments, presence, tuple(fetch))
     for part in parts[1:]:
         yield Events(results=tuple(part))
+
+
+def _fitting(results: list[TaskResult], room: int) -> tuple[list[TaskResult], list[UUID]]:
+    """Returns the results that a queue has room for, and the tasks of the others."""
+    size = sum([len(result.data) for result in results])
+    if size <= room:
+        return results, []
+    fitting, others = list[TaskResult](), list[UUID]()
+    for result in results:
+        if len(result.data) <= room:
+            fitting.append(result)
+            room -= len(result.data)
+        else:
+            others.append(result.task_id)
+    return fitting, others
 
 
 def _parts(results: Sequence[TaskResult]) -> Iterator[list[TaskResult]]:

@@ -59,15 +59,14 @@ def _take_marks(ledger: Ledger, number: int, message: Report, entries: Mapping[i
 
 
 def _set_aside(endpoint_id: UUID, number: int, result: RunResult, entry: Entry | None) -> None:
-    known = entry is not None and entry.endpoint == number
-    logger.warning(
-        "set aside: %s of task %s, attempt %d, from endpoint %s; it is %s there",
-        result.outcome.value,
-        result.run.task_id,
-        result.run.attempt,
-        endpoint_id,
-        f"{entry.state.state.value}, attempt {entry.attempt}" if entry and known else "unknown",
-    )
+    what = f"{result.outcome.value} of task {result.run.task_id}, attempt {result.run.attempt}"
+    if entry is None or entry.endpoint != number:
+        logger.warning("%s set aside: endpoint %s was never sent it", what, endpoint_id)
+    elif not entry.open and entry.attempt == result.run.attempt:
+        logger.info("%s told again by endpoint %s: it is %s", what, endpoint_id, entry.state.state.value)
+    else:
+        state = f"{entry.state.state.value}, attempt {entry.attempt}"
+        logger.warning("%s from endpoint %s set aside: the task is %s", what, endpoint_id, state)
 
 
 def hello(tx: Transaction, dispatcher: Dispatcher, endpoint_id: UUID, message: Hello) -> HelloDone:

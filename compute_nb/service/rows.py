@@ -106,10 +106,10 @@ class TaskRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroupPage:
-    """A page of a task group in the order of ids: (task id, state, submitted at)."""
+    """A page of a task group in the order of ids: (task id, state, submitted, started, ended at, attempt)."""
 
     group: GroupRow
-    tasks: tuple[tuple[UUID, TaskState, float], ...]
+    tasks: tuple[tuple[UUID, TaskState, float, float | None, float | None, int], ...]
     more: bool
 
 

@@ -25,6 +25,7 @@ from compute_nb.service.config import VERSION, ServiceConfig
 from compute_nb.service.endpoint_routes import GENERATIONS
 from compute_nb.service.gate import Gate
 from compute_nb.service.housekeeping import Housekeeping
+from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Address, Parts
 from compute_nb.service.publisher import Publisher
 from compute_nb.service.store import Principal, Store
@@ -46,6 +47,7 @@ class Service:
         self._config = config
         self._stopping = asyncio.Event()
         self._keep_agents = False
+        self._files: OwnFiles | None = None
 
     def stop(self, keep_agents: bool = False) -> None:
         """Ends the service; returns at once.
@@ -91,7 +93,8 @@ class Service:
         await parts.broker.start()
         stack.push_async_callback(self._end_broker, parts)
         web = WebServer(App(parts))
-        housekeeping = Housekeeping(parts, self._stopping)
+        assert self._files is not None
+        housekeeping = Housekeeping(parts, self._files, self._stopping)
         loop = asyncio.get_running_loop()
         serving = loop.create_task(web.serve(sockets=[web_socket]))
         keeping = loop.create_task(housekeeping.run())
@@ -173,6 +176,7 @@ class Service:
             text = new_token()
             token = Token.parse(text)
             write_private(path, text + "\n")
+        self._files = OwnFiles(self._config.home, path.read_text(encoding="ascii"))
         if await store.principal(token.public_id) is None:
             await store.add_principal(own_principal(token, own_user))
 
@@ -190,7 +194,8 @@ class Service:
             "version": VERSION,
             "plain": bool(self._config.plain),
         }
-        write_private(home.service_file, json.dumps(facts, indent=1) + "\n")
+        assert self._files is not None
+        self._files.announce(json.dumps(facts, indent=1) + "\n")
         home.stopped_mark.unlink(missing_ok=True)
         _log.info(
             "service %s listens at %s, broker at port %s",

@@ -409,7 +409,7 @@ class Store:
             return registry.group(tx, owner, task_group_id), rows
 
         group, rows = await self._run(read)
-        tasks = tuple((uuid_of(i), STATES[code].state, submitted) for i, code, submitted in rows[:limit])
+        tasks = tuple((uuid_of(i), STATES[code].state, *rest) for i, code, *rest in rows[:limit])
         return GroupPage(group, tasks, len(rows) > limit)
 
     async def counts(self) -> dict[TaskState, int]:

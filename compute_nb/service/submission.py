@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,9 +10,7 @@ from uuid import UUID, uuid4
 from compute_nb.service.body import Body, as_uuid
 from compute_nb.service.config import MAX_REQUEST_TASKS
 from compute_nb.service.refusal import bad_request, too_large
-from compute_nb.tasks import Submission, TaskSpec, new_id, new_ids
-
-MAX_RETRIES = 1_000
+from compute_nb.tasks import MAX_RETRIES, Submission, TaskSpec, new_id, new_ids
 
 
 def read_submission(endpoint_id: UUID, body: Body, *, plain: bool = False) -> Submission:
@@ -106,20 +105,30 @@ def _options(body: Body, ours: Body) -> dict[str, Any]:
     for name, kind in _OPTIONS:
         if name in body:
             body.take(name, kind)
-    for name, inner_kind in _OUR_OPTIONS:
-        if name in ours and not isinstance(ours.given(name).get(name), inner_kind):
-            raise bad_request(f"'compute_nb.{name}' has the wrong type, or is 0 or empty")
-    return body.given(*(name for name, _ in _OPTIONS)) | ours.given(*(n for n, _ in _OUR_OPTIONS))
+    if "walltime_s" in ours:
+        _check_walltime(ours.given("walltime_s").get("walltime_s"))
+    if "context" in ours:
+        _check_context(ours.inner("context"))
+    return body.given(*(name for name, _ in _OPTIONS)) | ours.given("walltime_s", "context")
+
+
+def _check_walltime(value: object) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:  # type: ignore[operator]
+        raise bad_request(f"'compute_nb.walltime_s' must be a number of seconds above 0, not {value}")
+
+
+def _check_context(context: Body) -> None:
+    context.take("cwd", str, "")
+    entries = context.take("sys_path", list, [])
+    if not all(isinstance(entry, str) for entry in entries):
+        raise bad_request("'compute_nb.context.sys_path' must be a list of texts")
 
 
 _OPTIONS: tuple[tuple[str, type], ...] = (
     ("result_serializers", list),
     ("resource_specification", dict),
     ("user_endpoint_config", dict),
-)
-_OUR_OPTIONS: tuple[tuple[str, tuple[type, ...]], ...] = (
-    ("walltime_s", (int, float)),
-    ("context", (dict,)),
 )
 
 

@@ -16,15 +16,14 @@ from uuid import UUID
 
 from compute_nb.config import Home
 from compute_nb.errors import ComputeError
-from compute_nb.service.local_agent import LocalAgent, LocalEndpoint, read_id, write_id
+from compute_nb.service.local_agent import NAME, LocalAgent, LocalEndpoint, read_id, write_id
 from compute_nb.service.store import Store
 
 _log = logging.getLogger(__name__)
 
 META_KEY = "local_endpoints"
-NAME = "local"
 
-LOOK_S = 0.5
+FIRST_LOOK_S, LAST_LOOK_S = 0.25, 5.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.25, 30.0
 HEALTHY_S = 30.0
 
@@ -77,26 +76,28 @@ class Supervisor:
             if any(await self._store.outstanding(endpoint_id)):
                 self.need(endpoint_id)
 
-    async def local(self, user: UUID, python: str, prefix: str) -> tuple[UUID, str]:
-        """Returns id and name of an environment's endpoint, and sees to it that its agent runs.
+    async def local(self, user: UUID, python: str, prefix: str, *, start: bool = True) -> tuple[UUID, str]:
+        """Returns id and name of an environment's endpoint.
 
         Args:
             user: To whom it belongs.
             python: The interpreter's full path.
             prefix: Its `sys.prefix`, which tells environments apart.
+            start: True: sees to it that its agent runs.
         """
         async with self._making:
             kept = self._find(prefix)
             if kept is None or kept.endpoint.python != python:
                 kept = await self._make(user, python, prefix, kept)
         endpoint_id = UUID(kept.endpoint.endpoint_id)
-        self.need(endpoint_id)
+        if start:
+            self.need(endpoint_id)
         return endpoint_id, kept.endpoint.name
 
     def need(self, endpoint_id: UUID) -> None:
         """Starts a local endpoint's agent unless it is there; called at each submit."""
         kept = self._kept.get(endpoint_id)
-        if kept is not None and kept.keeper is None:
+        if kept is not None and (kept.keeper is None or kept.keeper.done()):
             kept.keeper = asyncio.get_running_loop().create_task(self._keep(kept))
 
     def presence(self, endpoint_id: UUID, present: bool) -> None:
@@ -159,32 +160,39 @@ class Supervisor:
         await self._store.set_meta(META_KEY, json.dumps(rows))
 
     async def _keep(self, kept: _Kept) -> None:
-        """Has an agent run, until it is let go."""
+        """Has an agent run, until it is let go; whatever else ends it, the next submit begins it again."""
         pause_s = FIRST_PAUSE_S
         clock = asyncio.get_running_loop().time
         try:
             while True:
-                await self._away(kept)
                 began = clock()
-                await kept.agent.run()
+                try:
+                    await self._away(kept)
+                    began = clock()
+                    await kept.agent.run()
+                    what = f"its agent ended ({kept.agent.last_words()})"
+                except OSError as error:
+                    what = f"its agent can't be started ({error})"
                 pause_s = FIRST_PAUSE_S if clock() - began > HEALTHY_S else pause_s
                 _log.warning(
-                    "endpoint %s: its agent ended (%s); another starts in %.1f s, its log is %s",
-                    *(kept.endpoint.endpoint_id, kept.agent.last_words(), pause_s, kept.agent.log),
+                    "endpoint %s: %s; another starts in %.1f s, its log is %s",
+                    *(kept.endpoint.endpoint_id, what, pause_s, kept.agent.log),
                 )
                 await _within(kept.here, pause_s)
                 pause_s = min(2 * pause_s, LAST_PAUSE_S)
-        except OSError as error:
-            _log.error("endpoint %s can't be started: %s", kept.endpoint.endpoint_id, error)
-            kept.keeper = None
+        except Exception:  # noqa: BLE001 - the top of a task of the loop
+            _log.exception("endpoint %s is left alone until the next submit", kept.endpoint.endpoint_id)
 
     async def _away(self, kept: _Kept) -> None:
         """Returns when no agent is there; one that an earlier service started may still be coming back."""
+        pause_s = FIRST_LOOK_S
         while kept.here.is_set() or kept.agent.alive():
             if kept.here.is_set():
                 await kept.gone.wait()
+                pause_s = FIRST_LOOK_S
             else:
-                await _within(kept.here, LOOK_S)
+                await _within(kept.here, pause_s)
+                pause_s = min(2 * pause_s, LAST_LOOK_S)
 
     def _let_go(self, kept: _Kept) -> None:
         if kept.keeper is not None:

@@ -1,26 +1,98 @@
-"""This module is the web server: uvicorn without its own signals and tick."""
+"""This module is the web server: uvicorn without its own signals and tick, with bounds for silent clients."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from compute_nb.service.app import App
 
 KEEP_ALIVE_S = 600
 LAST_REPLIES_S = 2
+FIRST_HEAD_S = 10.0
+MAX_CONNECTIONS = 1_000
+MAX_SILENT = 200
+
+
+class Lobby:
+    """The connections that have asked nothing yet; loop thread only.
+
+    Anybody of the host may connect, and a descriptor that a silent one takes is one that nobody else has.
+
+    Args:
+        head_s: How long one may take until the head of its first request is there.
+        max_silent: How many may wait; the longest of them makes room for a new one.
+        max_connections: How many there may be in all.
+    """
+
+    def __init__(self, head_s: float, max_silent: int, max_connections: int) -> None:
+        self._head_s, self._max_silent, self._max = head_s, max_silent, max_connections
+        self._silent: dict[Guarded, asyncio.TimerHandle] = {}
+
+    def enter(self, link: Guarded, count: int) -> bool:
+        """Takes a new connection in, as one of `count`; False if it is one too many."""
+        if len(self._silent) >= self._max_silent or (self._silent and count > self._max):
+            next(iter(self._silent)).abort()
+        elif count > self._max:
+            return False
+        loop = asyncio.get_running_loop()
+        self._silent[link] = loop.call_later(self._head_s, link.abort)
+        return True
+
+    def leave(self, link: Guarded) -> None:
+        """It has asked something, or is gone."""
+        timer = self._silent.pop(link, None)
+        if timer is not None:
+            timer.cancel()
+
+
+class Guarded(HttpToolsProtocol):
+    """A connection that must ask something soon; uvicorn calls its hooks."""
+
+    lobby: Lobby
+
+    def connection_made(self, transport: Any) -> None:
+        """It is open."""
+        super().connection_made(transport)
+        if not self.lobby.enter(self, len(self.connections)):
+            self.abort()
+
+    def on_headers_complete(self) -> None:
+        """It has asked."""
+        self.lobby.leave(self)
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self.lobby.leave(self)
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Ends it at once."""
+        self.lobby.leave(self)
+        self.transport.abort()
 
 
 class WebServer(uvicorn.Server):
     """Serves the web API on the loop that calls `serve`, until `finish`."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        head_s: float = FIRST_HEAD_S,
+        max_silent: int = MAX_SILENT,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        lobby = Lobby(head_s, max_silent, max_connections)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=type("GuardedHere", (Guarded,), {"lobby": lobby}),
             ws="none",
             lifespan="off",
             log_config=None,

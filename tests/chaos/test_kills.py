@@ -13,6 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from compute_nb.endpoint import machine
+from compute_nb.endpoint.slots import RECORDS
+
 PROGRAMS = Path(__file__).parent / "programs"
 COUNT = 200
 SQUARES = {number: str(number * number) for number in range(COUNT)}
@@ -123,7 +126,9 @@ def test_agent_killed_without_retries(home: Path, tmp_path: Path) -> None:
     os.kill(agent_pid(home), signal.SIGKILL)
     results = running.results()
     lost = {number for number, text in results.items() if text.startswith("TaskLost")}
-    assert 1 <= len(lost) <= 2 * (os.cpu_count() or 1)
+    # A worker has a record for the chunk that it runs and for one whose end was not yet journalled. A chunk
+    # holds up to 64 tasks if they are short; tasks of 20 ms travel one by one.
+    assert 1 <= len(lost) <= RECORDS * machine.usable_cpus()
     assert all("agent" in results[number] for number in lost)
     assert {n: text for n, text in results.items() if n not in lost} == {
         n: text for n, text in SQUARES.items() if n not in lost

@@ -6,7 +6,13 @@ import signal
 import subprocess
 import sys
 
+import psutil
+import pytest
+from filelock import FileLock
+
 from compute_nb.service.lock import running
+
+from .conftest import COMMAND, WAIT_S
 
 
 def test_start_status_stop(home, compute_nb):
@@ -93,3 +99,66 @@ def test_the_service_imports_nothing_that_only_notebooks_and_people_need():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_restart_waits_for_whoever_is_starting_one(home, environment, compute_nb):
+    compute_nb("service", "start")
+    pid = running(home).pid
+    with FileLock(home.start_lock):
+        restarting = subprocess.Popen([*COMMAND, "service", "restart"], env=environment)
+        with pytest.raises(subprocess.TimeoutExpired):
+            restarting.wait(2)
+        assert running(home).pid == pid
+    assert restarting.wait(WAIT_S) == 0
+    assert running(home).pid != pid
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"url": "x", "pid": null}', "{"])
+def test_a_service_file_of_another_shape_names_no_service(home, text):
+    home.prepare()
+    home.service_file.write_text(text)
+    with FileLock(home.service_lock):
+        assert running(home) is None
+
+
+SUBMIT = (
+    "import sys, threading\nfrom compute_nb import Executor\n"
+    "def work(path):\n    import os, time\n    while not os.path.exists(path):\n        time.sleep(0.01)\n"
+    "executor, running = Executor('local'), threading.Event()\n"
+    "executor.add_update_callback(lambda fs: any(f.running() for f in fs) and running.set())\n"
+    "for _ in range(int(sys.argv[2])):\n    executor.submit(work, sys.argv[1])\n"
+    "executor.wait_accepted(20)\nassert running.wait(20)\n"
+)
+
+
+def submit(environment, path, count):
+    script = [sys.executable, "-c", SUBMIT, str(path), str(count)]
+    subprocess.run(script, check=True, env=environment, timeout=WAIT_S)
+
+
+def test_stop_after_a_kill_ends_the_agents_that_were_left(home, environment, compute_nb, tmp_path):
+    compute_nb("service", "start")
+    submit(environment, tmp_path / "go", 1)
+    service = running(home)
+    (agent,) = [p for p in psutil.Process(service.pid).children() if "endpoint" in p.cmdline()]
+    os.kill(service.pid, signal.SIGKILL)
+    stopped = compute_nb("service", "stop")
+    # The agent may be starting another service at that moment: then that one is waited for and stopped.
+    assert "stopped" in stopped.stdout
+    psutil.wait_procs([agent], timeout=WAIT_S)
+    assert not agent.is_running()
+    assert running(home) is None
+    assert compute_nb("service", "stop").stdout == "not running\n"
+
+
+def test_stop_says_what_it_leaves(home, environment, compute_nb, tmp_path):
+    submit(environment, tmp_path / "go", 400)
+    begun = json.loads(compute_nb("service", "status", "--json").stdout)["tasks"]["RUNNING"]
+    assert begun
+    stopped = compute_nb("service", "stop")
+    end = "ends" if begun == 1 else "end"
+    assert (stopped.returncode, stopped.stdout) == (
+        0,
+        f"stopped; {400 - begun} open tasks stay: they go on after `compute-nb service start` or the next "
+        f"submit; {begun} that had begun {end} as LOST where no retries are left\n",
+    )

@@ -439,3 +439,88 @@ def test_a_task_id_is_spelled_as_everywhere(lives):
     (run,) = life.tasks(1, functions={FUNCTION: pack_buffers([source])})
     life.pump_ends([run])
     assert UUID(SERIALIZER.deserialize(life.results()[0].data)) == run.task_id
+
+
+class FullDisk:
+    """Lets the journal's file grow no more."""
+
+    def __init__(self, journal):
+        self._db = journal._db
+        (pages,) = self._db.execute("PRAGMA page_count").fetchone()
+        self._limit(pages)
+
+    def _limit(self, pages):
+        self._db.execute(f"PRAGMA max_page_count={pages}").fetchone()
+
+    def free(self):
+        self._limit(1_000_000)
+
+
+BIG = b"x" * 200_000
+BIG_CODE = pack_buffers(["st\nwork:def work(x):\n    return bytes(200_000)\n"])
+
+
+def test_results_wait_in_memory_while_the_disk_is_full(lives, caplog):
+    life = lives(workers=1)
+    life.meet()
+    function = uuid4()
+    life.pump_ends(life.tasks(1))
+    disk = FullDisk(life.journal)
+    calls = [TaskCall(Run(new_id(), 0), SERIALIZER.pack_call((n,), {})) for n in range(6)]
+    batch = TaskBatch(uuid4(), function, {}, tuple(calls))
+    life.send(Dispatch(life.hello.session, {function: BIG_CODE}, (batch,)), PLACES.tasks)
+    runs = [call.run for call in calls]
+    life.pump(lambda: life.agent._journal_is_full)
+    assert not set(runs) & set(life.ends())
+    life.drop_line()
+    hello = life.connect()
+    assert set(runs) <= {*hello.held, *hello.running}
+    life.send(wire.Welcome(hello.session, ()))
+    disk.free()
+    assert life.pump_ends(runs) == [Outcome.SUCCESS] * 6
+    assert caplog.text.count("the journal can't be written") == 1
+
+
+def test_tasks_are_not_acknowledged_while_the_disk_is_full(lives):
+    life = lives()
+    life.meet()
+    life.pump_ends(life.tasks(1))
+    disk = FullDisk(life.journal)
+    before = list(life.link.acked)
+    runs = life.tasks(BIG, 2)
+    more = life.tasks(3, functions={})
+    assert life.link.acked == before
+    life.send(wire.Cancel((more[0],)))
+    assert life.agent._said_full
+    disk.free()
+    assert life.pump_ends([*runs, *more]) == [Outcome.SUCCESS, Outcome.SUCCESS, Outcome.CANCELLED]
+    assert sorted(life.link.acked) == list(range(1, life.tags + 1))
+
+
+def test_what_a_session_did_not_take_is_left_to_the_next(lives):
+    life = lives()
+    life.meet()
+    life.pump_ends(life.tasks(1))
+    disk = FullDisk(life.journal)
+    (run,) = life.tasks(BIG)
+    life.drop_line()
+    assert run not in life.meet().held
+    disk.free()
+    call = TaskCall(run, SERIALIZER.pack_call((1,), {}))
+    life.dispatch([call])
+    assert life.pump_ends([run]) == [Outcome.SUCCESS]
+    assert life.results()[-1].run == run
+
+
+def test_a_full_disk_at_the_end_loses_no_task_that_has_not_begun(lives):
+    life = lives(workers=1)
+    life.meet()
+    life.pump_ends(life.tasks(1))
+    running, waiting = life.tasks("/never/there", 7)
+    life.pump(lambda: running in life.marks("running"))
+    FullDisk(life.journal)
+    life.end()
+    life = lives(workers=1)
+    hello = life.connect()
+    assert hello.held == (waiting,)
+    assert [broken.run for broken in hello.broken] == [running]

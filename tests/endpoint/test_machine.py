@@ -13,6 +13,8 @@ import pytest
 
 from compute_nb.endpoint import machine
 
+MINE = f"mine-{os.getpid()}"  # other runs of these tests have marks too
+
 
 def test_usable_cpus_are_those_of_the_affinity():
     if not hasattr(os, "sched_getaffinity"):
@@ -56,9 +58,11 @@ def family():
         start_new_session=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, machine.WORKER_MARK: "mine"},
+        env={**os.environ, machine.WORKER_MARK: MINE},
     )
     child = psutil.Process(int(leader.stdout.readline()))
+    while child.environ().get(machine.WORKER_MARK) != MINE:  # amid its exec it has none to be read
+        assert child.is_running()
     yield leader, child
     for process in (leader, child):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -70,7 +74,7 @@ def family():
 
 def test_a_group_is_killed_by_its_leader(family):
     leader, child = family
-    doomed = machine.kill_group(leader.pid, machine.start_mark(leader.pid), "mine")
+    doomed = machine.kill_group(leader.pid, machine.start_mark(leader.pid), MINE)
     assert {process.pid for process in doomed} == {leader.pid, child.pid}
     assert leader.wait() == -signal.SIGKILL
     child.wait(timeout=5)
@@ -78,8 +82,8 @@ def test_a_group_is_killed_by_its_leader(family):
 
 def test_a_pid_that_was_used_again_is_left_alone(family):
     leader, child = family
-    assert machine.kill_group(leader.pid, machine.start_mark(leader.pid) - 1, "mine") == []
-    assert machine.kill_group(0, 0.0, "mine") == []
+    assert machine.kill_group(leader.pid, machine.start_mark(leader.pid) - 1, MINE) == []
+    assert machine.kill_group(0, 0.0, MINE) == []
     assert leader.poll() is None
     assert child.is_running()
 
@@ -91,5 +95,5 @@ def test_children_whose_leader_is_gone_are_known_by_their_mark(family):
     leader.wait()
     assert machine.start_mark(leader.pid) == 0.0
     assert machine.kill_group(leader.pid, mark, "another") == []
-    assert [process.pid for process in machine.kill_group(leader.pid, mark, "mine")] == [child.pid]
+    assert [process.pid for process in machine.kill_group(leader.pid, mark, MINE)] == [child.pid]
     child.wait(timeout=5)

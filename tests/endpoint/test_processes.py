@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ import pytest
 from compute_nb.endpoint.slots import MAX_CHUNK
 from compute_nb.tasks import Outcome
 
+WAIT_S = 20.0
 PID = "def pid():\n    import os\n    return os.getpid()\n"
 IDENTITY = "def same(x):\n    return x\n"
 SLEEP = "def nap(x):\n    import time\n    time.sleep(x)\n    return x\n"
@@ -109,6 +111,14 @@ def test_a_child_that_returns_from_a_fork_gives_no_second_result(shared):
     assert shared.call(IDENTITY, 5) == 5
 
 
+def test_a_child_that_fails_after_a_fork_says_so(shared):
+    source = (
+        "def fork():\n    import os\n    child = os.fork()\n    if not child:\n        1 / 0\n"
+        "    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+    )
+    assert shared.call(source) == 1
+
+
 # --- being ended ---------------------------------------------------------------------------
 
 
@@ -134,6 +144,26 @@ def test_a_running_task_is_interrupted_and_its_worker_goes_on(rigs):
     assert rig.call(PID) == pid
 
 
+def test_an_import_that_was_cut_short_hurts_no_later_task(rigs):
+    rig = rigs(workers=1)
+    package = rig.folder / "slowpack"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .part import value\nimport loiter\n")
+    (package / "part.py").write_text("value = 7\n")
+    (rig.folder / "loiter.py").write_text(
+        "import os, time\nif not os.path.exists('once'):\n    open('once', 'w').close()\n    time.sleep(60)\n"
+    )
+    source = "def read():\n    import slowpack\n    return slowpack.part.value\n"
+    here = {"context": {"cwd": str(rig.folder), "sys_path": [str(rig.folder)]}}
+    (number,) = rig.submit(source, **here)
+    rig.pump(lambda: number in rig.begun)
+    while not (rig.folder / "once").exists():  # the import itself is what is to be cut short
+        os.sched_yield()
+    rig.engine.cancel([number])
+    assert rig.results([number])[0].outcome is Outcome.CANCELLED
+    assert rig.values(rig.submit(source, *[((), {})] * 3, **here)) == [7, 7, 7]
+
+
 def test_a_task_that_ignores_its_interrupt_is_killed_with_its_children(rigs):
     rig = rigs(workers=1, kill_s=0.2)
     source = (
@@ -141,11 +171,12 @@ def test_a_task_that_ignores_its_interrupt_is_killed_with_its_children(rigs):
         "    child = subprocess.Popen(['sleep', '60'])\n"
         "    open(path, 'w').write(str(child.pid))\n    child.wait()\n"
     )
+    os.mkfifo(rig.folder / "child")
     (number,) = rig.submit(source, str(rig.folder / "child"))
-    rig.pump(lambda: number in rig.begun)
+    child = int((rig.folder / "child").read_text())
     rig.engine.cancel([number])
     assert rig.results([number])[0].outcome is Outcome.CANCELLED
-    psutil.wait_procs(_processes(int((rig.folder / "child").read_text())), timeout=5)
+    psutil.wait_procs(_processes(child), timeout=5)
     assert rig.call(IDENTITY, 2) == 2
 
 
@@ -290,3 +321,55 @@ def test_workers_end_with_the_engine_that_started_them(tmp_path):
     psutil.wait_procs(_processes(pid), timeout=5)
     assert not _processes(pid)
     assert os.path.exists(tmp_path / "slots")
+
+
+def test_a_thread_that_a_task_left_does_not_keep_an_idle_worker(rigs):
+    rig = rigs(workers=1, idle_s=0.1)
+    source = (
+        "def leave():\n    import os, threading\n"
+        "    threading.Thread(target=threading.Event().wait).start()\n    return os.getpid()\n"
+    )
+    _, alive = psutil.wait_procs(_processes(rig.call(source)), timeout=1.5)
+    assert not alive
+
+
+def test_a_worker_that_does_not_end_when_it_is_idle_is_killed(rigs):
+    rig = rigs(workers=1, idle_s=0.1)
+    source = (
+        "def stop():\n    import os, subprocess\n"
+        "    subprocess.Popen(['sh', '-c', f'sleep 0.05; kill -STOP {os.getpid()}'])\n"
+        "    return os.getpid()\n"
+    )
+    (process,) = _processes(rig.call(source))
+    _, alive = psutil.wait_procs([process], timeout=WAIT_S)
+    assert not alive
+
+
+def test_walltimes_of_tasks_that_have_ended_keep_nothing(rigs):
+    rig = rigs(workers=1)
+    rig.values(rig.submit(IDENTITY, *range(100), walltime_s=3600))
+    late = time.monotonic() + 2000
+    assert not [timer for due, _, timer in rig.engine._timers._heap if due > late and timer.call]
+
+
+def test_a_task_before_which_every_worker_dies_is_ended(rigs):
+    """A folder that is no text kills the worker outside of any task."""
+    rig = rigs(workers=1)
+    bad = rig.submit(IDENTITY, 1, 2, context={"cwd": 5})
+    good = rig.submit(IDENTITY, 3)
+    results = rig.results(bad)
+    assert {result.outcome for result in results} == {Outcome.DIED}
+    assert "before this task could begin" in results[0].data
+    assert rig.values(good) == [3]
+    assert not rig.engine._stillborn
+
+
+def test_a_log_that_grows_large_begins_anew(rigs):
+    rig = rigs(workers=1)
+    rig.call("def say():\n    print('x' * 5000, 'end', flush=True)\n")
+    (worker,) = rig.engine._fleet.workers
+    worker.bound_log(max_bytes=1000)
+    assert worker.log.stat().st_size == 0
+    assert worker.log.with_suffix(".log.1").read_text().endswith("end\n")
+    rig.call("def say():\n    print('more', flush=True)\n")
+    assert worker.log.read_text() == "more\n"

@@ -138,3 +138,11 @@ def test_what_is_read_is_what_had_begun(chunks):
             told = [n for record in range(2) for n in begun.get((place, record), [])]
             assert list(leftovers[place].begun) == told
         slots.close()
+
+
+def test_its_place_on_disk_is_taken_at_once(tmp_path):
+    """A write to a page that the disk has no room for would kill the agent."""
+    slots = Slots(tmp_path / "large", JOURNAL, 100)
+    found = slots.path.stat()
+    assert found.st_blocks * 512 >= found.st_size
+    slots.close()

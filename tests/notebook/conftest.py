@@ -10,10 +10,11 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from compute_nb.notebook.capture import Captured, Notebook, capture, pack_points
+from compute_nb.notebook.capture import Captured, capture, pack_points
 from compute_nb.notebook.cell import analyse
 from compute_nb.notebook.kit.harness import Cell
 from compute_nb.notebook.kit.home import Home
+from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.payload import FUNCTION_NAME, CellResult, function_source, read_envelope
 
 

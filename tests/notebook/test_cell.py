@@ -21,3 +21,15 @@ def test_binds_and_open_ends():
 )
 def test_what_is_shown(source, shows):
     assert analyse(source).shows is shows
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "x" + ".upper()" * 450,
+        "+".join(["x"] * 900),
+        "if x: 0\n" + "".join(f"elif x == {i}: 1\n" for i in range(300)),
+    ],
+)
+def test_what_python_compiles_is_not_too_deep(source):
+    assert analyse(source).reads["x"].certain

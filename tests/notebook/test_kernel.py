@@ -105,7 +105,7 @@ def test_a_panel_follows_the_tasks_at_a_bounded_rate(person):
         "%%compute local -m s=range(300) -n g\nimport time\ntime.sleep(0.01)\ns", until="update_display_data"
     )
     first, live = of_type(messages, "display_data")
-    assert "300 tasks sent to local" in first["data"]["text/html"]
+    assert "300 tasks submitted to local" in first["data"]["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in live["data"]
     final = of_type(messages, "update_display_data")[0]
     assert final["transient"] == first["transient"]
@@ -129,7 +129,65 @@ def test_an_interrupt_stops_the_waiting_only(person):
     assert shown["data"]["text/plain"] == "'end'"
 
 
+def test_after_an_interrupt_the_panel_tells_what_the_cell_would_have(person):
+    person.run(
+        "%%compute local -w -n f\nimport time\ntime.sleep(2)\nprint('said')\n1 / 0", interrupt_on="comm_msg"
+    )
+    updates = of_type(person.run("%compute wait f", until="update_display_data"), "update_display_data")
+    assert "said" in updates[0]["data"]["text/html"]
+    assert "ZeroDivisionError" in updates[0]["data"]["text/html"]
+
+
+def test_a_failure_is_told_once(person):
+    messages = person.run("%%compute local -m s=range(3) -w\n1 / s", until="update_display_data")
+    (error,) = of_type(messages, "error")
+    assert error["traceback"][-1] == "1 of 3 failed: s=0"
+    shown = [*of_type(messages, "display_data", "update_display_data"), *of_type(messages, "stream")]
+    assert "ZeroDivisionError" not in str(shown)
+
+
+def test_the_widget_keeps_the_end_and_no_button(person):
+    messages = person.run(
+        "%%compute local -m s=range(4) -n g\nimport time\ntime.sleep(0.5)\nif s == 1: 1 / 0\ns",
+        until="update_display_data",
+    )
+    states = [m["data"]["state"] for m in of_type(messages, "comm_msg") if "state" in m["data"]]
+    texts = [state["value"] for state in states if "value" in state]
+    assert "3 of 4 done, 1 failed" in texts[-1]
+    assert any(" running" in text and "s=1: ZeroDivisionError" in text for text in texts[:-1])
+    assert {"disabled": True} in states
+    assert {"display": "none"} in states
+    assert not of_type(messages, "comm_close")
+
+
+def test_a_running_group_that_is_shown_again_does_not_look_live(person):
+    person.run("%%compute local -n g -m s=[1]\nimport time\ntime.sleep(1 + s)")
+    (shown,) = of_type(person.run("g"), "execute_result")
+    assert re.search(r"as of \d\d:\d\d:\d\d", shown["data"]["text/html"])
+    assert "progressbar" not in shown["data"]["text/html"]
+    (shown,) = of_type(person.run("%compute wait\ng"), "execute_result")
+    assert "progressbar" in shown["data"]["text/html"]
+
+
 def test_await_gives_the_value(person):
     person.run("%%compute local -m s=range(3) -n g\ns")
     (shown,) = of_type(person.run("await g"), "execute_result")
     assert shown["data"]["text/plain"] == "[0, 1, 2]"
+
+
+def test_an_interrupt_during_the_first_import_breaks_nothing(person):
+    person.run(
+        "import sys, _thread\n"
+        "class _Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'compute_nb.watcher':\n"
+        "            _thread.interrupt_main()\n"
+        "sys.meta_path.insert(0, _Interrupts())"
+    )
+    (error,) = of_type(person.run("%%compute -w\n1"), "error")
+    assert error["ename"] == "KeyboardInterrupt"
+    assert "compute_nb.notebook.desk" not in error["traceback"][-1]
+    (shown,) = of_type(
+        person.run("import compute_nb.notebook.desk\n'compute_nb.watcher' in sys.modules"), "execute_result"
+    )
+    assert shown["data"]["text/plain"] == "True"

@@ -2,11 +2,15 @@
 # ruff: noqa: E501 - a cell is one line, so that a case is one line
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 
 import pytest
-from own_home import own_home
+from own_home import own_home, service
 
+from compute_nb.config import Home
 from compute_nb.errors import SerializationError, TaskExecutionFailed, WorkerDied
 from compute_nb.notebook.pending import OutputPending, Pending
 from compute_nb.notebook.refusal import CellRefused
@@ -45,7 +49,7 @@ def test_a_sweep_is_a_group_in_map_order(nb):
     assert len(grid) == 6
     assert grid.points[1] == {"a": 0, "b": 2}
     assert grid[0].done()
-    assert repr(grid) == "<ComputeGroup grid: 6 tasks, 6 succeeded>"
+    assert repr(grid) == "<ComputeGroup grid: 6 tasks, 6 done>"
 
 
 def test_a_sweep_tells_which_points_failed(nb):
@@ -53,7 +57,7 @@ def test_a_sweep_tells_which_points_failed(nb):
     with pytest.raises(ZeroDivisionError) as caught:
         nb.names["g"].result(20)
     assert isinstance(caught.value, TaskExecutionFailed)
-    assert caught.value.__notes__ == ["2 of 4 failed: k=0, k=0"]
+    assert caught.value.__notes__ == ["2 of 4 failed: k=0 (task 1), k=0 (task 3)"]
     kinds = [type(v).__name__ for v in nb.names["g"].result(return_exceptions=True)]
     assert kinds == ["float", "ZeroDivisionError", "float", "ZeroDivisionError"]
 
@@ -79,7 +83,21 @@ def test_output_is_pending_until_it_is_here(nb):
     assert type(marker) is Pending
     assert marker.previous == "old"
     assert repr(marker).startswith("<`x` of In[")
-    for use in ("x + 1", "x[0]", "print(x)", "x.append", "len(x)", "bool(x)", "x == 1"):
+    assert nb.here("x") is marker
+    uses = [
+        "x + 1",
+        "x[0]",
+        "print(x)",
+        "x.append",
+        "len(x)",
+        "bool(x)",
+        "x == 1",
+        "isinstance(x, int)",
+        "vars(x)",
+    ]
+    uses += ["import json\njson.dumps([x])", "import os\nos.fspath(x)", "match x:\n    case int(): pass"]
+    uses += ["match x:\n    case [a, b]: pass", "async with x: pass", "async for _ in x: pass"]
+    for use in uses:
         with pytest.raises(OutputPending, match=r"`x` is being computed by In\[\d+\], 0 of 1 done"):
             nb.here(use)
     with pytest.raises(CellRefused, match=r"`x` is still being computed"):
@@ -89,6 +107,12 @@ def test_output_is_pending_until_it_is_here(nb):
     _open(nb)
     nb.here("%compute wait")
     assert nb.names["x"] == [1]
+    nb.names["alias"] = marker
+    assert "its value is here, as `x`" in repr(marker)
+    for use in ("alias + 1", "%%compute\nalias"):
+        with pytest.raises(OutputPending, match=r"`x` of .* is here.*use the name `x`"):
+            nb.here(use)
+    assert marker.result() == [1]
 
 
 def _gate(nb) -> str:
@@ -123,8 +147,16 @@ def test_a_name_bound_anew_is_left_alone(nb):
 def test_failed_output_raises_the_tasks_error(nb):
     nb.here("%%compute -o q -n f\nq = 1 / 0")
     nb.here("%compute wait")
-    with pytest.raises(ZeroDivisionError):
-        nb.here("q + 1")
+    assert repr(nb.names["q"]).endswith(", failed: ZeroDivisionError>")
+    for use in ("q + 1", "%%compute\nq"):
+        with pytest.raises(ZeroDivisionError):
+            nb.here(use)
+
+
+def test_cancelled_output_says_so(nb):
+    nb.here("%%compute -o c -n f\nimport time\ntime.sleep(600)\nc = 1")
+    nb.here("%compute cancel f")
+    assert repr(nb.names["c"]).endswith(", cancelled>")
 
 
 def test_outputs_of_a_sweep_are_one_list(nb):
@@ -133,6 +165,64 @@ def test_outputs_of_a_sweep_are_one_list(nb):
     first, second = nb.names["r"]
     assert first == 1
     assert isinstance(second, ZeroDivisionError)
+
+
+def test_value_and_outputs_of_a_cell_stay_as_shared_as_they_were(nb):
+    nb.here("%%compute -o model,opt -n f\nmodel = {'w': [1.0]}\nopt = {'params': model['w']}\nmodel")
+    nb.here("%compute wait")
+    model, opt = nb.names["model"], nb.names["opt"]
+    assert opt["params"] is model["w"]
+    assert nb.names["f"].result(0) is model
+
+
+FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1])\nplt.figure()\nplt.plot([2])\nplt.gcf()"
+
+
+def test_a_figure_is_shown_by_its_picture(nb, monkeypatch):
+    pytest.importorskip("matplotlib")
+    shown = []
+    monkeypatch.setattr(nb.ip.display_pub, "publish", lambda **message: shown.append(message["data"]))
+    assert nb.here(f"%%compute -w\n{FIGURE}") is None
+    assert [sorted(data) for data in shown] == [["image/png", "text/plain"]] * 2
+    shown.clear()
+    assert nb.here(f"%%compute -w -m i=range(2)\n{FIGURE.replace('[2]', '[i]')}") == [None, None]
+    assert [sorted(data) for data in shown] == [["image/png", "text/plain"]] * 4
+
+
+def test_names_of_a_star_import_can_be_outputs(nb):
+    nb.here("%%compute -w -o sqrt\nfrom math import *")
+    assert nb.names["sqrt"](4) == 2
+
+
+def test_futures_in_containers_are_refused_with_the_mend(nb):
+    nb.here("%%compute -n f\n1")
+    nb.here("%%compute -m i=range(2) -o o -n g\no = i")
+    nb.here("fs, gs, ms = [f], {'g': g}, [o]")
+    for name, told in [("fs", r"`result\(\)` of each"), ("gs", r"`result\(\)` first"), ("ms", "`o` is")]:
+        with pytest.raises(CellRefused, match=f"`{name}`.* can't travel: .*{told}"):
+            nb.here(f"%%compute\n{name}")
+
+
+def test_an_error_that_is_raised_again_does_not_grow(nb):
+    nb.here("%%compute -m k=[0] -n g\n1 / k")
+    lengths = []
+    for ask in (nb.names["g"].result, nb.names["g"][0].result) * 3:
+        with pytest.raises(ZeroDivisionError) as caught:
+            ask(20)
+        lengths.append(len(caught.traceback))
+    assert lengths[:2] == lengths[4:]
+
+
+def test_a_syntax_error_there_is_shown_by_its_text(nb, capsys):
+    nb.ip.run_cell("%%compute -w\neval('1 +')")
+    shown = capsys.readouterr()
+    assert "SyntaxError: invalid syntax" in shown.out + shown.err
+    assert "outcome.py" not in shown.out + shown.err
+
+
+def test_output_of_programs_comes_back(nb, capsys):
+    nb.here("%%compute -w\nimport subprocess\nsubprocess.run(['echo', 'from a program']);")
+    assert "from a program\n" in capsys.readouterr().out
 
 
 def test_value_that_cannot_travel(nb, capsys):
@@ -180,6 +270,200 @@ def test_reload_binds_a_group_by_its_id(nb):
     assert [nb.names["again"].point(i) for i in range(3)] == ["s=0", "s=1", "s=2"]
 
 
+def test_an_interrupt_before_the_names_are_bound_withdraws_it(nb, monkeypatch):
+    from compute_nb.notebook.pending import Outputs
+
+    runs = []
+
+    def interrupted(self, run):
+        runs.append(run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Outputs, "promise", interrupted)
+    with pytest.raises(CellRefused, match="interrupted while submitting"):
+        nb.here("%%compute -m i=range(3)\nimport time\ntime.sleep(600 + i)")
+    assert all(future.cancelled() for future in runs[0].futures)
+
+
+def test_reload_by_the_beginning_of_an_id_or_by_a_variable(nb, capsys):
+    nb.here("%%compute -m s=[1, 0] -n first -o r\nr = 1 / s")
+    nb.here("%compute wait")
+    group_id = nb.names["first"].task_group_id
+    nb.names["gid"] = group_id
+    for given in (group_id[:23], "{gid}", "$gid"):
+        nb.here(f"%compute reload {given} -n again")
+        assert nb.names["again"].task_group_id == group_id
+    assert nb.names["_compute"].points == [{"s": 1}, {"s": 0}]
+    capsys.readouterr()
+    nb.here("%compute reload $gid -o q")
+    assert "on local: 1 of 2 done, 1 failed" in capsys.readouterr().out
+    assert str(nb.names["q"][0]) == "the cell gave back no `q`"
+
+
+def test_a_reload_elsewhere_says_that_outputs_are_not_bound(nb, capsys):
+    nb.here("%%compute -o r -n first\nr = 5")
+    group_id = nb.names["first"].task_group_id
+    nb.here("%compute wait")
+    program = (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "ip = InteractiveShell.instance()\n"
+        "ip.run_line_magic('load_ext', 'compute_nb')\n"
+        f"ip.run_cell('%compute reload {group_id}')\n"
+        f"ip.run_cell('%compute reload {group_id} -o r')\n"
+        "ip.run_cell('print(r)')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert f"`%compute reload {group_id} -o NAME` binds them" in done.stderr
+    assert done.stdout.splitlines()[-1] == "5"
+
+
+def test_help_lists_options_and_subcommands(nb, capsys):
+    for line in ("%compute --help", "%compute", "%compute help"):
+        nb.here(line)
+        shown = capsys.readouterr().out
+        assert "--map NAME=EXPR" in shown
+        assert "reload GROUP" in shown
+    for kind in ("cell", "line"):
+        documented = nb.ip.magics_manager.magics[kind]["compute"].__doc__
+        assert "--map NAME=EXPR" in documented
+        assert "::" not in documented
+
+
+def test_wait_all(nb):
+    nb.here("%%compute -n f\n1")
+    nb.here("%compute wait --all")
+    assert nb.names["f"].done()
+
+
+def test_a_persons_wait_starts_a_stopped_service(nb):
+    nb.here("%%compute -m s=range(40) -n g\nimport time\ntime.sleep(0.2)\ns")
+    service(Home.default(), "stop")
+    assert not nb.names["g"].done()
+    nb.here("%compute wait")
+    assert nb.names["g"].done()
+
+
+def test_an_outage_is_told_once_while_one_waits(nb, capsys):
+    nb.here(f"gate = {_gate(nb)!r}")
+    nb.here("%%compute -n f\nopen(gate).read()")
+    run = nb.ip.magics_manager.registry["ComputeMagics"]._desk._runs.find("f").run
+    asked = []
+
+    def outage():
+        asked.append(1)
+        if len(asked) == 3:
+            _open(nb)
+        return "the service was stopped"
+
+    run.outage = outage
+    capsys.readouterr()
+    nb.here("%compute wait f")
+    assert capsys.readouterr().out == "f: the service was stopped\n"
+
+
+def test_equal_tracebacks_are_told_once(nb, capsys):
+    nb.here("%%compute -m k=range(12) -n g\nif k < 6:\n    {}[k]\nint('x' if k % 2 else '')")
+    nb.here("%compute wait g")
+    capsys.readouterr()
+    nb.here("%compute tb g")
+    shown = capsys.readouterr().out
+    assert shown.count("Traceback") == 2
+    assert "--- g: k=0, k=1, k=2 and 3 more\n" in shown
+    nb.here("%compute tb g[7]")
+    assert capsys.readouterr().out.startswith("--- g: k=7\n")
+
+
+def test_long_logs_are_capped_and_running_ones_come_later(nb, capsys):
+    nb.here("%%compute -n talk\nfor i in range(9000):\n    print(i)")
+    nb.here("%compute wait")
+    capsys.readouterr()
+    nb.here("%compute logs talk")
+    assert "`%compute logs talk --all` shows them" in (shown := capsys.readouterr().out)
+    assert len(shown.splitlines()) == 2001
+    nb.here("%compute logs --all")
+    assert len(capsys.readouterr().out.splitlines()) == 9000
+    nb.here(f"gate = {_gate(nb)!r}")
+    nb.here("%%compute -n f\nopen(gate).read()")
+    nb.here("%compute logs f")
+    assert "f: 1 of 1 still open; their text comes when they end" in capsys.readouterr().out
+    nb.here("%compute tb")
+    assert capsys.readouterr().out == "f: nothing has failed so far, 1 of 1 still open\n"
+    _open(nb)
+    nb.here("%compute wait")
+
+
+def test_two_runs_of_one_name_can_be_told_apart(nb, capsys):
+    nb.here(f"gate = {_gate(nb)!r}")
+    nb.here("%%compute -n twice\nopen(gate).read()")
+    earlier = nb.names["twice"]
+    cell = f"In[{nb.ip.execution_count - 1}]"
+    capsys.readouterr()
+    nb.here("%%compute -n twice\n2")
+    told = f"earlier run {cell}, 0 of 1 done, still going: `%compute cancel {cell}`"
+    assert told in capsys.readouterr().err
+    nb.here(f"%compute cancel {cell}")
+    assert earlier.cancelled()
+    assert nb.names["twice"].result(20) == 2
+
+
+def test_a_cancelled_group_says_so(nb):
+    nb.here("%%compute -m s=range(3) -n g\nimport time\ntime.sleep(600 + s)")
+    nb.names["g"].cancel()
+    with pytest.raises(CancelledError, match="3 of 3 cancelled"):
+        nb.names["g"].result(20)
+
+
+def test_a_name_that_hides_something_is_noted(nb, capsys):
+    nb.here("import json")
+    nb.here("%%compute -n json\n1")
+    assert "`json` was the module `json`" in capsys.readouterr().err
+    nb.here("%%compute -n json\n1")
+    assert "json" not in capsys.readouterr().err
+    nb.here("%%compute -n sum\n1")
+    assert "hides Python's own `sum`" in capsys.readouterr().err
+
+
+def test_errors_are_shown_without_our_own_frames(nb):
+    nb.here("%%compute -m k=[1, 0] -n g\n1 / k")
+    for source in ("g.result()", "g[1].result()"):
+        with pytest.raises(ZeroDivisionError) as caught:
+            nb.here(source)
+        shown = "\n".join(caught.value._render_traceback_())
+        assert "compute_nb" not in shown
+        assert f"    {source}\n" in shown
+        assert "    1 / k\n" in shown
+    nb.here("%%compute -n f\nimport time\ntime.sleep(600)")
+    with pytest.raises(TimeoutError, match=r"^f: task .* within 0\.333 s; it goes on") as caught:
+        nb.names["f"].result(1 / 3)
+    assert "compute_nb" not in "\n".join(caught.value._render_traceback_())
+    assert repr(nb.names["f"]).startswith("<ComputeFuture f: task ")
+    nb.here("%compute cancel f")
+
+
+def test_a_worker_that_dies_is_told_in_short(nb):
+    nb.here("%%compute -n f\nimport ctypes\nctypes.string_at(0)")
+    with pytest.raises(WorkerDied) as caught:
+        nb.names["f"].result(20)
+    shown = caught.value._render_traceback_()[0]
+    assert shown.count("WorkerDied") == 1
+    assert shown.count("retries") == 2  # once for scripts, once for cells
+    assert 'File "Cell In[' in shown
+    assert "runner" not in shown
+    assert repr(caught.value).startswith("WorkerDied('the worker (pid ")
+    assert "\n" not in repr(caught.value)
+
+
+def test_a_group_as_a_frame(nb):
+    pandas = pytest.importorskip("pandas")
+    nb.here("%%compute -m k=[1, 0] -n g\n1 / k")
+    nb.here("%compute wait")
+    frame = nb.names["g"].to_frame()
+    assert list(frame["state"]) == ["done", "failed"]
+    assert frame["error"][1] == "ZeroDivisionError('division by zero')"
+    assert isinstance(frame["ended_at"].dtype, pandas.DatetimeTZDtype)
+    assert (frame["duration_s"] >= 0).all()
+
+
 def test_use_and_endpoints(nb, capsys):
     nb.here("%compute use local")
     nb.here("%compute endpoints")
@@ -204,7 +488,7 @@ def test_use_and_endpoints(nb, capsys):
         ("%%compute\n# nothing", r"no code"),
         ("%%compute\nlok", r"`lok` exists neither here nor in the cell, did you mean `lock`"),
         ("%%compute -o y\nx = 1", r"never binds `y`"),
-        ("%%compute -m s=range(3)\n1", r"never reads `s`"),
+        ("%%compute -m s=range(3)\n1", r"never reads `s`.*`_ = s`"),
         ("%%compute -m s='abc'\ns", r"is text"),
         ("%%compute -m s={'a': 1}\ns", r"is a dict"),
         ("%%compute -m s=nothing_here\ns", r"NameError"),
@@ -212,11 +496,24 @@ def test_use_and_endpoints(nb, capsys):
         ("%%compute -n 1a\n1", r"no name that Python can bind"),
         ("%%compute -n s -m s=[1]\ns", r"stands twice"),
         ("%%compute -i nothere\n1", r"no `nothere` here"),
-        ("%%compute --nonsense\n1", r"unrecognized"),
+        ("%%compute --nonsense\n1", r"unrecognized.*`%compute --help`"),
         ("%%compute -m 's=[1'\ns", r"SyntaxError|not closed"),
         ("%%compute --retries -1\n1", r"retries"),
-        ("%compute nonsense", r"no such subcommand"),
+        ("%%compute --retries 1000000\n1", r"^`--retries 1000000`: a number from 0 to"),
+        ("%compute nonsense", r"no such subcommand; there are"),
+        ("%compute cancle", r"no such subcommand, did you mean `cancel`\?$"),
         ("%compute reload abc", r"UUID"),
+        ("%compute reload 01234567", r"begins so"),
+        ("%compute reload 01234567-0123-0123-0123-012345678912", r"knows no such task group"),
+        ("%compute reload", r"needs the id"),
+        ("%compute service stop", r"`!compute-nb service stop`"),
+        ("%compute endpoints --foo", r"`--foo` means nothing to `endpoints`"),
+        ("%compute tasks -v", r"`-v` means nothing"),
+        ("%compute wait a b", r"`b` means nothing"),
+        ("%compute cancel x --all", r"either `x` or `--all`"),
+        ("%%compute -w --no-wait\n1", r"not allowed with"),
+        ("%%compute --map s = range(4)\ns", r"`%%compute --map s=range\(4\)`"),
+        ("%%compute -m s=4\ns", r"is an int"),
         ("%compute logs nobody", r"called `nobody`"),
     ],
 )

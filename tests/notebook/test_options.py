@@ -23,6 +23,17 @@ def test_words(line, expected):
     assert words(line) == expected
 
 
+def test_quotes_for_a_shell_are_taken_off_an_expression():
+    assert split_map('n="[1, 2]"') == (("n",), "[1, 2]")
+    assert split_map("n='abc'") == (("n",), "'abc'")
+    assert split_map("n='a'+'b(c'") == (("n",), "'a'+'b(c'")
+
+
+def test_a_name_twice_in_one_map_is_refused():
+    with pytest.raises(CellRefused, match="stands twice"):
+        split_map("a,a=[(1, 2)]")
+
+
 def test_an_open_bracket_is_refused():
     with pytest.raises(CellRefused, match="bracket is not closed"):
         words("-m n=range(1")

@@ -24,7 +24,7 @@ def test_a_worker_needs_the_standard_library_only(shell):
 
 
 def test_a_cell_costs_a_small_text(shell):
-    assert len(shell.source("1")[0]) < 24_000
+    assert len(shell.source("1")[0]) < 29_000
 
 
 def test_text_that_travels_is_python_3_8():

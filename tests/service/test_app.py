@@ -177,7 +177,7 @@ def test_too_much_in_one_request_is_413(service, agent):
     path = f"/v3/endpoints/{agent.endpoint_id}/submit"
     status, answer = service.submit(agent.endpoint_id, function_id, 1001)
     assert (status, answer["code"]) == (413, "TASK_PAYLOAD_TOO_LARGE")
-    big = json.dumps({"tasks": {function_id: ["x" * 10_500_000]}}).encode()
+    big = json.dumps({"tasks": {function_id: ["x" * 17_000_000]}}).encode()
     status, answer = service.call("POST", path, big)
     assert (status, answer["code"]) == (413, "TASK_PAYLOAD_TOO_LARGE")
     assert "TASK_PAYLOAD_TOO_LARGE" in answer["message"]
@@ -187,7 +187,7 @@ def test_too_much_in_one_request_is_413(service, agent):
 
 def test_too_much_without_a_length_is_413_too(service):
     link = service.connection()
-    chunks = (b"x" * 1_000_000 for _ in range(11))
+    chunks = (b"x" * 1_000_000 for _ in range(18))
     headers = {"Authorization": f"Bearer {service.token}"}
     link.request("POST", "/v3/functions", chunks, headers, encode_chunked=True)
     assert link.getresponse().status == 413
@@ -242,3 +242,49 @@ def test_many_requests_go_over_one_connection(service):
     assert service.call_on(link, "GET", f"/v2/tasks/{uuid4()}")[0] == 404
     assert link.sock is sock
     link.close()
+
+
+@pytest.mark.parametrize("limit", ["%C2%B2", "9" * 5000, "0", "-1", "x", ""])
+def test_a_limit_is_a_number(service, limit):
+    status, answer = service.call("GET", f"/v3/compute_nb/taskgroup/{uuid4()}?limit={limit}")
+    assert (status, answer["code"]) == (400, "BAD_REQUEST")
+
+
+def test_a_text_that_nobody_can_store_is_the_callers_fault(service):
+    fields = {"function_name": "\ud800", "function_code": "x"}
+    assert service.call("POST", "/v3/functions", fields)[0] == 400
+
+
+def test_an_endpoint_takes_the_functions_that_it_names(service):
+    wanted, other = service.function(), service.function()
+    body = {"endpoint_name": "strict", "allowed_functions": [wanted], "high_assurance": True}
+    endpoint_id = service.ok("POST", "/v3/endpoints", body)["endpoint_id"]
+    path = f"/v3/endpoints/{endpoint_id}/allowed_functions"
+    told = {"endpoint_id": endpoint_id, "restricted": True, "functions": [wanted]}
+    assert service.ok("GET", path) == told
+    assert service.submit(endpoint_id, wanted)[0] == 200
+    status, answer = service.submit(endpoint_id, other)
+    assert (status, answer["code"]) == (403, "FORBIDDEN")
+    assert f"Function {other} not permitted on endpoint {endpoint_id}" in answer["message"]
+    body["allowed_functions"] = []
+    service.ok("PUT", f"/v3/endpoints/{endpoint_id}", body)
+    assert service.ok("GET", path) == {"endpoint_id": endpoint_id, "restricted": False, "functions": []}
+    assert service.submit(endpoint_id, other)[0] == 200
+    assert service.call("POST", "/v3/endpoints", body | {"allowed_functions": ["f"]})[0] == 400
+    assert service.call("GET", f"/v3/endpoints/{UNKNOWN}/allowed_functions")[0] == 404
+
+
+def test_a_deleted_function_takes_no_more_tasks(service, agent):
+    function_id = service.function()
+    assert service.submit(agent.endpoint_id, function_id)[0] == 200
+    assert service.ok("DELETE", f"/v2/functions/{function_id}") == {"result": 302}
+    assert service.call("GET", f"/v2/functions/{function_id}")[0] == 404
+    assert service.submit(agent.endpoint_id, function_id)[0] == 404
+
+
+def test_a_page_tells_times_and_attempts(service, agent):
+    group = str(new_id())
+    service.submit(agent.endpoint_id, service.function(), 1, task_group_id=group)
+    (row,) = service.ok("GET", f"/v3/compute_nb/taskgroup/{group}")["tasks"]
+    assert isinstance(row[2], float)
+    assert row[3:] == [None, None, 0]

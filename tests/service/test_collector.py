@@ -197,3 +197,59 @@ def test_a_wrong_password_is_refused(service):
     parameters.credentials = pika.PlainCredentials(parameters.credentials.username, "wrong")
     with pytest.raises(ProbableAuthenticationError):
         pika.BlockingConnection(parameters)
+
+
+def watched(service, group):
+    watch = service.ok(
+        "POST", "/v3/compute_nb/watch", {"watch_id": str(uuid4()), "task_groups": [str(group)]}
+    )
+    return Peer(watch["connection_url"]), watch["queue"]
+
+
+def test_the_results_of_a_watcher_that_does_not_read_are_left_out_beyond_a_bound(service, agent):
+    group, big = str(uuid4()), "x" * 3_000_000
+    peer, queue = watched(service, group)
+    status, answer = service.submit(str(agent.endpoint_id), service.function(), 9, task_group_id=group)
+    assert status == 200
+    ids = [UUID(i) for ids in answer["tasks"].values() for i in ids]
+    for task_id in ids:
+        agent.report(results=(RunResult(Run(task_id, 0), Outcome.SUCCESS, big, None, 1.0, 2.0),))
+        while not any(task_id in {run.task_id for run in stored.runs} for stored in stored_by(agent)):
+            agent.connection.process_data_events(time_limit=1)
+    peer.read(queue)
+    bodies, fetch = [], []
+    while len(bodies) + len(fetch) < len(ids):
+        events = peer.expect(Events)
+        bodies += [result.task_id for result in events.results]
+        fetch += events.fetch
+    assert (bodies, fetch) == (ids[:5], ids[5:])
+    found = service.ok("POST", "/v2/batch_status", {"task_ids": [str(fetch[0])]})["results"]
+    assert found[str(fetch[0])]["result"] == big
+    peer.close()
+
+
+def stored_by(agent):
+    return [message for message in agent.arrived if isinstance(message, wire.Stored)]
+
+
+def test_watchers_hear_whether_an_agent_is_there(service):
+    agent = Agent(service)
+    agent.expect(wire.Welcome)
+    group = str(uuid4())
+    peer, queue = watched(service, group)
+    peer.read(queue)
+    assert service.submit(str(agent.endpoint_id), service.function(), task_group_id=group)[0] == 200
+
+    def heard():
+        while not (presence := peer.expect(Events).presence):
+            pass
+        return presence
+
+    agent.report(held=(received(agent, 1)[0],))
+    assert heard() == {agent.endpoint_id: True}
+    agent.close()
+    assert heard() == {agent.endpoint_id: False}
+    again = Agent(service, agent.endpoint_id)
+    assert heard() == {agent.endpoint_id: True}
+    again.close()
+    peer.close()

@@ -2,18 +2,23 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from contextlib import contextmanager
 from stat import S_IMODE
 
 import pytest
+from filelock import FileLock
 
 from compute_nb.errors import ComputeError
 from compute_nb.service.lock import locked, running
 from compute_nb.service.ports import PortTaken, check_host, listen
+from compute_nb.service.process import _take
 
 WAIT_S = 20
 
@@ -147,3 +152,42 @@ def test_ports_are_drawn_where_no_client_socket_lands():
         listen("127.0.0.1", first.getsockname()[1], "--port")
     first.close()
     second.close()
+
+
+def test_a_question_about_the_lock_does_not_keep_it_from_starting(home):
+    probe = FileLock(home.service_lock)
+    probe.acquire()
+    threading.Timer(0.1, os.close, [probe._context.lock_file_fd]).start()
+    lock = FileLock(home.service_lock, thread_local=False)
+    assert _take(lock, home, wait=False) is None
+    lock.release()
+
+
+def test_it_ends_when_its_home_is_deleted(home, launched):
+    process, reader = launched("--idle-s=0.4")  # it looks four times as often
+    assert line(reader).startswith("ready ")
+    shutil.rmtree(home.root)
+    assert process.wait(WAIT_S) == 0
+
+
+def test_it_writes_its_files_again(home, launched):
+    _, reader = launched("--idle-s=0.2")
+    assert line(reader).startswith("ready ")
+    before = home.service_file.read_text(), home.token_file.read_text()
+    home.service_file.unlink()
+    home.token_file.write_text("spoilt")
+    until = time.monotonic() + WAIT_S
+    while running(home) is None or home.token_file.read_text() == "spoilt":
+        assert time.monotonic() < until
+    assert (home.service_file.read_text(), home.token_file.read_text()) == before
+
+
+def test_it_has_descriptors_for_the_connections_that_it_allows():
+    code = (
+        "import resource\nfrom compute_nb.service.process import _raise_file_limit, MAX_FILES\n"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))\n_raise_file_limit()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, MAX_FILES))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

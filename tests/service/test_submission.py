@@ -83,3 +83,24 @@ def test_bad_bodies_are_refused_with_what_is_wrong(fields, status, said):
 def test_only_json_objects_are_read(raw):
     with pytest.raises(Refusal, match="JSON"):
         parse(raw)
+
+
+@pytest.mark.parametrize("walltime", [float("nan"), float("inf"), 0, -1, True, "5", [5]])
+def test_a_walltime_is_a_number_of_seconds(walltime):
+    with pytest.raises(Refusal, match="walltime_s") as caught:
+        read(compute_nb={"walltime_s": walltime})
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("context", [{"cwd": 5}, {"sys_path": "/x"}, {"sys_path": [5]}, [1], "/"])
+def test_a_context_holds_texts(context):
+    with pytest.raises(Refusal, match="context") as caught:
+        read(compute_nb={"context": context})
+    assert caught.value.status == 400
+
+
+def test_half_a_character_is_refused():
+    with pytest.raises(Refusal, match="surrogate"):
+        parse(b'{"tasks": {"a": ["\\ud800"]}}')
+    whole = parse(b'{"x": "\\ud83d\\ude00 \\\\ud800"}')
+    assert whole.take("x", str) == "\U0001f600 \\ud800"

@@ -1,13 +1,20 @@
 """Local agents as processes: an interpreter of the test stands in for them, and says when it starts."""
 
+import gc
+import json
 import os
 import select
+import shutil
 import signal
 import sys
+import time
+from pathlib import Path
 from uuid import UUID
 
 import psutil
 import pytest
+
+from compute_nb.service.supervisor import _Kept
 
 from .conftest import run_service
 
@@ -148,3 +155,63 @@ def test_only_a_program_with_a_full_path_is_started(service, python):
     status, answer = service.call("POST", "/v3/compute_nb/local", body)
     assert status == 400
     assert "full path" in answer["message"]
+
+
+@pytest.mark.parametrize("damage", ["folder", "garbage"])
+def test_a_lost_folder_or_id_is_written_again(home, interpreters, damage):
+    with run_service(home) as service:
+        known = local(service, interpreters.make("python"))
+        interpreters.started()
+        service.ok("POST", f"/v3/endpoints/{known['endpoint_id']}/lock")
+        folder = home.endpoint_dir("local")
+        if damage == "folder":
+            shutil.rmtree(folder)
+        else:
+            (folder / "endpoint.json").write_text("[")
+        assert service.submit(known["endpoint_id"], service.function())[0] == 200
+        assert interpreters.started() is not None
+        assert json.loads((folder / "endpoint.json").read_text())["endpoint_id"] == known["endpoint_id"]
+
+
+def test_an_agent_whose_log_was_deleted_is_started_again(home, interpreters):
+    with run_service(home) as service:
+        local(service, interpreters.make("python"))
+        process, _ = interpreters.started()
+        (home.endpoint_dir("local") / "agent.log").unlink()
+        process.kill()
+        assert interpreters.started() is not None
+
+
+def test_an_agent_that_could_not_be_started_is_tried_again(home, interpreters, caplog):
+    with run_service(home) as service:
+        python = Path(interpreters.make("python"))
+        local(service, str(python))
+        process, _ = interpreters.started()
+        python.rename(python.with_name("away"))
+        process.kill()
+        until = time.monotonic() + WAIT_S
+        while "its agent can't be started" not in caplog.text:
+            assert time.monotonic() < until
+        python.with_name("away").rename(python)
+        assert interpreters.started() is not None
+
+
+class Bare:
+    """An agent that has nothing that its keeper asks for."""
+
+
+def test_a_keeper_that_failed_begins_again_at_the_next_submit(home, interpreters, caplog):
+    with run_service(home) as service:
+        known = local(service, interpreters.make("python"))
+        process, _ = interpreters.started()
+        (kept,) = (k for k in gc.get_objects() if type(k) is _Kept and k.agent._home is home)
+        agent, kept.agent = kept.agent, Bare()
+        kept.agent.endpoint = agent.endpoint
+        process.kill()
+        until = time.monotonic() + WAIT_S
+        while not kept.keeper.done():
+            assert time.monotonic() < until
+        kept.agent = agent
+        assert service.submit(known["endpoint_id"], service.function())[0] == 200
+        assert interpreters.started() is not None
+    assert "left alone until the next submit" in caplog.text

@@ -17,6 +17,7 @@ from compute_nb.endpoint.timers import Timers
 EXIT_S = 2.0
 EXIT_LOOK_S = 0.02
 RESTART_S = 5.0
+LOG_LOOK_S = 60.0
 START_LIMIT = 3
 
 _log = logging.getLogger(__name__)
@@ -168,6 +169,12 @@ class Fleet:
         worker.idle_since = time.monotonic()
         self._failed_starts = 0
         self._timers.later(self._idle_s, lambda: self._end_idle(worker))
+        self._timers.later(LOG_LOOK_S, lambda: self._bound_log(worker))
+
+    def _bound_log(self, worker: Worker) -> None:
+        if worker in self.workers:
+            worker.bound_log()
+            self._timers.later(LOG_LOOK_S, lambda: self._bound_log(worker))
 
     def _end_idle(self, worker: Worker) -> None:
         if worker not in self.workers or worker.closing:
@@ -175,6 +182,7 @@ class Fleet:
         idle_s = 0.0 if worker.chunks else time.monotonic() - worker.idle_since
         if idle_s >= self._idle_s:
             worker.close()
+            self._timers.later(EXIT_S, lambda: self._kill_silent(worker))
         else:
             self._timers.later(self._idle_s - idle_s, lambda: self._end_idle(worker))
 

@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,13 @@ from compute_nb.endpoint.turns import Turns
 from compute_nb.tasks import ErrorCode, Outcome, RunResult
 
 LOOK_S = 0.05
+MAX_STILLBORN = 3
 KILL_S = 5.0
 IDLE_S = 600.0
+MAX_DUMP_CHARS = 16_000
+MAX_FRAMES = 12
+
+_RUNNERS = f"{os.sep}endpoint{os.sep}runner{os.sep}", '"<_compute_nb_', '"<compute_cell>"'
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +77,7 @@ class ProcessEngine:
         self._fleet = Fleet(plan, slots, self._selector, self._timers, idle_s=idle_s, owner=self)
         self._force = Force(self._timers, kill_s, self._give_back)
         self._flying: dict[int, tuple[Worker, Chunk]] = {}
+        self._stillborn: Counter[int] = Counter()
         self._serials = itertools.cycle(range(1, 1 << 32))
         self._unsettled: deque[tuple[int, Slot, int]] = deque()
         self._settled = self._settleable = 0
@@ -231,7 +237,7 @@ class ProcessEngine:
         self._timers.later(LOOK_S, lambda: self._look(worker, chunk))
         walltime_s = chunk.batch.options.get("walltime_s")
         if walltime_s is not None:
-            self._timers.later(walltime_s, lambda: self._out_of_time(worker, chunk, walltime_s))
+            chunk.alarm = self._timers.later(walltime_s, lambda: self._out_of_time(worker, chunk, walltime_s))
 
     # workers answer
 
@@ -274,6 +280,8 @@ class ProcessEngine:
 
     def _chunk_over(self, worker: Worker, chunk: Chunk) -> None:
         chunk.over = True
+        if chunk.alarm is not None:
+            chunk.alarm.cancel()
         worker.chunks.remove(chunk)
         if chunk.last_news > self._settled:
             self._unsettled.append((chunk.last_news, worker.slot, chunk.record))
@@ -293,6 +301,7 @@ class ProcessEngine:
     def _end(self, task: EngineTask, end: End, started_at: float | None, ended_at: float | None) -> int:
         self._flying.pop(task.number, None)
         self._force.forget(task.number)
+        self._stillborn.pop(task.number, None)
         result = RunResult(task.run, *end, started_at, ended_at or time.time())
         return self._news.ended(Ended(task.number, result))
 
@@ -337,13 +346,31 @@ class ProcessEngine:
 
     def on_exit(self, worker: Worker, code: int) -> None:
         """Ends the task that a worker has taken with it; what it had not begun goes back."""
-        for chunk in tuple(worker.chunks):
-            begun = worker.slot.begun(chunk.record)
-            self._give_back(chunk, max(begun, chunk.ended))
+        for place, chunk in enumerate(tuple(worker.chunks)):
+            begun = max(worker.slot.begun(chunk.record), chunk.ended)
+            if not begun and not place:
+                self._end_stillborn(worker, chunk, code)
+            self._give_back(chunk, begun)
             for task in chunk.tasks[chunk.ended :]:
                 end = self._force.doom(task.number) or death(worker, code)
                 chunk.last_news = self._end(task, end, worker.slot.begun_at(), None)
             self._chunk_over(worker, chunk)
+
+    def _end_stillborn(self, worker: Worker, chunk: Chunk, code: int) -> None:
+        """Ends tasks before which worker after worker dies: what kills them is in the chunk itself."""
+        tasks, chunk.tasks = chunk.tasks, []
+        for task in tasks:
+            self._stillborn[task.number] += 1
+            if self._stillborn[task.number] < MAX_STILLBORN:
+                chunk.tasks.append(task)
+                continue
+            text = (
+                f"WorkerDied: {MAX_STILLBORN} workers in a row ended before this task could begin, the last "
+                f"(pid {worker.pid}) {describe_exit(code)}. Its options or the folder that it runs in may be "
+                f"at fault; the worker's log is {worker.log}"
+            )
+            end = self._force.doom(task.number) or End(Outcome.DIED, text, ErrorCode.WORKER_DIED)
+            chunk.last_news = self._end(task, end, None, None)
 
     def on_no_worker(self, reason: str) -> None:
         """Fails all that waits: nothing would ever run it."""
@@ -364,7 +391,16 @@ def death(worker: Worker, code: int) -> End:
     }.get(code, "the code or a library ended the process")
     text = (
         f"WorkerDied: the worker (pid {worker.pid}) {describe_exit(code)} while it ran this task: {hint}. "
-        "The other tasks go on; `retries=1` runs such a task once more"
+        "The other tasks go on; `retries=1` (in a notebook `--retries 1`) runs such a task once more"
     )
-    words = worker.last_words() if code == -signal.SIGSEGV else ""
+    words = frames_in(worker.last_words(MAX_DUMP_CHARS)) if code == -signal.SIGSEGV else ""
     return End(Outcome.DIED, text + (f"\n{words}" if words else ""), ErrorCode.WORKER_DIED)
+
+
+def frames_in(dump: str) -> str:
+    """Returns the frames of the task's own code in what faulthandler wrote last, innermost first."""
+    _, _, last = dump.rpartition("Fatal Python error:")
+    _, _, stack = last.partition("(most recent call first):\n")
+    frames = list(itertools.takewhile(lambda line: line.startswith("  File "), stack.splitlines()))
+    own = [line for line in frames if not any(mark in line for mark in _RUNNERS)]
+    return "\n".join(["it was at (innermost first):", *own[:MAX_FRAMES]]) if own else ""

@@ -18,11 +18,13 @@ from typing import Any
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
 from compute_nb.endpoint.slots import Slot
+from compute_nb.endpoint.timers import Timer
 
 RUNNER = Path(__file__).parent.parent / "runner" / "__main__.py"
 MAX_RESULT_CHARS = 10 * 1024 * 1024
 MAX_FRAME_BYTES = 8 * MAX_RESULT_CHARS
 MAX_LOG_BYTES = 10 * 1024 * 1024
+KEPT_LOG_BYTES = 1024 * 1024
 KNOWN_FUNCTIONS = 32
 
 _LENGTH = struct.Struct("!I")
@@ -64,6 +66,7 @@ class Chunk:
         recalled: True if the worker was told to begin no further task of it.
         last_news: Serial of the news with its latest end.
         began: When its first task began, by the worker's clock.
+        alarm: Ends its task when the walltime is over.
     """
 
     serial: int
@@ -77,6 +80,7 @@ class Chunk:
     last_news: int = 0
     began: float = 0.0
     size: int = 0
+    alarm: Timer | None = None
 
     def __post_init__(self) -> None:
         self.size = len(self.tasks)
@@ -258,12 +262,26 @@ class Worker:
             os.close(self.pidfd)
         return code
 
+    def bound_log(self, max_bytes: int = MAX_LOG_BYTES) -> None:
+        """Begins the log anew if it has grown large, with its last part beside it; the worker writes on."""
+        with contextlib.suppress(OSError):
+            size = self.log.stat().st_size
+            if size <= max_bytes:
+                return
+            with self.log.open("rb") as log:
+                log.seek(-min(size, KEPT_LOG_BYTES), os.SEEK_END)
+                self.log.with_suffix(".log.1").write_bytes(log.read(KEPT_LOG_BYTES))
+            os.truncate(self.log, 0)
+            self._log_start = 0
+
     def last_words(self, max_chars: int = 2000) -> str:
         """Returns the end of what this process has written to its log."""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
-            log.seek(max(self._log_start, size - max_chars))
-            return log.read().decode(errors="replace").strip()
+            start = max(self._log_start, size - max_chars)
+            log.seek(start)
+            words = log.read().decode(errors="replace")
+            return (words if start == self._log_start else words.partition("\n")[2] or words).strip()
         return ""
 
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import importlib
 import pickle
+import signal
 import sys
 import types
 from typing import Any
@@ -16,7 +17,11 @@ class Unfit(Exception):
 
 
 def dill() -> Any:
-    """Imports dill late: plain data and source code do without."""
+    """Imports dill late: plain data and source code do without. A cancel waits until it is imported."""
+    if "dill" in sys.modules:
+        return sys.modules["dill"]
+    # A half imported dill would stay so: its parts are kept and don't become attributes of the second one.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return importlib.import_module("dill")
     except ImportError as error:
@@ -24,6 +29,8 @@ def dill() -> Any:
             f"this task needs dill, which {sys.executable} can't import ({error}): "
             f"run `{sys.executable} -m pip install dill` on the endpoint"
         ) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 class PlainPickler(pickle.Pickler):

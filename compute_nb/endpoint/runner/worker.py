@@ -37,12 +37,13 @@ class Worker:
         self.surroundings = Surroundings(setup["folder"])
         self.codes: dict[str, Any] = {}
         self.serial = self.index = 0
-        self.busy = False
+        self.busy = self.spoiled = False
         self.on_signal = self.interrupt  # one object, so that putting it back is cheap to see
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         """SIGINT: ends the task that is meant, if it is still the one that runs."""
         if self.busy and self.slot.wanted_gone(self.serial, self.index):
+            self.spoiled = self.spoiled or is_importing(frame)
             raise KeyboardInterrupt
 
     def run(self) -> None:
@@ -70,8 +71,10 @@ class Worker:
             started = time.time()
             end = self.run_task(task_id, chunk["function"], packed, options)
             if os.getpid() != self.pid:
-                os._exit(0)  # a child that the task forked and that came back here
+                os._exit(0 if end[0] else 1)  # a child that the task forked and that came back here
             self.pipe.send_result(self.serial, index, end, started)
+            if self.spoiled:
+                os._exit(0)
         self.surroundings.leave(begun)
 
     def run_task(
@@ -114,3 +117,12 @@ class Worker:
             "or return less"
         )
         return False, text, TOO_LARGE
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """True if an import is under way: cut short, it leaves a package that no later task could import."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

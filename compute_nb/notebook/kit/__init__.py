@@ -3,7 +3,7 @@
 Its modules travel as text (`compute_nb.notebook.payload`) and form a package there under a name of their own,
 so they import each other by relative names and else nothing but the standard library of Python 3.8. `source`
 to `packer` run on both sides: the notebook packs inputs and unpacks results, the worker the other way round.
-`items` to `harness` run on the worker only.
+`outside` to `harness` run on the worker only.
 """
 
 # In the order in which each finds those that it imports.
@@ -13,9 +13,11 @@ MODULES = (
     "skeleton",
     "unpacker",
     "packer",
+    "outside",
     "items",
     "figures",
     "display",
+    "settings",
     "surroundings",
     "failure",
     "harness",

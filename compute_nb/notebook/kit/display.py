@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .figures import figure_data, is_figure
-from .items import current
+from .items import items_of_cell
 
 PICTURE_LIMIT = 4_000_000  # characters of one picture or text of display data
 ROWS_SHOWN = 1_000
@@ -91,4 +91,6 @@ def display(*things: Any, raw: bool = False, metadata: Any = None, **_: Any) -> 
     """Stands for IPython's `display` on a worker."""
     for thing in things:
         data, made = (dict(thing), {}) if raw else bundle(thing)
-        current[-1].show(data, dict(made, **(metadata or {})))
+        items = items_of_cell()
+        if items is not None:
+            items.show(data, dict(made, **(metadata or {})))

@@ -6,13 +6,14 @@ import base64
 import copyreg
 import io
 import json
+import os
 import pickle
 import platform
 import re
 import sys
 import traceback
 import zlib
-from typing import Any
+from typing import Any, NoReturn
 
 RESULT_LIMIT = 9_500_000  # characters of the packed values; 10 MB is all that a service takes
 
@@ -26,9 +27,19 @@ class _ErrorPickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """Called by pickle for whatever is not a plain builtin."""
-        if isinstance(obj, BaseException):
-            return (copyreg.__newobj__, (type(obj), *obj.args), obj.__dict__ or None)  # type: ignore[attr-defined]
-        return NotImplemented
+        if not isinstance(obj, BaseException):
+            return NotImplemented
+        args: Any = obj.args
+        attributes = dict(_built_in_texts(obj), **obj.__dict__)
+        if isinstance(obj, OSError) and type(obj).__reduce__ is OSError.__reduce__:
+            args = obj.__reduce__()[1]  # with the names of files
+        return (copyreg.__newobj__, (type(obj), *args), attributes or None)  # type: ignore[attr-defined]
+
+
+def _built_in_texts(error: BaseException) -> dict[str, str]:
+    """Returns what errors of imports and names keep apart from their arguments."""
+    found = {name: getattr(error, name, None) for name in ("name", "path")}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def exception_buffer(error: BaseException) -> str | None:
@@ -39,6 +50,16 @@ def exception_buffer(error: BaseException) -> str | None:
         return "00\n" + base64.encodebytes(file.getvalue()).decode()
     except Exception:  # noqa: BLE001 - a value's own code may raise anything
         return None
+
+
+def end_child(error: BaseException | None = None) -> NoReturn:
+    """Ends a process that the body forked and that came back here, with the exit code of a program."""
+    code: Any = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    elif error is not None:
+        os.write(2, (traceback_text(error, own_files()) + "\n").encode("utf-8", "replace"))
+    os._exit(code & 0xFF)
 
 
 def message(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import sys
 import types
 from typing import Any
 
-from .items import current
+from .items import items_of_cell
 
 FIGURES = "_compute_nb_figures"
 
@@ -60,12 +60,12 @@ def _backend_part(name: str) -> Any:
 
 def show_figures(*_: Any, **__: Any) -> None:
     """Adds the open figures to what the cell has displayed, and closes them; `plt.show()`."""
-    pylab = sys.modules.get("matplotlib._pylab_helpers")
-    if pylab is None or not current:
+    pylab, items = sys.modules.get("matplotlib._pylab_helpers"), items_of_cell()
+    if pylab is None or items is None:
         return
     for manager in pylab.Gcf.get_all_fig_managers():
         figure = manager.canvas.figure
-        current[-1].show(figure_data(figure), {})
+        items.show(figure_data(figure), {})
     close_figures()
 
 

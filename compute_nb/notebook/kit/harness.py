@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import base64
 import builtins
+import contextvars
 import importlib
 import io
+import os
 import platform
 import sys
 import threading
@@ -19,10 +21,11 @@ import traceback
 import types
 from typing import Any, NamedTuple, NoReturn
 
-from .display import bundle, display, plain
+from .display import bundle, plain
 from .failure import (
     RESULT_LIMIT,
     CellFailed,
+    end_child,
     exception_buffer,
     message,
     own_files,
@@ -32,11 +35,14 @@ from .failure import (
 )
 from .figures import is_artist, is_figure, show_figures
 from .home import Home
-from .items import Items, Printed, current
+from .items import STREAMS, Items, current, end_cell
 from .packer import pack
+from .settings import own_decimals
 from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
 from .unpacker import unpack
+
+POINT_LIMIT = 100_000  # characters of a task's own values that are sent back, beyond it their texts tell
 
 _TURN = threading.RLock()
 
@@ -63,12 +69,6 @@ class Cell(NamedTuple):
     outputs: tuple[str, ...]
 
 
-def _namespace(home_module: types.ModuleType) -> dict[str, Any]:
-    space = home_module.__dict__
-    space["__builtins__"] = dict(builtins.__dict__, display=display)
-    return space
-
-
 def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
     """Runs a cell once.
 
@@ -89,9 +89,10 @@ def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
         current.append(items)
         try:
             with Surroundings() as around:
-                return _Turn(cell, index, items, around).run(swept)
+                turn = _Turn(cell, index, items, around)
+                return contextvars.copy_context().run(turn.run, swept)
         finally:
-            current.pop()
+            end_cell()
 
 
 class _Turn:
@@ -100,33 +101,41 @@ class _Turn:
     def __init__(self, cell: Cell, index: int, items: Items, around: Surroundings) -> None:
         self._cell, self._index, self._items, self._around = cell, index, items, around
         self._module = types.ModuleType("__main__")
-        self._space = _namespace(self._module)
+        self._space = self._module.__dict__
+        self._space["__builtins__"] = builtins  # not a copy: `mock.patch("builtins.open")` works
         self._home = Home(self._space)
+        self._taken: dict[str, Any] = {}
         self._swept: dict[str, Any] = {}
+        self._point: Any = {}
+        self._process_id = os.getpid()
         self._started_at = time.time()
 
     def run(self, swept: Any) -> dict[str, Any]:
         """Does it."""
         forget_all()
+        own_decimals()
         sys.modules["__main__"] = self._module
         sys.stdin = io.StringIO()
-        sys.stdout = Printed("stdout", self._items, sys.stdout)
-        sys.stderr = Printed("stderr", self._items, sys.stderr)
+        sys.stdout, sys.stderr = STREAMS
         try:
             self._import_modules()
             self._take_in(swept)
             value = self._execute()
-        except KeyboardInterrupt:  # a cancel: the agent knows
-            raise
         except BaseException as error:  # noqa: BLE001 - SystemExit of a body is a failure as well
+            if os.getpid() != self._process_id:
+                end_child(error)
             self._flush_figures()
             self._fail(error)
+        if os.getpid() != self._process_id:
+            end_child()
         return self._answer(value)
 
     def _import_modules(self) -> None:
         for name, module, certain in self._cell.imports:
             try:
-                self._space[name] = importlib.import_module(module)
+                found = importlib.import_module(module)
+                if name:  # a submodule is read as an attribute of its package
+                    self._space[name] = found
             except ImportError:
                 if certain:
                     raise
@@ -134,7 +143,9 @@ class _Turn:
     def _take_in(self, swept: Any) -> None:
         if self._cell.values:
             packed = base64.b64decode(self._cell.values)
-            self._space.update(unpack(packed, self._home, self._space))
+            self._taken = unpack(packed, self._home, self._space)
+            self._space.update(self._taken)
+        self._point = swept
         if isinstance(swept, str):
             swept = unpack(base64.b64decode(swept), self._home, self._space)
         self._swept = dict(swept)
@@ -165,6 +176,7 @@ class _Turn:
         answer = self._facts()
         answer.update(self._pack(value))
         answer["display"] = shown
+        answer["point"] = self._point if len(self._point) <= POINT_LIMIT else {}
         return answer
 
     def _facts(self) -> dict[str, Any]:
@@ -200,7 +212,7 @@ class _Turn:
             if name not in self._space
         }
         try:
-            values = self._packed((value, outputs, self._swept))
+            values = self._packed((value, outputs))
         except Exception:  # noqa: BLE001 - a value's own code may raise anything
             value, why = self._alone(value)
             good = {}
@@ -225,7 +237,12 @@ class _Turn:
 
     def _name_there(self, thing: Any) -> str | None:
         found = self._home.arrived.get(id(thing))
-        return found[1] if found is not None and found[0] is thing else None
+        if found is None or found[0] is not thing:
+            return None
+        name = found[1]
+        if isinstance(thing, type):  # also one that came with its instances only
+            return name or None
+        return name if self._taken.get(name) is thing else None
 
     def _alone(self, thing: Any) -> tuple[Any, str | None]:
         try:
@@ -238,11 +255,11 @@ class _Turn:
     def _packed_rest(self, value: Any, outputs: dict[str, Any], errors: dict[str, str]) -> str:
         """Packs what is good by itself; it may still be too much together."""
         try:
-            return self._packed((value, outputs, self._swept))
+            return self._packed((value, outputs))
         except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
             for name in outputs:
                 errors[name] = f"it can't be sent: {error}"
-            return self._packed((None, {}, {}))
+            return self._packed((None, {}))
 
     def _fail(self, error: BaseException) -> NoReturn:
         text = traceback_text(error, own_files())

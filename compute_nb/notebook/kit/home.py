@@ -39,7 +39,7 @@ class Home:
         self.namespace = namespace
         self.label = label
         self.arrived: dict[int, tuple[Any, str, str]] = {}
-        self._texts: dict[tuple[str, int], tuple[str, int]] = {}
+        self._spans: dict[str, tuple[str, list[tuple[int, int]]]] = {}
 
     def arrive(self, thing: Any, name: str, label: str) -> None:
         """Notes that a function or class came from the other side, where `name` means it."""
@@ -60,6 +60,22 @@ class Home:
             raise NotHere(name, label) from None
         return found
 
+    def name_of_class(self, cls: type) -> str:
+        """Returns the name that leads to a class here, or to its successor; "" if none does."""
+        if cls.__module__ != MAIN:
+            return ""
+        qualname = cls.__qualname__
+        try:
+            found = self.find(qualname)
+        except NotHere:
+            found = None
+        if found is cls:
+            return qualname
+        for name, thing in self.namespace.items():
+            if thing is cls and name[:1] != "_":
+                return name
+        return qualname if isinstance(found, type) and found.__module__ == MAIN else ""
+
     def text_of(self, code: types.CodeType) -> CodeText | None:
         """Returns where the source of `code` is, or None if no text gives that code again."""
         postponed = bool(code.co_flags & POSTPONED)
@@ -77,13 +93,20 @@ class Home:
 
     def _statement(self, filename: str, line: int) -> tuple[str, int] | None:
         lines = linecache.getlines(filename)
-        try:
-            statements = ast.parse("".join(lines)).body
-        except (SyntaxError, ValueError):
-            return None
-        for statement in statements:
-            first, last = first_line_of(statement), statement.end_lineno or line
+        text = "".join(lines)
+        known = self._spans.get(filename)
+        if known is None or known[0] != text:  # parsing a long cell for each of its functions takes seconds
+            known = self._spans[filename] = (text, _spans(text))
+        for first, last in known[1]:
             if first <= line <= last:
-                key = (filename, first)
-                return self._texts.setdefault(key, ("".join(lines[first - 1 : last]), first))
+                return "".join(lines[first - 1 : last]), first
         return None
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    """Returns first and last line of each statement."""
+    try:
+        statements = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return []
+    return [(first_line_of(found), found.end_lineno or found.lineno) for found in statements]

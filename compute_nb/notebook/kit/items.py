@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
+import weakref
 from typing import Any
+
+from .outside import LOG
 
 TEXT_LIMIT = 1_000_000  # characters of printed text that come back; the middle is left out beyond it
 
 
 class Printed(io.TextIOBase):
-    """Standard output or error of a cell: keeps head and tail, in order with what is displayed."""
+    """Standard output or error of all cells of this process.
 
-    def __init__(self, name: str, items: Items, behind: Any) -> None:
+    One object for as long as the process lives: handlers of `logging` and the like, made by the first cell
+    that imports a module, go on writing to it.
+    """
+
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self._name, self._items, self._behind = name, items, behind
+        self._name = name
+
+    def close(self) -> None:
+        """Stays open."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -25,15 +37,20 @@ class Printed(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Keeps the text."""
+        """Keeps the text for the cell that runs now."""
         if not isinstance(text, str):
             raise TypeError("write() argument must be str, not " + type(text).__name__)
-        self._items.text(self._name, text)
+        items = items_of_cell()
+        if items is not None and items.process_id != os.getpid():
+            os.write(self.fileno(), text.encode("utf-8", "replace"))  # a child: its memory is lost
+        elif items is not None:
+            items.outside()
+            items.text(self._name, text)
         return len(text)
 
     def fileno(self) -> int:
         """Returns the worker's own file number, for programs that the cell starts."""
-        return int(self._behind.fileno())
+        return 1 if self._name == "stdout" else 2
 
 
 class Items:
@@ -41,7 +58,17 @@ class Items:
 
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []
+        self.thread, self.process_id = threading.get_ident(), os.getpid()
         self._size = 0
+        LOG.begin()
+
+    def outside(self) -> None:
+        """Adds what programs that the cell started have printed by now."""
+        while True:
+            text = LOG.news()
+            if not text:
+                return
+            self.text("stdout", text)
 
     def text(self, stream: str, text: str) -> None:
         """Adds printed text."""
@@ -80,10 +107,12 @@ class Items:
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Adds display data."""
+        self.outside()
         self.entries.append({"data": data, "metadata": metadata})
 
     def packed(self) -> list[dict[str, Any]]:
         """Returns all of it as plain data."""
+        self.outside()
         packed: list[dict[str, Any]] = []
         for entry in self.entries:
             if "stream" not in entry:
@@ -100,3 +129,23 @@ class Items:
 
 
 current: list[Items] = []  # of the cell that runs now
+outlived: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # threads of cells that have ended
+STREAMS = Printed("stdout"), Printed("stderr")
+
+
+def items_of_cell() -> Items | None:
+    """Returns the items of the cell that this thread works for, None if that cell has ended."""
+    if not current:
+        return None
+    items = current[-1]
+    if outlived and threading.get_ident() != items.thread and threading.current_thread() in outlived:
+        return None
+    return items
+
+
+def end_cell() -> None:
+    """Ends the cell that runs now; what its threads go on to write is nobody's."""
+    current.pop()
+    if threading.active_count() > 1:
+        own = threading.current_thread()
+        outlived.update(thread for thread in threading.enumerate() if thread is not own)

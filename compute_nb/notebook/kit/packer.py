@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .home import MAIN, Home
-from .skeleton import MEMBERS, member_attributes, skeleton
+from .skeleton import MEMBERS, REGISTERED, member_attributes, registered, skeleton
 from .source import global_names
 from .unpacker import (
     find_named,
@@ -140,7 +140,11 @@ class _Rules:
         members = member_attributes(cls)
         if any(members.values()):
             state[MEMBERS] = members
-        spec = (kind, cls.__name__, cls.__qualname__, cls.__module__, self._label(cls), *parts)
+        others = registered(cls)
+        if others:
+            state[REGISTERED] = others
+        names = (cls.__name__, cls.__qualname__, cls.__module__)
+        spec = (kind, *names, self._label(cls), self.home.name_of_class(cls), *parts)
         return (make_class, spec, state, None, None, set_class)
 
     def _label(self, cls: type) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import sys
 import types
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from typing import Any
 
 from .home import MAIN
 
-MEMBERS = "<members>"  # of an enum, in the state of its class: no attribute can be called so
+# In the state of a class: no attribute can be called so.
+MEMBERS = "<members>"  # of an enum
+REGISTERED = "<registered>"  # with an abstract base class
 NO_ATTRIBUTES = frozenset({"__dict__", "__weakref__", "__module__", "__slots__", "_abc_impl"})
 NAMEDTUPLE_PARTS = frozenset(
     [
@@ -36,7 +39,7 @@ def skeleton(cls: type) -> tuple[str, tuple[Any, ...], Any]:
     enum = sys.modules.get("enum")
     if enum is not None and isinstance(cls, enum.EnumMeta):
         members = {name: member.value for name, member in cls.__members__.items()}
-        plain = (type(cls), cls.__bases__, members, _annotations(cls))
+        plain = (type(cls), cls.__bases__, members, _annotations(cls), _plain_parts(cls))
         return "enum", plain, _EnumParts(cls, members)
     if tuple in cls.__bases__ and isinstance(cls.__dict__.get("_fields"), tuple):
         fields, defaults = cls._fields, cls._field_defaults  # type: ignore[attr-defined]
@@ -64,9 +67,25 @@ class _EnumParts:
         self._known = bare | set(members) | NO_ATTRIBUTES
 
     def __contains__(self, name: str) -> bool:
+        if name == "_boundary_":
+            return False
         if name in self._own and name not in ("__new__", "_generate_next_value_"):
             return False
         return name in self._known or (name.startswith("_") and name.endswith("_"))
+
+
+def _plain_parts(cls: Any) -> dict[str, tuple[Any, ...]]:
+    """Returns what the members of an enum with a `__new__` of its own are in themselves: (number,) or ()."""
+    made = getattr(cls, "_new_member_", None)
+    if not isinstance(made, types.FunctionType) or made.__module__ == "enum":
+        return {}
+    kind = cls._member_type_
+    if kind is object:
+        return dict.fromkeys(cls.__members__, ())
+    return {
+        name: (kind.__str__(member) if kind is str else kind(member),)
+        for name, member in cls.__members__.items()
+    }
 
 
 def member_attributes(cls: type) -> dict[str, dict[str, Any]]:
@@ -76,6 +95,14 @@ def member_attributes(cls: type) -> dict[str, dict[str, Any]]:
         return {}
     members: Any = cls.__members__
     return {name: _own_attributes(member) for name, member in members.items()}
+
+
+def registered(cls: type) -> list[type]:
+    """Returns the classes that were registered with an abstract base class of the notebook."""
+    if not isinstance(cls, abc.ABCMeta):
+        return []
+    references = getattr(abc, "_get_dump", lambda _: [()])(cls)[0]
+    return [found for found in (reference() for reference in references) if found is not None]
 
 
 def _own_attributes(member: Any) -> dict[str, Any]:
@@ -94,6 +121,10 @@ def _bare_class(
         made: type = type.__new__(metaclass, name, bases, space)
         return made
     with _QuietBases(bases):
+        if metaclass.__module__ == MAIN:  # its own code has run where the class comes from
+            kind: Any = next(kind for kind in metaclass.__mro__ if kind.__module__ != MAIN)
+            made = kind.__new__(metaclass, name, bases, space)
+            return made
         return types.new_class(name, bases, {"metaclass": metaclass}, lambda body: body.update(space))
 
 
@@ -104,14 +135,28 @@ def _bare_enum(  # noqa: PLR0917
     bases: tuple[type, ...],
     members: dict[str, Any],
     annotations: dict[str, Any],
+    parts: dict[str, Any],
 ) -> type:
     body = metaclass.__prepare__(name, bases)
+    if parts:
+        body["__new__"] = _new_member  # the enum's own has run where it comes from
+        members = {member: _Given((parts[member], value)) for member, value in members.items()}
     for key, value in {**space, **members}.items():
         body[key] = value
     made: type = metaclass.__new__(metaclass, name, bases, body)
     if annotations:
         type.__setattr__(made, "__annotations__", annotations)
     return made
+
+
+class _Given(tuple):  # type: ignore[type-arg]
+    """Plain part and value of a member on its way."""
+
+
+def _new_member(cls: Any, part: Any, value: Any) -> Any:
+    member = cls._member_type_.__new__(cls, *part)
+    member._value_ = value
+    return member
 
 
 def _bare_namedtuple(

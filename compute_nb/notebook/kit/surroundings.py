@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import random
 import sys
 from typing import Any
 
+from .display import display
 from .figures import prepare_figures, put_back_figures
+from .settings import Settings
+
+_BUILTINS = dict(builtins.__dict__)
 
 
 class Surroundings:
@@ -15,16 +20,20 @@ class Surroundings:
 
     def __init__(self) -> None:
         self.folder = _folder()
-        self._environ = dict(os.environ)
+        self._environ = os.environ
+        self._variables = dict(os.environ._data)  # type: ignore[attr-defined] # itself, it decodes all
         self._argv, self._path = list(sys.argv), list(sys.path)
         self._streams = sys.stdin, sys.stdout, sys.stderr
         self._main = sys.modules.get("__main__")
+        self._logging = _logging_of_root()
+        self._settings = Settings()
 
     def __enter__(self) -> Surroundings:
         random.seed()
         numpy_random = sys.modules.get("numpy.random")
         if numpy_random is not None:
             numpy_random.seed()
+        builtins.__dict__["display"] = display
         prepare_figures()
         return self
 
@@ -32,6 +41,9 @@ class Surroundings:
         sys.stdin, sys.stdout, sys.stderr = self._streams
         if self._main is not None:
             sys.modules["__main__"] = self._main
+        _put_back_builtins()
+        _put_back_logging(*self._logging)
+        self._settings.put_back()
         sys.argv[:], sys.path[:] = self._argv, self._path
         self._put_back_environ()
         if self.folder is not None and _folder() != self.folder:
@@ -39,13 +51,17 @@ class Surroundings:
         put_back_figures()
 
     def _put_back_environ(self) -> None:
-        now = dict(os.environ)
-        for name in now:
-            if name not in self._environ:
+        os.environ = self._environ  # noqa: B003 - the very object, whatever the name means now
+        if os.environ._data == self._variables:  # type: ignore[attr-defined]
+            return
+        before = {os.fsdecode(name): os.fsdecode(value) for name, value in self._variables.items()}
+        for name, value in dict(os.environ).items():
+            if name not in before:
                 del os.environ[name]
-        for name, value in self._environ.items():
-            if now.get(name) != value:
-                os.environ[name] = value
+            elif before[name] != value:
+                os.environ[name] = before[name]
+        for name in before.keys() - os.environ.keys():
+            os.environ[name] = before[name]
 
 
 def _folder() -> str | None:
@@ -53,3 +69,29 @@ def _folder() -> str | None:
         return os.getcwd()
     except OSError:
         return None
+
+
+def _put_back_builtins() -> None:
+    names = builtins.__dict__
+    if "display" not in _BUILTINS:
+        names.pop("display", None)
+    if names != _BUILTINS:  # other threads may be reading them: never empty
+        names.update(_BUILTINS)
+        for name in [name for name in names if name not in _BUILTINS]:
+            del names[name]
+
+
+def _logging_of_root() -> tuple[list[Any], int]:
+    root = getattr(sys.modules.get("logging"), "root", None)
+    return ([], 30) if root is None else (list(root.handlers), root.level)
+
+
+def _put_back_logging(handlers: list[Any], level: int) -> None:
+    """Undoes `basicConfig`; whoever imported `logging` first left it as it is when new."""
+    root = getattr(sys.modules.get("logging"), "root", None)
+    if root is None:
+        return
+    if root.handlers != handlers:
+        root.handlers[:] = handlers
+    if root.level != level:
+        root.setLevel(level)

@@ -11,7 +11,7 @@ import types
 from typing import Any
 
 from .home import MAIN, Home, NotHere
-from .skeleton import BARE, MEMBERS
+from .skeleton import BARE, MEMBERS, REGISTERED
 from .source import CodeBytes, CodeText, codes_in, from_bytes, remember
 
 PREFIX = "_compute_nb_"  # of the names that kits have on workers
@@ -121,23 +121,25 @@ class Unpacker(pickle.Unpickler):
         for name, value in names.items():
             self._function_globals.setdefault(name, value)
 
-    def make_class(self, kind: str, name: str, qualname: str, module: str, label: str, *parts: Any) -> type:
-        """Returns a class without its attributes, or the one that this side has already."""
-        present = self._present_class(qualname) if module == MAIN else None
+    def make_class(  # noqa: PLR0917 - as pickle calls it
+        self, kind: str, name: str, qualname: str, module: str, label: str, known: str, *parts: Any
+    ) -> type:
+        """Returns a class without its attributes, or the one that this side has as `known` already."""
+        present = self._present_class(known) if known else None
         if present is not None:
             self._present.add(id(present))
             return present
         cls = BARE[kind](name, {"__module__": module, "__qualname__": qualname}, *parts)
-        self.home.arrive(cls, qualname, label)
+        self.home.arrive(cls, known, label)
         if module == MAIN and "." not in qualname:
             self._function_globals.setdefault(qualname, cls)
         return cls
 
-    def _present_class(self, qualname: str) -> type | None:
+    def _present_class(self, name: str) -> type | None:
         if not self._prefer_present:
             return None
         try:
-            found = self.home.find(qualname)
+            found = self.home.find(name)
         except NotHere:
             return None
         return found if isinstance(found, type) and found.__module__ == MAIN else None
@@ -148,8 +150,11 @@ class Unpacker(pickle.Unpickler):
             return
         for name, attributes in state.pop(MEMBERS, {}).items():
             vars(cls.__members__[name]).update(attributes)  # type: ignore[attr-defined]
+        others = state.pop(REGISTERED, ())
         for name, value in state.items():
             type.__setattr__(cls, name, value)
+        for other in others:
+            cls.register(other)  # type: ignore[attr-defined]
 
 
 _MAKERS = frozenset(

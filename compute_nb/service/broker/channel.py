@@ -88,7 +88,9 @@ class ClientConsumer:
         """Sends one message to the client."""
         channel, message = self.channel, entry.message
         tag = channel.draw_tag()
-        if not self.no_ack:
+        if self.no_ack:
+            queue.settled(entry)
+        else:
             channel.hold(tag, Unacked(queue, entry, self))
         method = frames.write_deliver(
             channel.number,
@@ -200,7 +202,8 @@ class Channel:
         Raises:
             Fault: 406 for an unknown delivery tag.
         """
-        self._release(tag, multiple)
+        for queue, entry, _ in self._release(tag, multiple):
+            queue.settled(entry)
         self.pump()
 
     def nack(self, tag: int, multiple: bool, requeue: bool) -> None:
@@ -212,6 +215,9 @@ class Channel:
         released = self._release(tag, multiple)
         if requeue:
             give_back(released)
+        else:
+            for queue, entry, _ in released:
+                queue.settled(entry)
         self.pump()
 
     def recover(self) -> None:

@@ -121,6 +121,10 @@ class Broker(Protocol):
         """Drops the messages that wait in a queue, and returns how many they were."""
         ...
 
+    def held_bytes(self, queue: str) -> int:
+        """Returns the bytes of all bodies that are not acknowledged; 0 if there is no such queue."""
+        ...
+
     def disconnect(self, username: str) -> None:
         """Closes all connections of a user, whose credentials are no longer good."""
         ...

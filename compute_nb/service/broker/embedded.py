@@ -142,6 +142,10 @@ class EmbeddedBroker:
         """As in the contract; raises `faults.Fault` if the queue is missing."""
         return self._vhost.queue(queue).purge()
 
+    def held_bytes(self, queue: str) -> int:
+        """As in the contract."""
+        return self._vhost.held_bytes(queue)
+
     def disconnect(self, username: str) -> None:
         """As in the contract."""
         self.hub.disconnect(username)

@@ -12,7 +12,7 @@ class Limits:
     """What one broker allows, with the reason where a number has one.
 
     Attributes:
-        max_body_bytes: Of one message. A submit has 10 MB at most, a result 10 MiB.
+        max_body_bytes: Of one message. A submit has 16 MiB at most, a result 10 MiB.
         max_properties_bytes: Of one message's properties with its headers. Crafted ones of 16 KiB take
             30 ms to decode, and the time grows with the square.
         max_frame_bytes: Offered at the handshake, as RabbitMQ does.

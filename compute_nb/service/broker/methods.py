@@ -159,7 +159,9 @@ def _get(channel: Channel, method: commands.Basic.Get) -> None:
         channel.send(commands.Basic.GetEmpty())
         return
     tag, message = channel.draw_tag(), entry.message
-    if not method.no_ack:
+    if method.no_ack:
+        queue.settled(entry)
+    else:
         channel.hold(tag, Unacked(queue, entry, None))
     answer = commands.Basic.GetOk(
         tag, entry.redelivered, message.exchange, message.routing_key, queue.ready_count

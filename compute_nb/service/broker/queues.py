@@ -91,6 +91,9 @@ class Queue:
         clock: Seconds, monotonic.
         expires_s: How long it lives without consumers, None for ever.
         owner: The only user that may read it, None for anybody.
+
+    Attributes:
+        held_bytes: Of the bodies here and at clients that have not acknowledged them.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Queue:
         self.expires_s = expires_s
         self.owner = owner
         self.deleted = False
+        self.held_bytes = 0
         self._clock = clock
         self._idle_since_s = clock()
         self._ready: deque[Entry] = deque()
@@ -153,6 +157,7 @@ class Queue:
             self._serve(self._service, message, receipt)
             return
         self._ready.append(Entry(message, self._next_place))
+        self.held_bytes += len(message.body)
         self._next_place += 1
         self.pump()
 
@@ -179,8 +184,14 @@ class Queue:
     def purge(self) -> int:
         """Drops all messages that are not with a consumer; returns how many."""
         count = len(self._ready)
+        for entry in self._ready:
+            self.settled(entry)
         self._ready.clear()
         return count
+
+    def settled(self, entry: Entry) -> None:
+        """A message is dealt with: acknowledged, dropped, or sent to somebody who does not acknowledge."""
+        self.held_bytes -= len(entry.message.body)
 
     def add(self, consumer: Consumer) -> bool:
         """Adds a consumer, which gets nothing before `pump`; says if it is its user's first."""
@@ -199,7 +210,9 @@ class Queue:
         """Hands what is here and all that comes to the service."""
         self._service = on_delivery
         while self._ready:
-            self._serve(on_delivery, self._ready.popleft().message, None)
+            entry = self._ready.popleft()
+            self.settled(entry)
+            self._serve(on_delivery, entry.message, None)
 
     def delete(self) -> list[Consumer]:
         """Ends the queue; returns the consumers that it had."""

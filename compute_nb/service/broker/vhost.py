@@ -99,6 +99,11 @@ class Vhost:
             raise not_found("queue", name)
         return queue
 
+    def held_bytes(self, name: str) -> int:
+        """Returns the bytes of a queue's bodies; 0 if there is no such queue."""
+        queue = self._queues.get(name)
+        return 0 if queue is None else queue.held_bytes
+
     def exchange(self, name: str) -> Exchange:
         """Returns an exchange other than the default one.
 

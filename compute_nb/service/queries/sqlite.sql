@@ -95,6 +95,10 @@ FROM endpoint WHERE deleted IS NULL AND (owner = :owner OR (:public AND public))
 -- What agents told of themselves.
 SELECT id, agent FROM endpoint WHERE agent IS NOT NULL AND id IN ({ids})
 
+-- name: allowed_functions
+-- The functions that an endpoint takes, as JSON; NULL for all.
+SELECT json_extract(metadata, '$.allowed_functions') FROM endpoint WHERE no = ?
+
 -- name: endpoint_id
 -- The id behind a number.
 SELECT id FROM endpoint WHERE no = ?
@@ -287,7 +291,7 @@ FROM task WHERE endpoint = ? AND state = {WAITING} AND sent_at IS NULL LIMIT ?
 
 -- name: page_of_group
 -- A page of a task group, in the order of ids.
-SELECT id, state, submitted FROM task WHERE grp = ? AND id > ? ORDER BY id LIMIT ?
+SELECT id, state, submitted, started, ended, attempt FROM task WHERE grp = ? AND id > ? ORDER BY id LIMIT ?
 
 -- name: task_rows
 -- All that is told about tasks, with results.

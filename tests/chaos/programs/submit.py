@@ -17,7 +17,7 @@ def work(number, lines, signal):
             pipe = os.open(signal, os.O_WRONLY | os.O_NONBLOCK)
             os.write(pipe, b"60\n")
             os.close(pipe)
-    time.sleep(0.02)
+    time.sleep(0.5 if number == 60 else 0.02)  # so that one at least runs when the kill comes
     return number * number
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import dill
@@ -27,3 +29,24 @@ def test_an_instance_of_a_class_that_was_made_here_travels_by_value():
     raw = pickles.dumps([Local()])
     assert b"dill" in raw
     assert pickles.loads(raw)[0].x == 5
+
+
+def test_a_cancel_during_the_import_of_dill_leaves_a_whole_dill():
+    code = """
+import signal, sys
+from compute_nb.endpoint.runner import pickles
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "dill.temp":
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+assert "dill" not in sys.modules
+try:
+    pickles.dill()
+except KeyboardInterrupt:
+    print("interrupted")
+print(pickles.dill().loads(pickles.dill().dumps(lambda: 7))())
+"""
+    command = [sys.executable, "-W", "error", "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout == "interrupted\n7\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from uuid import uuid4
 
 import pytest
 
@@ -99,3 +101,34 @@ def test_a_module_of_the_user_that_is_called_random_is_left_alone(rigs, tmp_path
     )
     context = {"cwd": str(tmp_path), "sys_path": [str(tmp_path)]}
     assert [rig.call(source, context=context) for _ in range(2)] == [4, 4]
+
+
+CHILD = (
+    "def child(*spoilt):\n    import os, subprocess\n"
+    "    seen = subprocess.run(['env'], capture_output=True, text=True).stdout.splitlines()\n"
+    "    own = {k: v for k, v in os.environ.items() if k.startswith('GC_')}\n"
+    "    for name in spoilt:\n        os.environ.pop(name)\n        os.environ[name] = 'spoilt'\n"
+    "    os.unsetenv('GC_TASK_UUID')\n"
+    "    return own, dict(line.split('=', 1) for line in seen if line.startswith('GC_'))\n"
+)
+
+
+def test_what_a_task_starts_knows_its_id_whatever_the_task_before_did(rigs):
+    rig = rigs(workers=1)
+    seen = [rig.call(CHILD, *spoilt) for spoilt in ((), ("GC_TASK_UUID", "GC_TASK_SANDBOX_DIR"), ())]
+    assert len({own["GC_TASK_UUID"] for own, _ in seen}) == 3
+    assert all(own == childs for own, childs in seen)
+
+
+def test_the_id_of_a_task_costs_no_memory(rigs):
+    rig = rigs(workers=1)
+    source = (
+        "def resident():\n    with open('/proc/self/statm') as file:\n"
+        "        return int(file.read().split()[1]) * 4096\n"
+    )
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("no /proc: not on this platform")
+    function = uuid4()
+    rig.values(rig.submit(source, *[((), {})] * 4_000, function=function))
+    before, *_, after = rig.values(rig.submit(source, *[((), {})] * 8_000, function=function))
+    assert after - before < 500_000

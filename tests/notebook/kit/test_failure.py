@@ -5,9 +5,14 @@ import base64
 import json
 import pickle
 import re
+import subprocess
+import sys
 import zlib
 
 import pytest
+
+from compute_nb.failure import failure
+from compute_nb.serialize.serializer import ComputeSerializer
 
 
 def test_traceback_reads_as_cells(shell):
@@ -30,6 +35,7 @@ def test_traceback_reads_as_cells(shell):
     ("body", "last"),
     [
         ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("input()", "EOFError: EOF when reading a line"),
         ("open('/no/such/file')", "FileNotFoundError"),
         ("import no_such_module_x", "ModuleNotFoundError"),
@@ -58,3 +64,32 @@ def test_error_travels_without_running_init(shell):
     assert (type(error), error.args, error.b) == (shell.names["Oops"], ("a",), 3)
     assert facts["type"] == "Oops"
     assert facts["outputs"] == [{"stream": "stdout", "text": "before\n"}]
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "value"),
+    [
+        ("open('/no/such/file')", "filename", "/no/such/file"),
+        ("open('/no/such/file')", "errno", 2),
+        ("import no_such_module_x", "name", "no_such_module_x"),
+        ("def f():\n    return eval('nowhere')\nf()", "name", "nowhere"),
+    ],
+)
+def test_attributes_of_errors_travel(shell, body, name, value):
+    with pytest.raises(Exception, match="compute_nb:1:") as caught:
+        shell.there(body)
+    assert getattr(failure(str(caught.value), ComputeSerializer()), name) == value
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"), [("pass", 0), ("raise SystemExit(3)", 3), ("1 / 0", 1), ("raise SystemExit('x')", 1)]
+)
+def test_a_forked_child_that_comes_back_ends_with_a_true_code(shell, ends, code):
+    source, _, _ = shell.source(
+        f"import os\nchild = os.fork()\nif not child:\n    {ends}\nelse:\n"
+        "    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\ncode if child else None"
+    )
+    program = source + "\nprint(compute_cell(0, {})['display'][0]['text/plain'])"
+    done = subprocess.run([sys.executable, "-"], input=program, text=True, capture_output=True, check=True)
+    assert done.stdout == f"{code}\n"
+    assert ("ZeroDivisionError" in done.stderr) == (ends == "1 / 0")

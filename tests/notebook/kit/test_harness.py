@@ -1,10 +1,15 @@
 """The same body here and through the harness gives the same value, outputs and text."""
 # ruff: noqa: E501 - a body is one line, so that a case is one line
 
+import ast
 import re
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import pytest
+
+from compute_nb.notebook.refusal import CellRefused
 
 
 class Case(NamedTuple):
@@ -76,6 +81,47 @@ CASES = [
     Case(
         "nonlocal",
         "def count():\n    n = 0\n    def up():\n        nonlocal n\n        n += 1\n        return n\n    up()\n    return up()\ncount()",
+    ),
+    Case("walrus in a comprehension of no rounds", "[last := x for x in []]\nlast", "last = 'old'"),
+    Case("submodules of an import", "xml.dom.minidom.Document.__name__", "import xml.dom.minidom"),
+    Case(
+        "submodules in a helper",
+        "f()",
+        "import xml.dom.minidom\ndef f():\n    return xml.dom.minidom.Document.__name__",
+    ),
+    Case(
+        "builtins can be patched",
+        "from unittest import mock\nwith mock.patch('builtins.oct', return_value=9):\n    r = oct(8)\nr, oct(8)",
+    ),
+    Case(
+        "enum of numbers with its own __new__",
+        "C.B + 1, C.B.label, C(7) is C.B, c is C.A, list(C)",
+        "from enum import IntEnum\nclass C(IntEnum):\n    def __new__(cls, value, label):\n        made = int.__new__(cls, value)\n        made._value_, made.label = value, label\n        return made\n    A = 3, 'a'\n    B = 7, 'b'\nc = C.A",
+    ),
+    Case(
+        "enum of numbers whose values are not these numbers",
+        "C.A + 1, C('a') is C.A, C.B.value, c is C.B",
+        "from enum import Enum\nclass C(int, Enum):\n    def __new__(cls, number, label):\n        made = int.__new__(cls, number)\n        made._value_ = label\n        return made\n    A = 3, 'a'\n    B = 7, 'b'\nc = C.B",
+    ),
+    Case(
+        "classes registered with an abstract base",
+        "isinstance(3, A), isinstance(b, A), issubclass(str, A)",
+        "import abc\nclass A(abc.ABC):\n    pass\nA.register(int)\n@A.register\nclass B:\n    pass\nb = B()",
+    ),
+    Case(
+        "metaclass with keywords and code of its own",
+        "A.tag, type(A).made, A().__class__.tag, B.tag, isinstance(B(), A)",
+        "class M(type):\n    made = 0\n    def __new__(mcls, name, bases, body, tag):\n        return super().__new__(mcls, name, bases, body)\n    def __init__(cls, name, bases, body, tag):\n        cls.tag = tag\n        type(cls).made += 1\nclass A(metaclass=M, tag=3):\n    pass\nclass B(A, tag=4):\n    pass",
+    ),
+    Case(
+        "abstract metaclass of the notebook",
+        "A.tag, issubclass(int, A)",
+        "import abc\nclass M(abc.ABCMeta):\n    def __init__(cls, *args):\n        super().__init__(*args)\n        cls.tag = getattr(cls, 'tag', 0) + 1\nclass A(metaclass=M):\n    pass\nA.register(int)",
+    ),
+    Case(
+        "flags with a boundary",
+        "(F.A | F.B).value, F(9).value, F._boundary_.name",
+        "import enum\nclass F(enum.Flag, boundary=enum.KEEP):\n    A = 1\n    B = 2",
     ),
     Case("del", "tmp = 3\nb = tmp + 1\ndel tmp\nb", "", ("b",)),
     Case("del an input", "del a\n'a' in globals()", "a = 3"),
@@ -352,7 +398,8 @@ def test_here_and_there_are_the_same(shell, capsys, case):
     shell.here(case.setup)
     capsys.readouterr()
     result = shell.there(case.body, case.outputs, case.inputs)
-    value, outputs, _ = result.all_values(shell.notebook.home)
+    home = shell.notebook.home
+    value, outputs = result.value(home), {name: result.output(name, home) for name in case.outputs}
     text = {
         name: "".join(item["text"] for item in result.items if item.get("stream") == name)
         for name in ("stdout", "stderr")
@@ -363,6 +410,42 @@ def test_here_and_there_are_the_same(shell, capsys, case):
     assert same(value, local)
     assert text["stdout"].strip() == (shown if local is not None else here.out).strip()
     assert text["stderr"] == here.err
-    assert set(outputs) == set(case.outputs)
     for name in case.outputs:
         assert same(outputs[name], shell.names[name])
+
+
+def test_submodules_come_back_in_a_fresh_worker(shell):
+    shell.here("import xml.dom.minidom")
+    source, _, _ = shell.source("xml.dom.minidom.Document.__name__")
+    program = source + "\nprint(compute_cell(0, {})['display'][0])"
+    done = subprocess.run([sys.executable, "-"], input=program, text=True, capture_output=True, check=True)
+    assert "Document" in done.stdout
+
+
+def test_a_long_cell_is_parsed_once_for_all_its_functions(shell, monkeypatch):
+    shell.here("\n".join(f"def f{i}():\n    return {i}" for i in range(30)))
+    counted = []
+    parse = ast.parse
+    monkeypatch.setattr(ast, "parse", lambda text, *a, **k: counted.append(text) or parse(text, *a, **k))
+    shell.source("sum([" + ", ".join(f"f{i}()" for i in range(30)) + "])")
+    assert len([text for text in counted if "f29" in text and "def f3" in text]) == 1
+
+
+def test_results_of_cells_are_inputs_too(shell):
+    shell.ip.push({"_": 40, "_12": 1}, interactive=False)  # as IPython does
+    assert shell.there("_ + _12").value(shell.notebook.home) == 41
+
+
+def test_a_function_that_reads_the_outputs_is_refused(shell):
+    shell.here("def last():\n    return Out[1]")
+    with pytest.raises(CellRefused, match=r"`Out`.*stay here"):
+        shell.there("last()")
+
+
+def test_a_large_value_that_is_only_perhaps_read_stays_here(shell):
+    shell.here("big, flag = bytes(8_000_000), False")
+    _, _, captured = shell.source("if flag:\n    big\n1")
+    assert captured.names == ("flag",)
+    assert captured.notes == (
+        "`big` (8.0 MB) is too large to travel; it stays here, since the cell may do without",
+    )

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from compute_nb.service.broker import properties
 from compute_nb.service.broker.confirms import Confirms, Receipt
 from compute_nb.service.broker.queues import Entry, Message, Queue
+from compute_nb.service.broker.vhost import Vhost
 
 
 class Reader:
@@ -141,3 +142,19 @@ def test_a_consumer_that_publishes_to_its_own_queue_is_served_in_order():
     queue, reader = filled(b"1", b"2"), Echo()
     read(queue, reader)
     assert reader.texts() == [b"1", b"2", b"echo", b"echo", b"echo"]
+
+
+def test_a_queue_knows_the_bytes_that_are_not_acknowledged():
+    vhost = Vhost(lambda: 0.0, lambda: None)
+    queue = vhost.declare_queue("q", None, None)
+    assert vhost.held_bytes("nowhere") == 0
+    for size in (5, 7):
+        vhost.publish(Message("", "q", b"\0\0", b"x" * size, None))
+    first = queue.get()
+    assert vhost.held_bytes("q") == 12
+    queue.put_back([first])
+    assert vhost.held_bytes("q") == 12
+    queue.settled(queue.get())
+    assert vhost.held_bytes("q") == 7
+    queue.purge()
+    assert vhost.held_bytes("q") == 0

@@ -1,0 +1,94 @@
+"""This module is the reload: a task group from anywhere as a run of this kernel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+from compute_nb.client import Client
+from compute_nb.errors import ComputeError
+from compute_nb.executor import Executor
+from compute_nb.future import ComputeFuture
+from compute_nb.notebook.arguments import Line
+from compute_nb.notebook.group import ComputeGroup
+from compute_nb.notebook.kit.home import Home
+from compute_nb.notebook.launch import wake
+from compute_nb.notebook.options import check_name, names_of
+from compute_nb.notebook.refusal import CellRefused
+from compute_nb.notebook.results import CellSerializer, facts
+from compute_nb.notebook.run import Run
+from compute_nb.notebook.runs import Runs
+
+_NOT_FOUND = 404
+
+
+def reloaded(line: Line, runs: Runs, home: Home) -> tuple[Run, Executor]:
+    """Returns the run that `%compute reload` asks for; asks the service.
+
+    Raises:
+        CellRefused: The line names no group that the service knows.
+    """
+    if not line.words:
+        raise CellRefused("`%compute reload GROUP [-n NAME] [-o x,y]` needs the id of one task group")
+    name, outputs = _options(line)
+    group_id = runs.group_id(line.words[0])
+    executor = Executor(task_group_id=group_id, serializer=CellSerializer(home), label=name)
+    futures = _futures(executor, group_id)
+    single = len(futures) == 1 and not facts(futures[0]).get("swept")
+    known = any(run.task_group_id == str(group_id) for run in runs.all)
+    again = f"names of `-o` are not bound again: `%compute reload {group_id} -o NAME` binds them"
+    run = Run(
+        cell=f"group {str(group_id)[:8]}",
+        name=name,
+        endpoint=_endpoint_name(futures[0]),
+        label="",
+        futures=futures,
+        home=home,
+        group=None if single else ComputeGroup(futures, name=name),
+        outputs=outputs,
+        notes=() if outputs or known else (again,),
+        cancel_all=lambda: _cancel_each(futures),
+        outage=lambda: executor.outage,
+        wake=lambda: wake(Client(do_version_check=False)),
+        submitted_at=min((f.submitted_at for f in futures if f.submitted_at), default=time.time()),
+    )
+    return run, executor
+
+
+def _cancel_each(futures: Sequence[ComputeFuture]) -> None:
+    for future in futures:
+        future.cancel()
+
+
+def _options(line: Line) -> tuple[str, tuple[str, ...]]:
+    name = line.values.get("-n") or line.values.get("--name") or ""
+    if name:
+        check_name(name, "-n")
+    outputs = line.values.get("-o") or line.values.get("--output")
+    return name, names_of([outputs], "-o") if outputs else ()
+
+
+def _futures(executor: Executor, group_id: UUID) -> Sequence[ComputeFuture]:
+    futures: Sequence[ComputeFuture] = ()
+    try:
+        futures = executor.reload_tasks(group_id)
+    except ComputeError as error:
+        if error.http_status != _NOT_FOUND:
+            raise
+    if not futures:
+        raise CellRefused(
+            f"`%compute reload {group_id}`: the service knows no such task group: it is another service's or "
+            "user's, or was deleted"
+        )
+    return futures
+
+
+def _endpoint_name(future: ComputeFuture) -> str:
+    """Returns what people call the endpoint of a task; its id if nobody knows a name."""
+    if future.terms is None:
+        return "?"
+    endpoint_id = str(future.terms.endpoint_id)
+    found = Client(do_version_check=False).get_endpoints()
+    names = [str(one.get("name")) for one in found if str(one.get("uuid")) == endpoint_id]
+    return names[0] if names else endpoint_id

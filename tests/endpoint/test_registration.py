@@ -1,0 +1,81 @@
+"""Registration with a real service, and what it does when that is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+import psutil
+import pytest
+from own_home import own_home
+from small_server import TOKEN, small_server
+
+from compute_nb import local
+from compute_nb.endpoint.config import AgentConfig
+from compute_nb.endpoint.registration import Registration
+from compute_nb.errors import ComputeError, ServiceUnreachable
+
+
+@pytest.fixture(scope="module")
+def home():
+    with own_home() as one:
+        yield one
+
+
+def kill_service(home):
+    pid = local.ensure_service(home).pid
+    os.kill(pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=20)
+
+
+def registration(home, **options):
+    folder = home.endpoint_dir("lab")
+    folder.mkdir(parents=True, exist_ok=True)
+    info = local.ensure_service(home)
+    config = AgentConfig("lab", folder, info.url, info.token, sys.executable, home=home)
+    return Registration(config, {"compute_nb": {"version": 1}}, **options)
+
+
+def test_a_killed_service_is_started_again_at_once_and_told_in_the_same_call(home):
+    one = registration(home, patience_s=1e9)
+    before = one.register()
+    kill_service(home)
+    assert one.register() == before
+    assert local.answers(local.find_service(home))
+
+
+def test_an_agent_of_a_stopped_service_ends_instead_of_asking_for_ever(home):
+    one = registration(home)
+    one.register()
+    home.stopped_mark.touch()
+    with pytest.raises(ServiceUnreachable):  # it runs and does not answer: that may pass
+        unanswered(home, one)
+    kill_service(home)
+    home.stopped_mark.touch()
+    with pytest.raises(ComputeError, match="stopped by command") as caught:
+        one.register()
+    assert not isinstance(caught.value, ServiceUnreachable)
+
+
+def unanswered(home, one):
+    """Asks while the service is there under its lock, and nobody listens at the address that is known."""
+    facts = home.service_file.read_text()
+    home.service_file.write_text(json.dumps({**json.loads(facts), "url": "http://127.0.0.1:1"}))
+    try:
+        one.register()
+    finally:
+        home.service_file.write_text(facts)
+
+
+def test_a_service_whose_disk_is_full_is_asked_again(tmp_path):
+    with small_server() as server:
+        server.answers["POST", "/v3/endpoints"] = (507, {"code": "STORE_FULL", "message": "full"})
+        config = AgentConfig("lab", tmp_path, server.url, TOKEN, sys.executable)
+        with pytest.raises(ServiceUnreachable, match="STORE_FULL"):
+            Registration(config, {}).register()
+        server.answers["POST", "/v3/endpoints"] = (403, {"message": "no"})
+        with pytest.raises(ComputeError) as caught:
+            Registration(config, {}).register()
+        assert not isinstance(caught.value, ServiceUnreachable)
