@@ -129,6 +129,7 @@ class Link:
         self._connection: pika.SelectConnection | None = None
         self._channel: Any = None
         self._plan = LinkPlan("", ())
+        self._beside: dict[str, Any] = {}
         self._consumers_left = 0
         self._published = 0
         self._unconfirmed: deque[int] = deque()
@@ -202,6 +203,57 @@ class Link:
         self._channel.basic_publish(exchange, routing_key, body, properties)
         return self._published
 
+    def read(self, queue: str, on_missing: Callable[[str, Exception], None]) -> None:
+        """Reads one more queue, on a channel of its own, while the present connection lasts.
+
+        Args:
+            queue: Its name; nothing happens if it is read already.
+            on_missing: Called with it and the broker's reason if it is not there, or was deleted: the rest
+                of the link is not touched by that.
+        """
+        if not self.is_open or queue in self._beside:
+            return
+        self._beside[queue] = None
+
+        def closed(channel: Any, reason: Exception) -> None:
+            if self._beside.get(queue) is channel:
+                del self._beside[queue]
+                if isinstance(reason, ChannelClosedByBroker):
+                    self._hook(on_missing, queue, reason)
+
+        def cancelled(_frame: Any) -> None:
+            channel = self._beside.pop(queue, None)
+            if channel is not None and channel.is_open:
+                channel.close()
+                self._hook(on_missing, queue, ComputeError(f"the broker has deleted queue {queue}"))
+
+        def opened(channel: Any) -> None:
+            self._beside[queue] = channel
+            channel.add_on_close_callback(closed)
+            channel.add_on_cancel_callback(cancelled)
+            channel.basic_consume(queue, self._deliver_from(queue))
+
+        assert self._connection is not None
+        self._connection.channel(on_open_callback=opened)
+
+    def leave(self, queue: str) -> None:
+        """Reads a queue of `read` no more; what is not acknowledged goes back to it."""
+        channel = self._beside.pop(queue, None)
+        if channel is not None and channel.is_open:
+            channel.close()
+
+    def ack_beside(self, message: Incoming) -> None:
+        """Acknowledges a message of a queue that `read` has added."""
+        channel = self._beside.get(message.queue)
+        if channel is not None and channel.is_open:
+            channel.basic_ack(message.tag)
+
+    def reject_beside(self, message: Incoming) -> None:
+        """Refuses a message of such a queue for good."""
+        channel = self._beside.get(message.queue)
+        if channel is not None and channel.is_open:
+            channel.basic_reject(message.tag, requeue=False)
+
     def ack(self, tag: int, multiple: bool = False) -> None:
         """Acknowledges a message of the present connection; with `multiple` all up to it."""
         if self.is_open:
@@ -258,13 +310,16 @@ class Link:
             self._ready()
 
     def _consume(self, queue: str) -> None:
+        self._channel.basic_consume(queue, self._deliver_from(queue), callback=self._on_consuming)
+
+    def _deliver_from(self, queue: str) -> Callable[[Any, Any, Any, bytes], None]:
         def deliver(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
             incoming = Incoming(
                 queue, body, method.delivery_tag, properties.headers or {}, properties.timestamp
             )
             self._hook(self._handler.on_message, self, incoming)
 
-        self._channel.basic_consume(queue, deliver, callback=self._on_consuming)
+        return deliver
 
     def _on_consuming(self, _frame: Any) -> None:
         self._consumers_left -= 1
@@ -299,6 +354,7 @@ class Link:
         if connection is not self._connection:
             return
         self._connection = self._channel = None
+        self._beside.clear()
         error, self._closing_for = self._closing_for or reason, None
         if self._stopping:
             self._end(None)

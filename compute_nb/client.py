@@ -14,7 +14,7 @@ from compute_nb.batch import Batch
 from compute_nb.bearer import Authorizer, Bearer
 from compute_nb.config import GLOBUS, Home, ServiceSettings, Settings
 from compute_nb.connection import Connection, Repeat
-from compute_nb.errors import ComputeError, TaskExecutionFailed, TaskPending
+from compute_nb.errors import ComputeError, TaskExecutionFailed, TaskPending, VersionMismatch
 from compute_nb.failure import failure
 from compute_nb.login import Login
 from compute_nb.places import Places
@@ -83,6 +83,7 @@ class Client:
         self.session_task_group_id = str(new_id())
         self.fx_serializer = ComputeSerializer(code_serialization_strategy, data_serialization_strategy)
         self._unchecked = do_version_check
+        self._extended: bool | None = None
         self._ended: dict[str, dict[str, Any]] = {}
 
     def __repr__(self) -> str:
@@ -108,9 +109,8 @@ class Client:
 
         Raises:
             VersionMismatch: It speaks another one, or asks for a newer endpoint.
-            ComputeError: It lacks our extensions.
         """
-        self.reach.call(routes.extensions)
+        self._extended = self.reach.call(routes.extensions) is not None
         if endpoint_version is not None:
             self.reach.call(lambda connection: routes.check_endpoint(connection, endpoint_version))
 
@@ -240,11 +240,15 @@ class Client:
         if not isinstance(batch, Batch):
             raise TypeError(f"batch_run takes an endpoint and a Batch, not {type(batch).__name__}")
         body = batch.prepare()
-        body["compute_nb"] = {"task_ids": _new_ids_for(body["tasks"])}
+        # Where tasks have no ids of ours, a request that arrived twice would run them twice.
+        extended = self._is_extended()
+        if extended:
+            body["compute_nb"] = {"task_ids": _new_ids_for(body["tasks"])}
         encoded = _encoded(body)
         routes.check_size(len(encoded), f"this batch of {len(batch):,} tasks")
         path = f"/v3/endpoints/{self._endpoint(endpoint_id)}/submit"
-        return self._dict(lambda c: c.send("POST", path, encoded, Repeat.ALWAYS))
+        repeat = Repeat.ALWAYS if extended else Repeat.UNREAD
+        return self._dict(lambda c: c.send("POST", path, encoded, repeat), once=not extended)
 
     def run(self, *args: Any, endpoint_id: Id, function_id: Id, **kwargs: Any) -> str:
         """Sends one call; returns the task's id."""
@@ -377,15 +381,28 @@ class Client:
 
     # -- inside
 
-    def _ask(self, question: Callable[[Connection], T]) -> T:
+    def _is_extended(self) -> bool:
+        """True if the service has our extensions; it is asked once, whether its version is checked or not."""
+        if self._extended is None:
+            self.reach.sign_in()
+            try:
+                self.version_check()
+            except VersionMismatch:
+                if self._unchecked:
+                    raise
+                self._extended = True
+            self._unchecked = False
+        return bool(self._extended)
+
+    def _ask(self, question: Callable[[Connection], T], *, once: bool = False) -> T:
         self.reach.sign_in()
         if self._unchecked:
             self.version_check()
             self._unchecked = False
-        return self.reach.call(question)
+        return self.reach.call(question, once=once)
 
-    def _dict(self, question: Callable[[Connection], Any]) -> dict[str, Any]:
-        answer = self._ask(question)
+    def _dict(self, question: Callable[[Connection], Any], *, once: bool = False) -> dict[str, Any]:
+        answer = self._ask(question, once=once)
         if not isinstance(answer, dict):
             raise ComputeError(f"{self.reach} answered with {type(answer).__name__}, not an object")
         return answer

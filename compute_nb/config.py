@@ -42,7 +42,7 @@ _NETWORK = re.compile(
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 
 _TOP_KEYS = ("default_endpoint", "endpoints", "services")
-_SERVICE_KEYS = ("url", "auth", "token_file", "ca")
+_SERVICE_KEYS = ("url", "auth", "token_file", "ca", "prove")
 _ENDPOINT_KEYS = ("id", "service")
 _YES, _NO = ("y", "yes", "t", "true", "on", "1"), ("n", "no", "f", "false", "off", "0")
 
@@ -234,6 +234,7 @@ class ServiceSettings:
         url: None for the service of the home itself, which says where it listens.
         auth: "globus": by a Globus login, unless there is a token.
         token: Given outright (by the environment), else it is read from `token_file`.
+        prove: False for one on plain http (loopback) that can't prove itself and gets the token all the same.
         ca: File or folder of the certificate authorities that alone count for it.
         verified: False: no certificate is asked for.
     """
@@ -243,6 +244,7 @@ class ServiceSettings:
     auth: Literal["token", "globus"] = "token"
     token_file: Path | None = None
     token: str | None = field(default=None, repr=False)
+    prove: bool = True
     ca: Path | None = None
     verified: bool = True
 
@@ -398,7 +400,10 @@ def _service(name: str, entry: dict[str, Any], home: Home, environ: Mapping[str,
     ca, verified = _path(f"{where}ca", entry.get("ca"), home), True
     if ca is None and auth == "globus":
         ca, verified = _globus_trust(environ)
-    return ServiceSettings(name, url, auth, token_file, ca=ca, verified=verified)
+    prove = entry.get("prove", True)
+    if not isinstance(prove, bool):
+        raise ValueError(f"{where}prove must be true or false, not {prove!r}")  # noqa: TRY004 - wrong text
+    return ServiceSettings(name, url, auth, token_file, prove=prove, ca=ca, verified=verified)
 
 
 def _globus_url(environ: Mapping[str, str]) -> str:

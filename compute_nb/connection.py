@@ -22,6 +22,7 @@ from requests.utils import get_environ_proxies
 from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
@@ -97,6 +98,7 @@ class Connection:
         verified: False: no certificate is asked for.
         proven: False: on plain http a token of another form than ours, which no server can prove to know,
             is sent all the same.
+        prove: False: on plain http any token is sent without a proof, to a service that has none.
 
     Raises:
         ComputeError: http to another host, or `ca` can't be read.
@@ -110,6 +112,7 @@ class Connection:
         ca: Path | None = None,
         verified: bool = True,
         proven: bool = True,
+        prove: bool = True,
     ) -> None:
         self.url = url.rstrip("/")
         self._parts = urlsplit(self.url)
@@ -123,19 +126,16 @@ class Connection:
             {
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
-                "Connection": "keep-alive",
-                "Content-Type": "application/json",
                 "Host": self._host(),
-                "User-Agent": USER_AGENT,
+                **_product(),
             }
         )
         tls = None
         if self._parts.scheme == "https":
             tls = trust.context(ca) if verified else trust.blind()
         self._session = requests.Session()
-        self._adapters = {
-            repeat: _Adapter(self._bearer, proven, tls, retry) for repeat, retry in _RETRIES.items()
-        }
+        proving = self._bearer if prove else None
+        self._adapters = {repeat: _Adapter(proving, proven, tls, retry) for repeat, retry in _RETRIES.items()}
         first = self._adapters[Repeat.ALWAYS]
         for adapter in self._adapters.values():
             adapter.poolmanager, adapter.proxy_manager = first.poolmanager, first.proxy_manager
@@ -163,17 +163,24 @@ class Connection:
 
         A 401 is asked once more if the bearer has another token: whoever refuses one has done nothing.
         """
-        authorization = self._bearer.header()
+        authorization = self._authorization()
         answer = self._answer(method, path, body, repeat, authorization)
         if answer.status_code == 401 and self._bearer.renew(authorization):
             log.debug("%s %s: a new token after a 401", method, path)
             answer.close()
-            answer = self._answer(method, path, body, repeat, self._bearer.header())
+            answer = self._answer(method, path, body, repeat, self._authorization())
         return _parsed(answer, f"{method} {self.url}{path}")
 
     def close(self) -> None:
         """Closes what is open; the connection opens again when it is used."""
         self._session.close()
+
+    def _authorization(self) -> str:
+        try:
+            return self._bearer.header()
+        except ServiceUnreachable as error:  # whoever gives tokens: the request has not been made
+            error.nothing_sent = True
+            raise
 
     def _answer(
         self, method: str, path: str, body: bytes | None, repeat: Repeat, authorization: str
@@ -183,6 +190,7 @@ class Connection:
         request.headers = self._headers_with(authorization)
         if body is not None:
             request.headers = request.headers.copy()
+            request.headers["Content-Type"] = "application/json"
             request.headers["Content-Length"] = str(len(body))
         request.hooks = {}
         try:
@@ -192,6 +200,9 @@ class Connection:
                 verify=self._verified,
                 proxies=self._proxies,
             )
+        except ServiceUnreachable as error:  # by the proof, which comes before any request
+            error.nothing_sent = True
+            raise
         except requests.RequestException as error:
             refused = trust.explain(error, self.url, self._ca)
             if refused is not None:
@@ -215,15 +226,32 @@ class Connection:
         while cause.__context__ is not None:
             cause = cause.__context__
         by = " through the proxy of HTTPS_PROXY" if isinstance(error, requests.exceptions.ProxyError) else ""
-        return ServiceUnreachable(
+        unreachable = ServiceUnreachable(
             f"the service at {self.url} did not answer {method} {path}{by}: {type(cause).__name__}: {cause}"
         )
+        unreachable.nothing_sent = _never_connected(error)
+        return unreachable
+
+
+def _product() -> dict[str, str]:
+    from compute_nb import __version__
+
+    return {
+        "User-Agent": f"{USER_AGENT}/{__version__}",
+        "X-Globus-Client-Info": f"product={USER_AGENT},version={__version__}",
+    }
+
+
+def _never_connected(error: Exception) -> bool:
+    reason = error.args[0] if error.args else None
+    reason = getattr(reason, "reason", None) or reason  # urllib3 wraps the last one of its attempts
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 class _Adapter(HTTPAdapter):
     """Opens connections that prove the server first: by its certificate, on plain http by the token."""
 
-    def __init__(self, bearer: Bearer, proven: bool, tls: ssl.SSLContext | None, retry: Retry) -> None:
+    def __init__(self, bearer: Bearer | None, proven: bool, tls: ssl.SSLContext | None, retry: Retry) -> None:
         self._bearer = bearer
         self._proven = proven
         self._tls = tls
@@ -235,6 +263,8 @@ class _Adapter(HTTPAdapter):
         class Proven(HTTPConnection):
             def connect(self) -> None:
                 super().connect()
+                if bearer is None:
+                    return
                 token = token_of(bearer.header())
                 if not always and not proof.possible(token):
                     return

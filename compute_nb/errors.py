@@ -99,7 +99,13 @@ class VersionMismatch(ComputeError):
 
 
 class ServiceUnreachable(ComputeError):
-    """The service does not answer; what was accepted by it stays there."""
+    """The service does not answer; what was accepted by it stays there.
+
+    Attributes:
+        nothing_sent: True if the request can't have reached it.
+    """
+
+    nothing_sent = False
 
 
 class AccessRefused(ComputeError):

@@ -122,7 +122,8 @@ class Executor(concurrent.futures.Executor):
         label: For people.
         batch_size: How many tasks a request may have, 1,000 at most; whatever has gathered is sent at once.
         amqp_port: Used instead of the port that the service names.
-        api_burst_limit, api_burst_window_s: Kept for scripts of the published SDK; nothing is held back here.
+        api_burst_limit, api_burst_window_s: So many requests with fewer tasks than that within so many
+            seconds, then they wait; for Globus's own service only.
         serializer: Writes functions and arguments, reads results; by default the client's.
         result_serializers: Strategies for the results, tried in this order.
         retries: How often a task may begin again after its worker or agent was lost.
@@ -138,6 +139,8 @@ class Executor(concurrent.futures.Executor):
     resource_specification = _Setting(_jsonable)
     user_endpoint_config = _Setting(_jsonable)
     result_serializers = _Setting(_import_paths)
+    api_burst_limit = _Setting(lambda count: min(max(count, 1), 8))
+    api_burst_window_s = _Setting(lambda seconds: min(max(seconds, 1), 32))
     batch_size = _Setting(_batch_size)
     retries = _Setting(_count)
     walltime = _Setting(_walltime)
@@ -177,8 +180,8 @@ class Executor(concurrent.futures.Executor):
         self.batch_size = batch_size
         self._amqp_port = amqp_port
         self._sessions: list[Session] = []
-        self.api_burst_limit = min(max(api_burst_limit, 1), 8)
-        self.api_burst_window_s = min(max(api_burst_window_s, 1), 32)
+        self.api_burst_limit = api_burst_limit
+        self.api_burst_window_s = api_burst_window_s
         self.task_group_id = task_group_id
         self.resource_specification = resource_specification
         self.user_endpoint_config = user_endpoint_config
@@ -446,7 +449,7 @@ class Executor(concurrent.futures.Executor):
             self.task_group_id = task_group_id
         session = self._connected()
         terms = Terms(
-            UUID(int=0),
+            UUID(int=0) if self._place is None else self._place.endpoint_id,
             self.task_group_id,
             serializer=self.serializer,
             ledger=self._ledger,
@@ -552,7 +555,11 @@ class Executor(concurrent.futures.Executor):
                 self._ledger,
                 batch_size=self.batch_size,
                 label=self.label,
+                burst_limit=self.api_burst_limit,
+                burst_window_s=self.api_burst_window_s,
             )
+            if self._session is not None:
+                self._session.note_ignored({"retries": self.retries, "walltime": self.walltime})
         return self._terms
 
     def _terms_for(self, shell: ShellFunction | None) -> Terms:

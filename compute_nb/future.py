@@ -57,6 +57,10 @@ class Keeper(Protocol):
 
     process_id: int
 
+    @property
+    def can_cancel(self) -> bool:
+        """True if the service ends tasks when it is asked to."""
+
     def cancel(self, futures: Iterable[ComputeFuture]) -> None:
         """Has the service end these tasks; does not block."""
 
@@ -93,6 +97,7 @@ class ComputeFuture(Future[Any]):
         submitted_at, started_at, ended_at: Seconds since the epoch, None if not known.
         attempt: 0 for the first.
         sent: True once a request with the task has been tried.
+        named: False until the service has named the task, where ids are made there.
     """
 
     __slots__ = (
@@ -109,6 +114,7 @@ class ComputeFuture(Future[Any]):
         "_waiters",
         "attempt",
         "ended_at",
+        "named",
         "sent",
         "started_at",
         "state",
@@ -135,6 +141,7 @@ class ComputeFuture(Future[Any]):
         self.ended_at: float | None = None
         self.attempt = 0
         self.sent = False
+        self.named = True
         self._error_code: str | None = None
         self._raw: str | None = None
         self._source: Source | None = None
@@ -166,12 +173,12 @@ class ComputeFuture(Future[Any]):
 
     @property
     def task_id(self) -> str | None:
-        """The task's id as text."""
-        return None if self._id is None else str(self._id)
+        """The task's id as text; None as long as the service has not named it."""
+        return str(self._id) if self._id is not None and self.named else None
 
     @property
     def id(self) -> UUID:
-        """The task's id.
+        """The task's id; a provisional one as long as the service has not named it.
 
         Raises:
             ComputeError: This future stands for no task.
@@ -264,7 +271,7 @@ class ComputeFuture(Future[Any]):
         """
         self._wait(timeout)
         if self._state == _CANCELLED:
-            raise TaskWithdrawn(f"{self._told} was cancelled")
+            raise TaskWithdrawn(self._why_cancelled())
         if self._result is None and self._exception is None:
             raw = self.raw
             if raw is not None:
@@ -332,7 +339,16 @@ class ComputeFuture(Future[Any]):
             return error
         return None
 
+    def _why_cancelled(self) -> str:
+        if self.sent and self._keeper is not None and not self._keeper.can_cancel:
+            return f"{self._told} was cancelled here only: its service can't be told, it may still run"
+        return f"{self._told} was cancelled"
+
     # -- ending; the watcher's and the submitter's threads
+
+    def name(self, task_id: UUID) -> None:
+        """Takes the id that the service has given to the task."""
+        self._id, self.named = task_id, True
 
     def take(self, result: TaskResult) -> bool:
         """Ends with what the service says; False if it had ended already."""
@@ -433,7 +449,8 @@ class ComputeFuture(Future[Any]):
 
     def _note(self, result: TaskResult) -> None:
         self._raw, self._error_code, self.attempt = result.data, result.error_code, result.attempt
-        self.submitted_at, self.started_at = result.submitted_at, result.started_at
+        self.submitted_at = result.submitted_at or self.submitted_at
+        self.started_at = result.started_at or self.started_at
         self.ended_at = result.ended_at
 
     def _tell(self, waiter: Any) -> None:

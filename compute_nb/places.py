@@ -68,8 +68,16 @@ class Places:
 
     def _here(self, service: str | None, start: bool) -> Place:
         reach = next(self._reaches(service or self._settings.default_service.name))
-        endpoint_id = self._ask(reach, lambda c: routes.local_endpoint(c, start=start))
-        return Place(reach, endpoint_id, here=True)
+        endpoint_id = self._ask(reach, lambda c: _local_endpoint(c, start))
+        if endpoint_id is not None:
+            return Place(reach, endpoint_id, here=True)
+        for own_id, own_name in self._endpoints(reach):
+            if own_name == LOCAL:
+                return Place(reach, own_id, here=False)
+        raise EndpointNotFound(
+            f"the service {reach.settings.name!r} speaks the published protocol only and starts no endpoint "
+            f"by itself: `compute-nb endpoint run NAME` runs one, and {LOCAL!r} finds it if it is called so"
+        )
 
     def _checked(self, name: str, endpoint_id: UUID, service: str | None) -> Place:
         """Returns the first service that knows this id."""
@@ -153,6 +161,16 @@ class Places:
             f"no configured service knows an endpoint {name!r}{hint} Known are: {', '.join(known)}; aliases "
             f"are set in {self._home.config_file}"
         )
+
+
+def _local_endpoint(connection: Connection, start: bool) -> UUID | None:
+    """Returns the endpoint of this interpreter, None at a service that does not have such."""
+    try:
+        return routes.local_endpoint(connection, start=start)
+    except ComputeError as error:
+        if error.http_status != 404:
+            raise
+        return None
 
 
 def _as_uuid(text: str) -> UUID | None:

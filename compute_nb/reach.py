@@ -83,11 +83,12 @@ class Reach:
             assert self._connection is not None
             return self._connection
 
-    def call(self, ask: Callable[[Connection], T]) -> T:
+    def call(self, ask: Callable[[Connection], T], *, once: bool = False) -> T:
         """Returns `ask(connection)`; if nobody answers and the service is ours, starts it and asks again.
 
         Args:
-            ask: Harmless to repeat.
+            ask: Harmless to repeat, unless `once`.
+            once: True asks again only if nothing was sent.
 
         Raises:
             ServiceUnreachable: Nobody answers.
@@ -96,16 +97,20 @@ class Reach:
         connection = self.connection
         try:
             return ask(connection)
-        except ServiceUnreachable:
-            if not self.own:
+        except ServiceUnreachable as error:
+            if not self.own or (once and not error.nothing_sent):
                 raise
+            nothing_sent = error.nothing_sent
         try:
             self.revive()
-        except ServiceUnreachable:
+        except ServiceUnreachable as error:
+            error.nothing_sent = nothing_sent
             raise
         except (ComputeError, OSError) as error:
             # Not a refusal: whether the service had taken what it did not answer is unknown.
-            raise ServiceUnreachable(str(error)) from error
+            unreachable = ServiceUnreachable(str(error))
+            unreachable.nothing_sent = nothing_sent
+            raise unreachable from error
         return ask(self.connection)
 
     def revive(self, *, asked: bool = True) -> None:
@@ -131,5 +136,6 @@ class Reach:
             ca=self.settings.ca,
             verified=self.settings.verified,
             proven=self.settings.auth == "token",
+            prove=self.settings.prove,
         )
         self._known = url, bearer

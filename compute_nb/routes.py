@@ -47,7 +47,7 @@ class GroupRow(NamedTuple):
 
     task_id: UUID
     state: TaskState
-    submitted_at: float
+    submitted_at: float | None
     started_at: float | None
     ended_at: float | None
     attempt: int
@@ -75,7 +75,7 @@ class Group:
         return GroupRow(
             self.task_id(index),
             self.state(index),
-            submitted_at,
+            None if isnan(submitted_at) else submitted_at,
             None if isnan(started_at) else started_at,
             None if isnan(ended_at) else ended_at,
             self._attempts[index],
@@ -98,7 +98,8 @@ class Group:
         for task_id, state, submitted_at, started_at, ended_at, attempt, *_ in tasks:
             self._ids += bytes.fromhex(task_id.replace("-", ""))
             self._states.append(_STATE_NUMBERS[state])
-            self._times.extend((submitted_at, *(nan if t is None else t for t in (started_at, ended_at))))
+            times = submitted_at, started_at, ended_at
+            self._times.extend(nan if t is None else t for t in times)
             self._attempts.append(attempt)
 
     def _bytes(self, index: int) -> bytes:
@@ -113,20 +114,16 @@ class Status(NamedTuple):
     endpoints: Mapping[UUID, UUID]
 
 
-def extensions(connection: Connection) -> Mapping[str, Any]:
-    """Returns what the service says of its extensions.
+def extensions(connection: Connection) -> Mapping[str, Any] | None:
+    """Returns what the service says of its extensions, None if it speaks the published protocol only.
 
     Raises:
         VersionMismatch: It speaks another version of them.
-        ComputeError: It has none.
     """
     answer = connection.get("/v2/version?service=all")
     found = answer.get("compute_nb") if isinstance(answer, dict) else None
     if not isinstance(found, dict):
-        raise ComputeError(
-            f"the service at {connection.url} speaks the published protocol only; this version of compute_nb "
-            "needs a service with its extensions: start one by `compute-nb service start`"
-        )
+        return None
     if found.get("version") != EXTENSION_VERSION:
         raise VersionMismatch(
             f"the service at {connection.url} speaks version {found.get('version')} of the extensions, this "
@@ -248,7 +245,7 @@ def local_endpoint(connection: Connection, *, start: bool = True) -> UUID:
 def agent(connection: Connection, endpoint_id: UUID) -> Mapping[str, Any]:
     """Returns what an endpoint's agent said of itself when it last connected; {} if nothing is known."""
     answer = connection.get(f"/v2/endpoints/{endpoint_id}/status")
-    return answer.get("details", {}).get("compute_nb") or {}
+    return (answer.get("details") or {}).get("compute_nb") or {}
 
 
 def group(connection: Connection, task_group_id: UUID) -> Group:

@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
-from compute_nb import routes
+from compute_nb import published, routes
 from compute_nb.connection import Connection
 from compute_nb.environment import warning_of
 from compute_nb.errors import ComputeError
 from compute_nb.future import ComputeFuture
+from compute_nb.groups import GroupQueues
 from compute_nb.ledger import Ledger
 from compute_nb.reach import Reach
 from compute_nb.reloaded import ReloadedTasks
@@ -41,6 +42,8 @@ class Session:
         self._submitter = Submitter(reach, self._watcher)
         self._watcher.use(self._submitter)
         self._checked = False
+        self._plain = False
+        self._noted: set[str] = set()
         self._uncompared: set[UUID] = set()
         self._compared: set[UUID] = set()
 
@@ -52,6 +55,11 @@ class Session:
         """Returns the session of this process for that service and user."""
         return _sessions.get(reach, amqp_port)
 
+    @property
+    def can_cancel(self) -> bool:
+        """True if the service ends tasks when it is asked to."""
+        return not self._plain
+
     def ask(self, question: Callable[[Connection], T]) -> T:
         """Returns `question(connection)`, asked on the submitter's thread; blocks. Harmless to repeat.
 
@@ -61,20 +69,39 @@ class Session:
         self.check_process()
         self.reach.sign_in()
         if not self._checked:
-            self._submitter.call(routes.extensions).result()
-            self._checked = True
+            self._submitter.call(self._meet).result()
         return self._submitter.call(question).result()
 
     def submit(self, parcel: Parcel) -> None:
         """Has a task sent; returns at once."""
+        parcel.future.named = not self._plain
         self._watcher.add(parcel.future)
         self._submitter.put(parcel)
 
     def submit_whole(self, parcels: list[Parcel]) -> None:
         """Has tasks of the same terms sent, accepted all or not at all; returns at once."""
         for parcel in parcels:
+            parcel.future.named = not self._plain
             self._watcher.add(parcel.future)
         self._submitter.put_whole(parcels)
+
+    def note_ignored(self, options: Mapping[str, object]) -> None:
+        """Warns, once for each name, of options that the service does not know.
+
+        Args:
+            options: By name; those that are None, 0 or empty count as not asked for.
+        """
+        if not self._plain:
+            return
+        names = [name for name, value in options.items() if value and name not in self._noted]
+        if names:
+            self._noted.update(names)
+            warnings.warn(
+                f"{' and '.join(names)} ignored: the service {self.reach.settings.name!r} speaks the "
+                "published protocol only, which has no such thing",
+                UserWarning,
+                stacklevel=6,
+            )
 
     def cancel(self, futures: Iterable[ComputeFuture]) -> None:
         """Has the service end tasks whose futures have been withdrawn; returns at once."""
@@ -153,7 +180,19 @@ class Session:
                 f"({os.getpid()}) was forked; make a new Executor here"
             )
 
+    def _meet(self, connection: Connection) -> None:
+        """On the submitter's thread: finds out once what the service speaks."""
+        if self._checked:
+            return
+        if routes.extensions(connection) is None:
+            self._watcher.read_from(GroupQueues(self._watcher))
+            self._submitter.speak_published()
+            self._plain = True
+        self._checked = True
+
     def _reload(self, connection: Connection, terms: Terms) -> ReloadedTasks:
+        if self._plain:
+            return self._reload_published(connection, terms)
         found = routes.group(connection, terms.task_group_id)
         terms = replace(terms, endpoint_id=found.endpoint_id)
         fresh: list[ComputeFuture] = []
@@ -170,6 +209,18 @@ class Session:
         """Asks on the caller's own thread: it may be the submitter's or the watcher's."""
         self.check_process()
         return self.reach.call(lambda connection: routes.status(connection, task_ids))
+
+    def _reload_published(self, connection: Connection, terms: Terms) -> ReloadedTasks:
+        """As `_reload`; where and how each task was sent is not told there, and a queue may give doubles."""
+        found = published.group(connection, terms.task_group_id)
+        fresh: list[ComputeFuture] = []
+        futures = {index: self._future(found[index], terms, fresh) for index in range(len(found))}
+        self._watcher.absorb(published.status(connection, [future.id for future in fresh]))
+        if any(not future.done() for future in fresh):
+            self._watcher.follow(connection, terms.task_group_id)
+            # What ended between the question and the reading: another reader may have had its result.
+            self._watcher.ask_about([future.id for future in fresh if not future.done()])
+        return ReloadedTasks(found, terms, self, futures, self._status)
 
     def _future(self, row: routes.GroupRow, terms: Terms, fresh: list[ComputeFuture]) -> ComputeFuture:
         """Returns the future of a task, the one that is waited for if there is one."""

@@ -1,7 +1,8 @@
 """This module is the submitter: the one thread on which a process speaks REST with a service.
 
 It sends at once when it is idle and gathers while a request is in flight. A request that got no answer is
-sent again: the service knows tasks by the ids that were made here.
+sent again: the service knows tasks by the ids that were made here. One without our extensions names them
+itself, so there a request is sent again only if nothing of it can have arrived.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from compute_nb import routes
+from compute_nb import published, routes
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, EndpointNotFound, ServiceUnreachable, SubmitRefused
 from compute_nb.future import ComputeFuture
+from compute_nb.pace import Pace
 from compute_nb.reach import Reach
 from compute_nb.tasks import Submission, TaskSpec
 from compute_nb.terms import Terms, user_runtime
@@ -41,7 +44,13 @@ class Watching(Protocol):
         """Is called before tasks of a group are sent, so that no result is missed."""
 
     def discard(self, futures: Iterable[ComputeFuture]) -> None:
-        """These tasks never got to the service."""
+        """These tasks never got to the service, or nobody waits for them any more."""
+
+    def expect_names(self) -> None:
+        """A request is under way whose tasks the service will name."""
+
+    def name(self, names: Iterable[tuple[ComputeFuture, UUID]]) -> None:
+        """The request has been answered: so it has named these tasks, and none else."""
 
 
 class Parcel(NamedTuple):
@@ -96,6 +105,12 @@ class Submitter:
         self._closing = threading.Event()
         self._ended = threading.Event()
         self._patience_s = patience_s
+        self._pace = Pace() if reach.settings.auth == "globus" else None
+        self._published = False
+
+    def speak_published(self) -> None:
+        """Sends as to a service without our extensions from now on; called on the submitter's thread."""
+        self._published = True
 
     def put(self, parcel: Parcel) -> None:
         """Has one task sent."""
@@ -196,6 +211,9 @@ class Submitter:
         wanted = self._still_wanted(parcels, terms)
         if not wanted:
             return
+        if self._published:
+            self._send_published(terms, wanted)
+            return
         try:
             self._post(terms, wanted, hold=False)
         except Exception as error:  # noqa: BLE001 - whatever it is, it fails these tasks and no others
@@ -203,10 +221,70 @@ class Submitter:
         else:
             self._accept(wanted, terms)
 
+    def _send_published(self, terms: Terms, parcels: Sequence[Parcel]) -> bool:
+        """Sends tasks that the service names; False if they were refused as a whole."""
+        self._watching.expect_names()
+        names: list[tuple[ComputeFuture, UUID]] = []
+        try:
+            accepted = self._post_published(terms, parcels)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._watching.name(())
+            self._refuse(parcels, terms, _as_own(error))
+            return False
+        if accepted.task_group_id != terms.task_group_id:
+            log.warning("tasks for group %s went to %s", terms.task_group_id, accepted.task_group_id)
+            answered = replace(terms, task_group_id=accepted.task_group_id)
+            for parcel in parcels:
+                parcel.future.terms = answered
+        for function_id, ids in accepted.ids.items():
+            own = [parcel for parcel in parcels if parcel.function_id == function_id]
+            if isinstance(ids, ComputeError):
+                self._refuse(own, terms, ids, answered=True)
+                continue
+            self._accept(own, terms)
+            names += [(parcel.future, task_id) for parcel, task_id in zip(own, ids, strict=True)]
+        self._watching.name(names)
+        if names:
+            self._watching.follow(self._reach.connection, accepted.task_group_id)
+        return True
+
+    def _post_published(self, terms: Terms, parcels: Sequence[Parcel]) -> published.Accepted:
+        self._keep_pace(terms)
+        submission = self._submission(terms, parcels)
+
+        def ask(connection: Connection) -> published.Accepted:
+            return published.submit(connection, submission, user_runtime())
+
+        try:
+            return self._patiently(ask, once=True)
+        finally:
+            if self._pace is not None:
+                self._pace.sent(len(parcels), terms.burst_limit)
+
+    def _keep_pace(self, terms: Terms) -> None:
+        pause_s = self._pace.pause_s(terms.burst_limit, terms.burst_window_s) if self._pace else 0.0
+        if pause_s:
+            log.info("the service limits small requests: the next one waits %.1f s", pause_s)
+            self._closing.wait(pause_s)
+
+    def _send_whole_published(self, terms: Terms, parcels: Sequence[Parcel]) -> None:
+        """Sends a group in parts: what was accepted before a refusal can't be taken back."""
+        left = list(_chunks(parcels))
+        while left:
+            wanted = self._still_wanted(left.pop(0), terms)
+            if wanted and not self._send_published(terms, wanted):
+                break
+        for chunk in left:
+            stopped = SubmitRefused("a request before this one failed, so it was not sent")
+            self._refuse(chunk, terms, stopped)
+
     def _send_whole(self, parcels: Sequence[Parcel]) -> None:
         terms = _terms(parcels[0])
         wanted = self._still_wanted(parcels, terms)
         if not wanted:
+            return
+        if self._published:
+            self._send_whole_published(terms, wanted)
             return
         chunks = list(_chunks(wanted))
         try:
@@ -237,10 +315,10 @@ class Submitter:
             terms.ledger.drop(len(parcels) - len(wanted))
         return wanted
 
-    def _post(self, terms: Terms, parcels: Sequence[Parcel], *, hold: bool) -> None:
+    def _submission(self, terms: Terms, parcels: Sequence[Parcel], hold: bool = False) -> Submission:
         for parcel in parcels:
             parcel.future.sent = True
-        submission = Submission(
+        return Submission(
             endpoint_id=terms.endpoint_id,
             task_group_id=terms.task_group_id,
             tasks=tuple(TaskSpec(p.future.id, p.function_id, p.args) for p in parcels),
@@ -249,19 +327,29 @@ class Submitter:
             hold=hold,
         )
 
+    def _post(self, terms: Terms, parcels: Sequence[Parcel], *, hold: bool) -> None:
+        submission = self._submission(terms, parcels, hold)
+
         def ask(connection: Connection) -> None:
             self._watching.follow(connection, terms.task_group_id)
             routes.submit(connection, submission, user_runtime())
 
         self._patiently(ask)
 
-    def _patiently(self, ask: Callable[[Connection], T]) -> T:
-        """Asks until there is an answer, for a minute at most; the home's own service is started."""
+    def _patiently(self, ask: Callable[[Connection], T], *, once: bool = False) -> T:
+        """Asks until there is an answer, for a minute at most; the home's own service is started.
+
+        Args:
+            ask: The question.
+            once: True asks again only if nothing was sent.
+        """
         until, pause_s = time.monotonic() + self._patience_s, 0.1
         while True:
             try:
-                return self._reach.call(ask)
-            except ServiceUnreachable:
+                return self._reach.call(ask, once=once)
+            except ServiceUnreachable as error:
+                if once and not error.nothing_sent:
+                    raise
                 if time.monotonic() + pause_s > until or self._closing.wait(pause_s):
                     raise
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -274,8 +362,11 @@ class Submitter:
         terms.ledger.accept(len(parcels))
         log.debug("group %s: %s tasks accepted", terms.task_group_id, len(parcels))
 
-    def _refuse(self, parcels: Sequence[Parcel], terms: Terms, error: ComputeError) -> None:
-        refusal = _refusal(terms, len(parcels), error)
+    def _refuse(
+        self, parcels: Sequence[Parcel], terms: Terms, error: ComputeError, *, answered: bool = False
+    ) -> None:
+        """Ends futures; `answered` if the service took the request and what it said of them can't be used."""
+        refusal = _refusal(terms, len(parcels), error, answered)
         futures = [parcel.future for parcel in parcels]
         self._watching.discard(futures)
         for future in futures:
@@ -292,6 +383,9 @@ class Submitter:
             log.warning("%s held tasks could not be taken back: %s", len(held), error)
 
     def _end(self, futures: Sequence[ComputeFuture]) -> None:
+        if self._published:
+            self._watching.discard(futures)
+            return
         task_ids = [future.id for future in futures if future.sent]
         self._watching.discard([future for future in futures if not future.sent])
         if not task_ids:
@@ -353,7 +447,7 @@ def _chunks(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
     yield chunk
 
 
-def _refusal(terms: Terms, count: int, error: ComputeError) -> ComputeError:
+def _refusal(terms: Terms, count: int, error: ComputeError, answered: bool) -> ComputeError:
     tasks, were = ("1 task", "was") if count == 1 else (f"{count:,} tasks", "were")
     where = f"{tasks} of group {terms.task_group_id} for endpoint {terms.endpoint_id}"
     if isinstance(error, ServiceUnreachable):
@@ -362,6 +456,8 @@ def _refusal(terms: Terms, count: int, error: ComputeError) -> ComputeError:
             f"{where} got no answer: {error}. If the service had taken them, reload_tasks of the group finds "
             "them when it is back; else submit again"
         )
+    elif answered:
+        kind, text = SubmitRefused, f"{where} can't be followed: {error}"
     else:
         kind = EndpointNotFound if error.http_status == 404 else SubmitRefused
         text = f"{where} {were} refused, none was accepted: {error}"

@@ -255,7 +255,10 @@ class Move(NamedTuple):
 
 
 class TaskResult(NamedTuple):
-    """The end of a task: `data` is the packed value if it SUCCEEDED, else the text of the error."""
+    """The end of a task: `data` is the packed value if it SUCCEEDED, else the text of the error.
+
+    A service without our extensions tells neither when a task was submitted nor when it began.
+    """
 
     task_id: UUID
     task_group_id: UUID
@@ -263,7 +266,7 @@ class TaskResult(NamedTuple):
     data: str
     error_code: str | None
     attempt: int
-    submitted_at: float
+    submitted_at: float | None
     started_at: float | None
     ended_at: float | None
 

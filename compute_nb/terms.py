@@ -26,6 +26,8 @@ class Terms:
         serializer: Reads the results.
         ledger: The books of the Executor that submits.
         label: What people call the tasks, "" if nothing.
+        burst_limit, burst_window_s: So many small requests within so many seconds, where a service has that
+            limit.
     """
 
     endpoint_id: UUID
@@ -36,6 +38,14 @@ class Terms:
     ledger: Ledger = field(default_factory=Ledger)
     batch_size: int = 1_000
     label: str = ""
+    burst_limit: int = 4
+    burst_window_s: float = 16.0
+
+
+LIKE_COMPUTE_SDK = "4.19.0"
+"""The published version whose protocol this package speaks: endpoints may choose an environment by it."""
+
+LIKE_GLOBUS_SDK = "4.9.1"
 
 
 @cache
@@ -43,8 +53,8 @@ def user_runtime() -> Mapping[str, Any]:
     """What Python and platform this is, for endpoints that choose an environment by it."""
     # platform.processor and platform.architecture would each start a program.
     return {
-        "globus_compute_sdk_version": None,
-        "globus_sdk_version": None,
+        "globus_compute_sdk_version": LIKE_COMPUTE_SDK,
+        "globus_sdk_version": LIKE_GLOBUS_SDK,
         "python_version": sys.version,
         "python": {
             "version": platform.python_version(),

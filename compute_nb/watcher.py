@@ -1,7 +1,8 @@
 """This module is the result watcher: it hears what happens to tasks and ends their futures.
 
 Subscribe first, then ask: the queue of a watcher gets all that happens in a group from before its first task
-is sent, and after each lost connection the service is asked how the open tasks stand.
+is sent, and after each lost connection the service is asked how the open tasks stand. A service without our
+extensions has no such queue: there `compute_nb.groups` says what is read.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -32,6 +34,92 @@ OUTAGE_AFTER_S = 2.0
 FETCH_AGAIN_S = 1.0
 OWN_FAULT = 500
 MAX_GROUPS = 10_000
+
+
+class Source(Protocol):
+    """Where news of groups is read; hooks without a link are called on the submitter's thread."""
+
+    status: Callable[[Connection, Sequence[UUID]], routes.Status]
+
+    def follow(self, connection: Connection, task_group_id: UUID, link: Link | None) -> LinkPlan | None:
+        """Has news of a group come from now on; returns where from, if it knows."""
+
+    def subscribe(self, connection: Connection, groups: Iterable[UUID]) -> LinkPlan:
+        """Has news of these groups come again, on a connection that is to be made."""
+
+    def given_up(self, unknown: Iterable[ComputeFuture], known: Iterable[UUID]) -> list[ComputeFuture]:
+        """Returns those tasks that are lost, of accepted ones on which the service has said nothing.
+
+        Args:
+            unknown: Those.
+            known: The ids of which it has said something in the same answer.
+        """
+
+    def ready(self, link: Link) -> None:
+        """The link is connected."""
+
+    def forget(self) -> None:
+        """The link is down."""
+
+    def take(self, link: Link, message: Incoming) -> Events:
+        """Returns what a message says."""
+
+    def ack(self, link: Link, message: Incoming) -> None:
+        """Acknowledges a message."""
+
+    def reject(self, link: Link, message: Incoming) -> None:
+        """Refuses a message for good."""
+
+
+class PrivateQueue:
+    """The queue of one watcher, which our service makes for it."""
+
+    def __init__(self) -> None:
+        self._watch_id = new_id()
+        self._groups: set[UUID] = set()
+        self.status: Callable[[Connection, Sequence[UUID]], routes.Status] = routes.status
+
+    def follow(self, connection: Connection, task_group_id: UUID, link: Link | None) -> LinkPlan | None:
+        """As in `Source`."""
+        groups = self._groups
+        if task_group_id in groups:
+            return None
+        found = routes.watch(connection, self._watch_id, [task_group_id])
+        groups.add(task_group_id)
+        return LinkPlan(found.url, (found.queue,))
+
+    def subscribe(self, connection: Connection, groups: Iterable[UUID]) -> LinkPlan:
+        """As in `Source`."""
+        ordered = list(groups)
+        found = routes.watch(connection, self._watch_id, ordered[:MAX_GROUPS])
+        for start in range(MAX_GROUPS, len(ordered), MAX_GROUPS):
+            routes.watch(connection, self._watch_id, ordered[start : start + MAX_GROUPS])
+        self._groups = set(ordered)
+        return LinkPlan(found.url, (found.queue,))
+
+    def given_up(self, unknown: Iterable[ComputeFuture], known: Iterable[UUID]) -> list[ComputeFuture]:
+        """As in `Source`: our service knows all that it has accepted."""
+        return list(unknown)
+
+    def ready(self, link: Link) -> None:
+        """As in `Source`."""
+
+    def forget(self) -> None:
+        """Trusts no subscription any more."""
+        self._groups = set()
+
+    def take(self, link: Link, message: Incoming) -> Events:
+        """As in `Source`."""
+        events = wire.decode(message.body)
+        return events if isinstance(events, Events) else Events()
+
+    def ack(self, link: Link, message: Incoming) -> None:
+        """As in `Source`."""
+        link.ack(message.tag)
+
+    def reject(self, link: Link, message: Incoming) -> None:
+        """As in `Source`."""
+        link.reject(message.tag)
 
 
 class _NothingOpen(ComputeError):
@@ -56,10 +144,12 @@ class ResultWatcher:
         self.presence: dict[UUID, bool] = {}
         self._reach = reach
         self._amqp_port = amqp_port
-        self._watch_id = new_id()
+        self._source: Source = PrivateQueue()
         self._submitter: Submitter | None = None
         self._open: dict[UUID, ComputeFuture] = {}
-        self._groups: set[UUID] = set()
+        self._naming = threading.Lock()
+        self._unnamed = False
+        self._early: dict[UUID, TaskResult] = {}
         self._link: Link | None = None
         self._first_plan: LinkPlan | None = None
         self._down_since: float | None = None
@@ -70,7 +160,7 @@ class ResultWatcher:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"ResultWatcher<{len(self._open)} open, {len(self._groups)} groups, {self._link}>"
+        return f"ResultWatcher<{len(self._open)} open, {self._link}>"
 
     # -- any thread
 
@@ -91,6 +181,24 @@ class ResultWatcher:
     def use(self, submitter: Submitter) -> None:
         """Names the thread on which the watcher's own requests run; called once."""
         self._submitter = submitter
+
+    def read_from(self, source: Source) -> None:
+        """Reads there, not from a queue of its own; called before anything is followed."""
+        self._source = source
+
+    def open_tasks(self) -> list[ComputeFuture]:
+        """Returns the futures of all tasks that the service has named and that have not ended."""
+        return [f for f in list(self._open.values()) if f.sent and f.named]
+
+    def ask_about(self, task_ids: Sequence[UUID]) -> None:
+        """Has the service asked how these tasks stand; does not block."""
+        assert self._submitter is not None
+        wanted = set(task_ids)
+
+        def ask(connection: Connection) -> None:
+            self._ask_for([f for f in self.open_tasks() if f.id in wanted], connection)
+
+        self._submitter.call(ask, revive=False).add_done_callback(_log_failure)
 
     def add(self, future: ComputeFuture) -> None:
         """Waits for one more task; before it is sent."""
@@ -140,19 +248,34 @@ class ResultWatcher:
 
     def follow(self, connection: Connection, task_group_id: UUID) -> None:
         """Has all news of a group sent here, from now on; starts the link if there is none."""
-        if task_group_id in self._groups:
-            return
-        groups = self._groups
-        plan = self._plan_from(routes.watch(connection, self._watch_id, [task_group_id]))
-        groups.add(task_group_id)
+        plan = self._source.follow(connection, task_group_id, self._link)
         with self._lock:
             if self._link is not None or self._closed:
                 return
-            self._first_plan = plan
+            self._first_plan = None if plan is None else self._by_our_rules(plan)
             if self._down_since is not None:
                 self._down_since = time.monotonic()
             self._link = Link(self, "compute_nb watcher")
             self._link.start()
+
+    def expect_names(self) -> None:
+        """A request is under way whose tasks the service will name: their results may come before."""
+        self._unnamed = True
+
+    def name(self, names: Iterable[tuple[ComputeFuture, UUID]]) -> None:
+        """The service has named tasks; results that came before are taken now."""
+        came: list[TaskResult] = []
+        with self._naming:
+            for future, task_id in names:
+                self._open.pop(future.id, None)
+                future.name(task_id)
+                if not future.done():
+                    self._open[task_id] = future
+                    if task_id in self._early:
+                        came.append(self._early[task_id])
+            self._early.clear()
+            self._unnamed = False
+        self._take((), came)
 
     def _subscribe_again(self, connection: Connection) -> LinkPlan:
         try:
@@ -163,31 +286,29 @@ class ResultWatcher:
             raise
 
     def _subscribe_to_open(self, connection: Connection) -> LinkPlan:
-        groups = {f.terms.task_group_id for f in list(self._open.values()) if f.terms is not None}
-        ordered = list(groups)
-        found = routes.watch(connection, self._watch_id, ordered[:MAX_GROUPS])
-        for start in range(MAX_GROUPS, len(ordered), MAX_GROUPS):
-            routes.watch(connection, self._watch_id, ordered[start : start + MAX_GROUPS])
-        self._groups = groups
-        return self._plan_from(found)
+        groups = {f.terms.task_group_id for f in list(self._open.values()) if f.terms and f.named}
+        return self._by_our_rules(self._source.subscribe(connection, groups))
 
     def _ask(self, connection: Connection) -> None:
         """Asks how the open tasks stand; whoever is accepted and unknown there is lost."""
-        accepted = [f for f in list(self._open.values()) if f.submitted_at is not None]
-        sent = [f.id for f in list(self._open.values()) if f.sent]
-        status = routes.status(connection, sent)
+        self._ask_for(self.open_tasks(), connection)
+
+    def _ask_for(self, futures: Sequence[ComputeFuture], connection: Connection) -> None:
+        accepted = [f for f in futures if f.submitted_at is not None]
+        status = self._source.status(connection, [f.id for f in futures])
         self.absorb(status)
-        known = status.endpoints
-        gone = [f for f in accepted if f.id not in known and f.id in self._open]
+        known = {move.task_id for move in status.moves} | {result.task_id for result in status.results}
+        unknown = [f for f in accepted if f.id not in known and f.id in self._open]
+        gone = self._source.given_up(unknown, known)
         self._take((), [_forgotten(future, connection.url) for future in gone])
 
-    def _plan_from(self, found: routes.WatchQueue) -> LinkPlan:
-        url = found.url
-        if self._amqp_port is not None:
-            parts = urlsplit(url)
-            place = f"{parts.netloc.rpartition('@')[0]}@{parts.hostname}:{self._amqp_port}"
-            url = parts._replace(netloc=place).geturl()
-        return LinkPlan(url, (found.queue,), ca=self._reach.settings.ca)
+    def _by_our_rules(self, plan: LinkPlan) -> LinkPlan:
+        plan = replace(plan, ca=self._reach.settings.ca)
+        if self._amqp_port is None:
+            return plan
+        parts = urlsplit(plan.url)
+        place = f"{parts.netloc.rpartition('@')[0]}@{parts.hostname}:{self._amqp_port}"
+        return replace(plan, url=parts._replace(netloc=place).geturl())
 
     # -- the link's thread
 
@@ -220,7 +341,7 @@ class ResultWatcher:
         """With the lock: the next `follow` subscribes anew, on a link that asks what was missed."""
         self._fetching = False
         self._link = None
-        self._groups = set()
+        self._source.forget()
         self._down_since = time.monotonic()
 
     def on_open(self, link: Link) -> None:
@@ -228,6 +349,7 @@ class ResultWatcher:
 
     def on_ready(self, link: Link) -> None:
         """Asks what was missed while there was no connection."""
+        self._source.ready(link)
         if self._down_since is None:
             return
         self._down_since = None
@@ -238,20 +360,19 @@ class ResultWatcher:
     def on_message(self, link: Link, message: Incoming) -> None:
         """Ends futures, then acknowledges."""
         try:
-            events = wire.decode(message.body)
+            events = self._source.take(link, message)
         except wire.MalformedMessage as error:
             log.warning("a message on %s was set aside: %s", message.queue, error)
-            link.reject(message.tag)
+            self._source.reject(link, message)
             return
-        if isinstance(events, Events):
-            self.environments.update(events.environments)
-            if events.presence:
-                self._note_presence(events.presence)
-            self._take(events.moves, events.results)
-            if events.fetch:
-                self._to_fetch.update(dict.fromkeys(events.fetch))
-                self._fetch_soon(link)
-        link.ack(message.tag)
+        self.environments.update(events.environments)
+        if events.presence:
+            self._note_presence(events.presence)
+        self._take(events.moves, events.results)
+        if events.fetch:
+            self._to_fetch.update(dict.fromkeys(events.fetch))
+            self._fetch_soon(link)
+        self._source.ack(link, message)
 
     def on_confirm(self, link: Link, number: int, ok: bool) -> None:
         """Nothing is published here."""
@@ -264,7 +385,7 @@ class ResultWatcher:
             if self._link is not None:
                 self._link.call_later(OUTAGE_AFTER_S + 0.1, self._tell_outage)
         self._tell_outage()
-        self._groups = set()
+        self._source.forget()
 
     def on_end(self, error: Exception | None) -> None:
         """Ends what is open: nobody would hear of it. A later submit starts a new link."""
@@ -300,7 +421,7 @@ class ResultWatcher:
         self._fetching = True
 
         def fetch(connection: Connection) -> None:
-            self.absorb(routes.status(connection, task_ids))
+            self.absorb(self._source.status(connection, task_ids))
 
         def fetched(asked: Any) -> None:
             link.call_soon(lambda: self._fetched(link, task_ids, asked.exception()))
@@ -339,12 +460,20 @@ class ResultWatcher:
             if future is not None and future.follow(move):
                 changed.append(future)
         for result in results:
-            future = self._open.pop(result.task_id, None)
+            future = self._claim(result)
             if future is not None:
                 future.take(result)
                 log.debug("task %s has ended: %s", result.task_id, result.state.value)
                 changed.append(future)
         _tell_listeners(changed)
+
+    def _claim(self, result: TaskResult) -> ComputeFuture | None:
+        """Takes the future of a result out of `_open`; keeps a result whose task may not be named yet."""
+        with self._naming:
+            future = self._open.pop(result.task_id, None)
+            if future is None and self._unnamed:
+                self._early[result.task_id] = result
+        return future
 
 
 def _tell_listeners(futures: Iterable[ComputeFuture]) -> None:

@@ -12,6 +12,7 @@ from compute_nb.errors import (
     ComputeError,
     EndpointNotFound,
     SerializationError,
+    ServiceUnreachable,
     SubmitRefused,
     TaskExecutionFailed,
     TaskPending,
@@ -58,20 +59,19 @@ def test_the_version_is_asked_once(server, client):
     assert [path for _, path, _ in server.asked].count("/v2/version?service=all") == 1
 
 
-@pytest.mark.parametrize(
-    ("answer", "kind", "said"),
-    [
-        ("2.0.0", ComputeError, "published protocol only"),
-        ({"api": "2"}, ComputeError, "published protocol only"),
-        ({"compute_nb": {"version": 2}}, VersionMismatch, "version 2 of the extensions"),
-    ],
-)
-def test_another_version_is_refused(server, client, answer, kind, said):
-    server.answers["GET", "/v2/version"] = 200, answer
-    with pytest.raises(kind, match=said):
+def test_another_version_is_refused(server, client):
+    server.answers["GET", "/v2/version"] = 200, {"compute_nb": {"version": 2}}
+    with pytest.raises(VersionMismatch, match="version 2 of the extensions"):
         client.version_check()
-    with pytest.raises(kind):
+    with pytest.raises(VersionMismatch):
         client.get_endpoints()
+
+
+@pytest.mark.parametrize("answer", ["2.0.0", {"api": "2"}])
+def test_a_service_without_extensions_is_one_too(server, client, answer):
+    server.answers["GET", "/v2/version"] = 200, answer
+    client.version_check()
+    assert client.register_function(double) == FUNCTION
 
 
 def test_the_check_can_be_left_out(server):
@@ -121,6 +121,29 @@ def test_run_sends_one_call_with_an_id_of_its_own(server, client):
     assert len(first["compute_nb"]["task_ids"][FUNCTION]) == 1
     assert first["create_queue"] is False
     assert first["user_runtime"]["python"]["version_tuple"]
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_run_is_not_repeated_where_tasks_have_no_ids_of_ours(server, checked):
+    client = Client(do_version_check=checked, service=ServiceSettings("test", server.url, token=TOKEN))
+    server.answers["GET", "/v2/version"] = 200, "1.0"
+    path = f"/v3/endpoints/{ENDPOINT}/submit"
+    server.answers["POST", path] = [(200, None), (200, {"tasks": {FUNCTION: [TASK]}})]
+    with pytest.raises(ServiceUnreachable):
+        client.run(1, endpoint_id=ENDPOINT, function_id=FUNCTION)
+    assert client.run(1, endpoint_id=ENDPOINT, function_id=FUNCTION) == TASK
+    sent = [body for _, asked, body in server.asked if asked == path]
+    assert len(sent) == 2
+    assert all("compute_nb" not in body for body in sent)
+    assert [asked for _, asked, _ in server.asked].count("/v2/version?service=all") == 1
+
+
+def test_run_where_the_version_is_another_and_not_asked_for(server):
+    client = Client(do_version_check=False, service=ServiceSettings("test", server.url, token=TOKEN))
+    server.answers["GET", "/v2/version"] = 200, {"compute_nb": {"version": 2}}
+    path = f"/v3/endpoints/{ENDPOINT}/submit"
+    server.answers["POST", path] = 200, {"tasks": {FUNCTION: [TASK]}}
+    assert client.run(1, endpoint_id=ENDPOINT, function_id=FUNCTION) == TASK
 
 
 def test_a_batch_prepares_the_published_body():

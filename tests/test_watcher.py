@@ -17,7 +17,7 @@ from small_server import TOKEN, small_server
 from tiny_agent import TinyAgent
 
 from compute_nb import Executor, wire
-from compute_nb.amqp import Incoming
+from compute_nb.amqp import Incoming, LinkPlan
 from compute_nb.client import Client
 from compute_nb.config import ServiceSettings
 from compute_nb.errors import ComputeError, ServiceUnreachable, TaskCancelled, TaskLost
@@ -317,10 +317,8 @@ def test_what_the_service_has_forgotten_is_lost(watcher):
 
 
 def test_another_amqp_port_is_used(home):
-    from compute_nb.routes import WatchQueue
-
     watcher = ResultWatcher(Client().reach, amqp_port=1234)
-    plan = watcher._plan_from(WatchQueue("amqp://u:p@127.0.0.1:5672/%2F?heartbeat=30", "w"))
+    plan = watcher._by_our_rules(LinkPlan("amqp://u:p@127.0.0.1:5672/%2F?heartbeat=30", ("w",)))
     assert plan.url == "amqp://u:p@127.0.0.1:1234/%2F?heartbeat=30"
 
 

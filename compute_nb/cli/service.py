@@ -56,6 +56,11 @@ def _settings(command: Any) -> Any:
             show_default=True,
             help="What an accepted task survives: a power cut, or kill -9 only (faster).",
         ),
+        click.option(
+            "--plain/--no-plain",
+            default=None,
+            help="Speak the published protocol only, without our extensions; default: as last time.",
+        ),
         _HOME,
     ):
         command = option(command)
@@ -73,6 +78,7 @@ def run(  # noqa: PLR0917 - click calls it by name
     port: int | None,
     amqp_port: int | None,
     durability: Literal["power", "process"],
+    plain: bool | None,
     auto: bool,
     idle_s: float,
     ready_fd: int | None,
@@ -81,7 +87,7 @@ def run(  # noqa: PLR0917 - click calls it by name
     from compute_nb.service.config import ServiceConfig
     from compute_nb.service.process import run_service
 
-    config = ServiceConfig(home, host, port, amqp_port, durability, auto, idle_s)
+    config = ServiceConfig(home, host, port, amqp_port, durability, auto, idle_s, plain)
     sys.exit(run_service(config, ready_fd, quiet=ready_fd is not None))
 
 
@@ -93,6 +99,13 @@ def start(home: Home, **settings: Any) -> None:
     if service is None:
         click.echo(launch(home, settings))
         return
+    plain = settings["plain"]
+    if plain is not None and plain != service.plain:
+        wanted = "--plain" if plain else "--no-plain"
+        raise ComputeError(
+            f"the service runs already, at {service.url}, {'plain' if service.plain else 'with extensions'}: "
+            f"`compute-nb service restart {wanted}` changes that"
+        )
     port = settings["port"]
     if port and urlsplit(service.url).port != port:
         raise ComputeError(
@@ -212,7 +225,7 @@ def launch(home: Home, settings: dict[str, Any]) -> str:
     home.prepare()
     reader, writer = os.pipe()
     words = [sys.executable, "-m", "compute_nb.cli", "service", "run", f"--home={home.root}"]
-    words += [f"--{k.replace('_', '-')}={v}" for k, v in settings.items() if v is not None]
+    words += [_option(name, value) for name, value in settings.items() if value is not None]
     with os.fdopen(reader, encoding="utf-8") as pipe, append(home.service_log) as log:
         try:
             process = subprocess.Popen(
@@ -231,6 +244,13 @@ def launch(home: Home, settings: dict[str, Any]) -> str:
         return text
     process.wait()
     raise ComputeError(text or f"the service ended before it listened; its log is {home.service_log}")
+
+
+def _option(name: str, value: object) -> str:
+    words = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{words}" if value else f"--no-{words}"
+    return f"--{words}={value}"
 
 
 def stop_service(home: Home, keep_agents: bool = False) -> bool:

@@ -68,6 +68,7 @@ class Submits:
 
     def __init__(self, parts: Parts) -> None:
         self._store = parts.store
+        self._plain = bool(parts.config.plain)
         self._publisher = parts.publisher
         self._supervisor = parts.supervisor
 
@@ -75,7 +76,7 @@ class Submits:
         """Accepts tasks: committed, on their way to the agent, on disk, and only then answered."""
         endpoint_id = body.as_uuid(request.path_params["endpoint_id"], "the endpoint")
         raw = await body.read_bytes(request)
-        submission = read_submission(endpoint_id, body.parse(raw))
+        submission = read_submission(endpoint_id, body.parse(raw), plain=self._plain)
         digest = None
         if not submission.client_ids:
             digest = hashlib.sha256(endpoint_id.bytes + raw).digest()
@@ -106,7 +107,7 @@ class Submits:
 def _routes(parts: Parts) -> list[BaseRoute]:
     functions, endpoints, tasks = FunctionRoutes(parts), EndpointRoutes(parts), TaskRoutes(parts)
     ours = ExtensionRoutes(parts)
-    table: tuple[tuple[str, str, Handler], ...] = (
+    published: tuple[tuple[str, str, Handler], ...] = (
         ("POST", "/v3/endpoints/{endpoint_id}/submit", Submits(parts).submit),
         ("GET", "/v2/version", ours.version),
         ("GET", "/v2/get_amqp_result_connection_url", tasks.connection_url),
@@ -124,13 +125,18 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         ("GET", "/v2/tasks/{task_id}", tasks.get),
         ("POST", "/v2/batch_status", tasks.batch_status),
         ("GET", "/v2/taskgroup/{task_group_id}", tasks.group),
+    )
+    own_command_line: tuple[tuple[str, str, Handler], ...] = (
+        ("POST", "/v3/compute_nb/stop", ours.stop),
+        ("GET", "/v3/compute_nb/status", ours.status),
+    )
+    extensions: tuple[tuple[str, str, Handler], ...] = (
         ("POST", "/v3/compute_nb/watch", ours.watch),
         ("POST", "/v3/compute_nb/cancel", ours.cancel),
         ("POST", "/v3/compute_nb/local", ours.local),
-        ("POST", "/v3/compute_nb/stop", ours.stop),
-        ("GET", "/v3/compute_nb/status", ours.status),
         ("GET", "/v3/compute_nb/taskgroup/{task_group_id}", ours.group_page),
     )
+    table = published + own_command_line + (() if parts.config.plain else extensions)
     return [Route(path, _answer(handler), methods=[method]) for method, path, handler in table]
 
 

@@ -30,6 +30,8 @@ class ServiceConfig:
         durability: "power": a reply means on disk; "process": a reply means safe from kill -9.
         auto: True if nobody asked for it by name, so that it ends when it is of no more use.
         idle_s: How long an auto-started one stays without open tasks, watchers or requests.
+        plain: True if clients find the published protocol only; agents keep their extensions. None is as
+            last time.
     """
 
     home: Home
@@ -39,3 +41,4 @@ class ServiceConfig:
     durability: Literal["power", "process"] = "power"
     auto: bool = False
     idle_s: float = 3600.0
+    plain: bool | None = None

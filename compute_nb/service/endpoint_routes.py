@@ -70,7 +70,7 @@ class EndpointRoutes:
         heartbeat = self._parts.collector.heartbeat(row.endpoint_id)
         online = self._parts.collector.present(row.endpoint_id)
         details = dict(heartbeat.state) if heartbeat else {}
-        if row.agent:
+        if row.agent and not self._parts.config.plain:
             details["compute_nb"] = row.agent
         return {"status": "online" if online else "offline", "details": details}
 

@@ -31,12 +31,14 @@ class ExtensionRoutes:
         """Answers with the oldest peers that are served, and with our own version."""
         if request.query_params.get("service") != "all":
             return API_VERSION
-        return {
+        answer: dict[str, Any] = {
             "api": API_VERSION,
             "min_sdk_version": OLDEST_PEER,
             "min_ep_version": OLDEST_PEER,
-            "compute_nb": {"version": VERSION, "service_id": str(self._parts.service_id)},
         }
+        if not self._parts.config.plain:
+            answer["compute_nb"] = {"version": VERSION, "service_id": str(self._parts.service_id)}
+        return answer
 
     async def watch(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Makes a watcher's private queue, or finds it again; its groups need not be there yet."""

@@ -16,6 +16,7 @@ class Running:
 
     url: str
     pid: int
+    plain: bool = False
 
 
 def running(home: Home) -> Running | None:
@@ -24,7 +25,7 @@ def running(home: Home) -> Running | None:
         return None
     try:
         facts = json.loads(home.service_file.read_text(encoding="utf-8"))
-        return Running(str(facts["url"]), int(facts["pid"]))
+        return Running(str(facts["url"]), int(facts["pid"]), bool(facts.get("plain")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -81,6 +82,7 @@ class Service:
     ) -> None:
         dispatches = _Dispatches()
         store.start(dispatches)
+        self._config = replace(self._config, plain=await self._plain(store))
         web_socket, amqp_socket = await self._sockets(host, store)
         stack.callback(ports.close_all, (web_socket, amqp_socket))
         parts = await self._parts(host, store, web_socket, amqp_socket)
@@ -102,6 +104,13 @@ class Service:
         await self._end_agents(parts)
         web.finish()
         await asyncio.gather(serving, keeping)
+
+    async def _plain(self, store: Store) -> bool:
+        """Returns whether it is plain, also when an agent or kernel has started it again after a crash."""
+        if self._config.plain is None:
+            return await store.get_meta("plain") == "1"
+        await store.set_meta("plain", "1" if self._config.plain else "0")
+        return self._config.plain
 
     async def _sockets(self, host: str, store: Store) -> tuple[socket.socket, socket.socket]:
         """Opens both ports: the ones of last time, since agents and clients know them."""
@@ -183,6 +192,7 @@ class Service:
             "token_file": str(home.token_file),
             "service_id": str(parts.service_id),
             "version": VERSION,
+            "plain": bool(self._config.plain),
         }
         assert self._files is not None
         self._files.announce(json.dumps(facts, indent=1) + "\n")

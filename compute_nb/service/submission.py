@@ -13,13 +13,16 @@ from compute_nb.service.refusal import bad_request, too_large
 from compute_nb.tasks import MAX_RETRIES, Submission, TaskSpec, new_id, new_ids
 
 
-def read_submission(endpoint_id: UUID, body: Body) -> Submission:
+def read_submission(endpoint_id: UUID, body: Body, *, plain: bool = False) -> Submission:
     """Returns what a submit asks for.
+
+    Args:
+        plain: True passes over our own key, as a service without extensions does.
 
     Raises:
         Refusal: A field is missing or of another type, or there are too many tasks.
     """
-    ours = body.inner("compute_nb")
+    ours = Body({}) if plain else body.inner("compute_nb")
     payloads = _payloads(body.take("tasks", dict))
     client_ids = "task_ids" in ours
     ids = _client_ids(ours, body) if client_ids else new_ids(len(payloads))

@@ -31,6 +31,7 @@ class TaskRoutes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._store = parts.store
+        self._plain = parts.config.plain
 
     async def get(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Answers with one task."""
@@ -38,13 +39,13 @@ class TaskRoutes:
         rows = await self._store.task_rows(caller.user, [task_id])
         if not rows:
             raise not_found("task", task_id)
-        return task_object(rows[0])
+        return self._object(rows[0])
 
     async def batch_status(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Answers with several tasks; ids that are not the caller's are left out."""
         task_ids = (await body.read(request)).uuids("task_ids", MAX_STATUS_IDS)
         rows = await self._store.task_rows(caller.user, task_ids)
-        return {"response": "batch", "results": {str(row.task_id): task_object(row) for row in rows}}
+        return {"response": "batch", "results": {str(row.task_id): self._object(row) for row in rows}}
 
     async def group(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Answers with the ids of a group's tasks, and makes sure that its shared queue is there."""
@@ -60,6 +61,9 @@ class TaskRoutes:
             "connection_url": self._parts.broker_url(client_username(caller.user)),
         }
 
+    def _object(self, row: TaskRow) -> dict[str, Any]:
+        return published_object(row) if self._plain else task_object(row)
+
     async def _all(self, user: UUID, task_group_id: UUID) -> list[dict[str, Any]]:
         tasks: list[dict[str, Any]] = []
         after, more = None, True
@@ -72,9 +76,8 @@ class TaskRoutes:
 
 def task_object(row: TaskRow) -> dict[str, Any]:
     """Returns a task in its published form, with our own key beside it."""
-    task: dict[str, Any] = {
-        "task_id": str(row.task_id),
-        "status": _PUBLISHED.get(row.state, "failed"),
+    return {
+        **published_object(row),
         "compute_nb": {
             "state": row.state.value,
             "task_group_id": str(row.task_group_id),
@@ -85,6 +88,14 @@ def task_object(row: TaskRow) -> dict[str, Any]:
             "ended_at": row.ended_at,
             "error_code": row.error_code,
         },
+    }
+
+
+def published_object(row: TaskRow) -> dict[str, Any]:
+    """Returns a task in its published form."""
+    task: dict[str, Any] = {
+        "task_id": str(row.task_id),
+        "status": _PUBLISHED.get(row.state, "failed"),
     }
     if row.state.ended:
         text = row.data if row.data is not None else ""

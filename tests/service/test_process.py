@@ -65,7 +65,8 @@ def test_its_files_tell_how_it_is_reached_and_are_its_owners_alone(home, launche
     facts = json.loads(home.service_file.read_text())
     assert (word, facts["url"], facts["pid"]) == ("ready", url, process.pid)
     assert set(facts) == {
-        *("url", "pid", "amqp_port", "broker", "store", "token_file", "service_id", "version")
+        *("url", "pid", "amqp_port", "broker", "store", "token_file", "service_id", "version"),
+        "plain",
     }
     for path in (home.service_file, home.token_file, home.service_key, home.service_log):
         assert S_IMODE(path.stat().st_mode) == 0o600

@@ -1,0 +1,136 @@
+"""The published SDK as a process, PYTHON published_client.py URL TOKEN: JSON requests in, answers out."""
+
+import json
+import sys
+import time
+import uuid
+
+import globus_sdk
+from globus_compute_sdk import Client, Executor
+from globus_compute_sdk.errors import TaskExecutionFailed, TaskPending
+from globus_compute_sdk.sdk import client as client_module
+
+url, token = sys.argv[1:]
+client_module.get_web_service_url = lambda *_, **__: url
+
+
+def double(x):
+    return x * 2
+
+
+def fail(text):
+    raise ValueError(text)
+
+
+def wait_for(path):
+    with open(path) as pipe:
+        return pipe.read()
+
+
+client = Client(authorizer=globus_sdk.AccessTokenAuthorizer(token))
+
+
+def executor(endpoint_id, **settings):
+    settings = {"api_burst_limit": 8, "api_burst_window_s": 1} | settings
+    return Executor(
+        endpoint_id, client, task_group_id=settings.pop("group", None) or uuid.uuid4(), **settings
+    )
+
+
+def submit(endpoint_id, count):
+    with executor(endpoint_id) as one:
+        futures = [one.submit(double, n) for n in range(count)]
+        return [future.result(60) for future in futures]
+
+
+def failure(endpoint_id):
+    with executor(endpoint_id) as one:
+        bad, good = one.submit(fail, "not so"), one.submit(double, 4)
+        try:
+            bad.result(60)
+        except TaskExecutionFailed as error:
+            return [type(error).__name__, "not so" in str(error), good.result(60)]
+
+
+def leave(endpoint_id, path):
+    """Submits, waits for the ids and lets go of it all."""
+    one = executor(endpoint_id)
+    futures = [one.submit(double, 5), one.submit(wait_for, path)]
+    assert futures[0].result(60) == 10
+    while futures[1].task_id is None:
+        time.sleep(0.01)
+    return str(one.task_group_id)
+
+
+def reload(endpoint_id, group):
+    with executor(endpoint_id, group=group) as one:
+        return sorted(str(future.result(60)) for future in one.reload_tasks())
+
+
+def run(endpoint_id):
+    function_id = client.register_function(double)
+    task_id = client.run(8, endpoint_id=endpoint_id, function_id=function_id)
+    while True:
+        try:
+            return client.get_result(task_id)
+        except TaskPending:
+            time.sleep(0.02)
+
+
+def batch(endpoint_id):
+    function_id = client.register_function(double)
+    collected = client.create_batch()
+    for n in range(3):
+        collected.add(function_id, (n,))
+    answer = client.batch_run(endpoint_id, collected)
+    task_ids = answer["tasks"][function_id]
+    while True:
+        found = client.get_batch_result(task_ids)
+        if not any(task["pending"] for task in found.values()):
+            return [found[task_id]["result"] for task_id in task_ids]
+        time.sleep(0.02)
+
+
+def register():
+    return client.register_function(double, description="twice")
+
+
+def source():
+    return client.register_source_code("def half(x):\n    return x / 2\n", "half")
+
+
+def function(function_id):
+    found = client.get_function(function_id)
+    client.delete_function(function_id)
+    return found["function_name"]
+
+
+def endpoints(endpoint_id):
+    status = client.get_endpoint_status(endpoint_id)["status"]
+    about = client.get_endpoint_metadata(endpoint_id)["uuid"]
+    return [status, about, endpoint_id in {one["uuid"] for one in client.get_endpoints()}]
+
+
+OPERATIONS = {
+    name: globals()[name]
+    for name in (
+        "batch",
+        "endpoints",
+        "failure",
+        "function",
+        "leave",
+        "register",
+        "reload",
+        "run",
+        "source",
+        "submit",
+    )
+}
+
+for line in sys.stdin:
+    request = json.loads(line)
+    try:
+        reply = {"ok": OPERATIONS[request.pop("do")](**request)}
+    except Exception as error:
+        reply = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(reply), flush=True)

@@ -1,0 +1,298 @@
+"""Whole trips to a service that speaks the published protocol only: ours, without its extensions."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+from own_home import own_home, service
+
+from compute_nb import Executor
+from compute_nb.client import Client
+from compute_nb.config import Home
+from compute_nb.errors import ComputeError, EndpointNotFound, TaskExecutionFailed, WorkerDied
+from compute_nb.future import ComputeFuture
+from compute_nb.local import find_service
+from compute_nb.serialize import ComputeSerializer, PureSourceTextInspect
+from compute_nb.tasks import new_id
+
+RunScript = Callable[..., str]
+SOURCE = ComputeSerializer(PureSourceTextInspect())
+WAIT_S = 60
+
+
+def double(x):
+    return x * 2
+
+
+def text(value):
+    return str(value)
+
+
+def fail(reason):
+    raise ValueError(reason)
+
+
+def die():
+    import os
+
+    os._exit(3)
+
+
+def wait_for(path):
+    """Runs until somebody writes to a pipe."""
+    with open(path) as pipe:
+        return pipe.read()
+
+
+def lab(**settings) -> Executor:
+    """An Executor whose functions travel as source: the worker has no tests."""
+    return Executor("lab", serializer=SOURCE, **settings)
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Home]:
+    """A home whose service is plain, with an agent of ours called `lab`."""
+    with own_home() as one:
+        service(one, "start", "--plain")
+        command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", "lab", "--workers", "2"]
+        agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(1_200):
+            names = {row["name"] for row in json.loads(service(one, "status", "--json"))["endpoints"]}
+            if "lab" in names:
+                break
+        try:
+            yield one
+        finally:
+            agent.terminate()
+            agent.wait(WAIT_S)
+
+
+@pytest.fixture
+def executor(home: Home) -> Iterator[Executor]:
+    with lab() as one:
+        yield one
+        one.cancel_all()
+
+
+@pytest.fixture
+def gate(tmp_path) -> Iterator[str]:
+    """A pipe whose reader is held until somebody writes."""
+    path = str(tmp_path / "gate")
+    os.mkfifo(path)
+    yield path
+    handle = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    os.close(handle)
+
+
+def open_gate(path: str) -> None:
+    with open(path, "w") as pipe:
+        pipe.write("open")
+
+
+def test_the_service_has_no_extension_for_clients(home: Home, executor: Executor) -> None:
+    connection = executor.client.reach.connection
+    assert "compute_nb" not in connection.get("/v2/version?service=all")
+    for path in ("watch", "cancel", "local"):
+        with pytest.raises(ComputeError) as refused:
+            connection.post(f"/v3/compute_nb/{path}", {})
+        assert refused.value.http_status == 404
+    with pytest.raises(ComputeError) as refused:
+        connection.get(f"/v3/compute_nb/taskgroup/{new_id()}")
+    assert refused.value.http_status == 404
+    future = executor.submit(double, 2)
+    assert future.result(WAIT_S) == 4
+    (stand,) = connection.post("/v2/batch_status", {"task_ids": [future.task_id]})["results"].values()
+    assert set(stand) == {"task_id", "status", "completion_t", "result"}
+    details = connection.get(f"/v2/endpoints/{executor.endpoint_id}/status")["details"]
+    assert "compute_nb" not in details
+
+
+def test_extension_keys_are_passed_over(executor: Executor) -> None:
+    client = executor.client
+    function_id = executor.register_function(double)
+    mine = str(new_id())
+    body = {
+        "tasks": {function_id: [client.fx_serializer.pack_call((3,), {})]},
+        "compute_nb": {"task_ids": {function_id: [mine]}, "hold": True, "retries": -5},
+    }
+    answer = client.reach.connection.post(f"/v3/endpoints/{executor.endpoint_id}/submit", body)
+    (task_id,) = answer["tasks"][function_id]
+    assert task_id != mine
+
+
+def test_tasks_have_their_id_from_the_service(executor: Executor) -> None:
+    future = executor.submit(double, 21)
+    assert future.result(WAIT_S) == 42
+    executor.wait_accepted(WAIT_S)
+    assert future.task_group_id == str(executor.task_group_id)
+    found = executor.client.get_task(future.task_id)
+    assert found["result"] == 42
+    assert executor.task_count_submitted == 1
+
+
+def test_many_tasks_in_order_and_as_they_end(executor: Executor) -> None:
+    assert list(executor.map(double, range(1_500), timeout=WAIT_S)) == [2 * n for n in range(1_500)]
+    futures = [executor.submit(double, n) for n in range(50)]
+    done = {future.result() for future in concurrent.futures.as_completed(futures, timeout=WAIT_S)}
+    assert done == {2 * n for n in range(50)}
+    assert len({future.task_id for future in futures}) == 50
+
+
+def test_a_group_of_more_than_a_request(executor: Executor) -> None:
+    function_id = executor.register_function(double)
+    futures = executor.submit_many(function_id, [((n,), {}) for n in range(2_100)])
+    assert [future.result(WAIT_S) for future in futures] == [2 * n for n in range(2_100)]
+
+
+def test_several_groups_share_the_connection(home: Home, executor: Executor) -> None:
+    assert executor.submit(double, 7).result(WAIT_S) == 14
+    before = _watchers()
+    others = [lab() for _ in range(5)]
+    futures = [one.submit(double, n) for n, one in enumerate(others)]
+    assert [future.result(WAIT_S) for future in futures] == [0, 2, 4, 6, 8]
+    assert len({future.task_group_id for future in futures}) == 5
+    assert _watchers() == before
+
+
+def _watchers() -> int:
+    return [thread.name for thread in threading.enumerate()].count("compute_nb watcher")
+
+
+def test_failures_end_their_own_future(executor: Executor) -> None:
+    bad, dead, good = executor.submit(fail, "no"), executor.submit(die), executor.submit(double, 1)
+    error = bad.exception(WAIT_S)
+    assert isinstance(error, ValueError)
+    assert isinstance(error, TaskExecutionFailed)
+    assert type(dead.exception(WAIT_S)) is WorkerDied
+    assert good.result(WAIT_S) == 2
+
+
+def test_cancel_ends_the_future_here_and_says_so(executor: Executor, gate: str) -> None:
+    future = executor.submit(wait_for, gate)
+    executor.wait_accepted(WAIT_S)
+    assert future.cancel()
+    with pytest.raises(concurrent.futures.CancelledError, match="it may still run"):
+        future.result()
+    open_gate(gate)  # it does
+    assert executor.submit(double, 3).result(WAIT_S) == 6
+    assert future.cancelled()
+    (again,) = [one for one in executor.reload_tasks() if one.task_id == future.task_id]
+    assert again.result(WAIT_S) == "open"
+
+
+def test_what_the_service_lacks_is_said_once(home: Home) -> None:
+    with lab(retries=2, walltime=60) as executor:
+        with pytest.warns(UserWarning, match="retries and walltime ignored") as said:
+            executor.submit(double, 1)
+        assert said[0].filename == __file__
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert executor.submit(double, 2).result(WAIT_S) == 4
+
+
+def test_an_unknown_group_is_a_clear_error(executor: Executor) -> None:
+    unknown = new_id()
+    with pytest.raises(ComputeError, match=f"knows no task group {unknown}"):
+        executor.reload_tasks(unknown)
+
+
+def test_local_is_an_endpoint_of_that_name(home: Home) -> None:
+    with pytest.raises(EndpointNotFound, match="endpoint run"):
+        Executor("local").submit(double, 1)
+
+
+RELOAD = """
+import sys
+from compute_nb import Executor
+
+with Executor("lab", task_group_id=sys.argv[1]) as executor:
+    futures = executor.reload_tasks()
+    print(len(futures), flush=True)
+    print(sorted(future.result(timeout=60) for future in futures))
+"""
+
+
+def test_a_group_is_reloaded_by_another_process(executor: Executor, gate: str, run_script: RunScript) -> None:
+    done = [executor.submit(text, n) for n in range(3)]
+    assert [future.result(WAIT_S) for future in done] == ["0", "1", "2"]
+    held = executor.submit(wait_for, gate)
+    executor.wait_accepted(WAIT_S)
+    opener = threading.Timer(1.0, open_gate, [gate])
+    opener.start()
+    printed = run_script(RELOAD, str(executor.task_group_id)).splitlines()
+    assert printed == ["4", "['0', '1', '2', 'open']"]
+    # The queue is shared: if the other process had the result, this one has to ask for it.
+    executor._session._watcher.ask_about([held.id])
+    assert held.result(WAIT_S) == "open"
+
+
+KILLED = """
+import os, signal, sys
+from compute_nb import Executor
+
+with Executor("lab") as executor:
+    print(executor.task_group_id, flush=True)
+    for number in range(5):
+        executor.submit(str, number)
+    executor.wait_accepted(timeout=30)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_script_finds_its_tasks_again(home: Home, run_script: RunScript) -> None:
+    group = run_script(KILLED, status=-signal.SIGKILL).strip()
+    assert run_script(RELOAD, group).splitlines() == ["5", "['0', '1', '2', '3', '4']"]
+
+
+def test_a_group_without_a_queue_is_asked_for(executor: Executor, gate: str) -> None:
+    client = executor.client
+    function_id = executor.register_function(wait_for)
+    batch = client.create_batch(task_group_id=new_id(), create_websocket_queue=False)
+    batch.add(function_id, (gate,))
+    body = batch.prepare()
+    connection = client.reach.connection
+    answer = connection.post(f"/v3/endpoints/{executor.endpoint_id}/submit", body)
+    session = executor._session
+    (task_id,) = answer["tasks"][function_id]
+    future = _named(executor, task_id, answer["task_group_id"])
+    session.ask(lambda c: session._watcher.follow(c, future.terms.task_group_id))
+    open_gate(gate)
+    assert future.result(WAIT_S) == "open"
+
+
+def _named(executor: Executor, task_id: str, group: str) -> ComputeFuture:
+    """Has the session wait for a task of a group whose queue nobody has made."""
+    from dataclasses import replace
+    from uuid import UUID
+
+    terms = replace(executor._current_terms(), task_group_id=UUID(group))
+    future = ComputeFuture(UUID(task_id), terms, executor._session)
+    future.sent = True
+    executor._session._watcher.add(future)
+    return future
+
+
+def test_a_killed_service_loses_nothing_and_stays_plain(home: Home, executor: Executor, gate: str) -> None:
+    done = [executor.submit(double, n) for n in range(20)]
+    held = executor.submit(wait_for, gate)
+    executor.wait_accepted(WAIT_S)
+    killed = psutil.Process(find_service(home).pid)
+    killed.kill()
+    killed.wait(WAIT_S)  # a request that it has half read is not repeated
+    opener = threading.Thread(target=open_gate, args=[gate])
+    opener.start()
+    more = [executor.submit(double, n) for n in range(20, 40)]
+    assert [f.result(WAIT_S) for f in done + more] == [2 * n for n in range(40)]
+    assert held.result(WAIT_S) == "open"
+    opener.join()
+    assert "compute_nb" not in Client().reach.connection.get("/v2/version?service=all")
