@@ -195,12 +195,22 @@ def test_names_of_a_star_import_can_be_outputs(nb):
 
 
 def test_futures_in_containers_are_refused_with_the_mend(nb):
+    nb.here(f"gate = {_gate(nb)!r}")
     nb.here("%%compute -n f\n1")
-    nb.here("%%compute -m i=range(2) -o o -n g\no = i")
+    nb.here("%%compute -m i=range(2) -n g\ni")
+    nb.here("%%compute -o o -n h\nopen(gate).read()\no = 1")
     nb.here("fs, gs, ms = [f], {'g': g}, [o]")
-    for name, told in [("fs", r"`result\(\)` of each"), ("gs", r"`result\(\)` first"), ("ms", "`o` .*is")]:
+
+    def refused(name, told):
         with pytest.raises(CellRefused, match=f"`{name}`.* can't travel: .*{told}"):
             nb.here(f"%%compute\n{name}")
+
+    refused("fs", r"`result\(\)` of each")
+    refused("gs", r"`result\(\)` first")
+    refused("ms", r"`o` is being computed by In\[\d+\], 0 of 1 done; `%compute wait h`")
+    nb.here("open(gate, 'w').close()")
+    nb.here("%compute wait")
+    refused("ms", "`o` .*is here")
 
 
 def test_an_error_that_is_raised_again_does_not_grow(nb):
