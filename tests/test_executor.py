@@ -86,12 +86,12 @@ def run(code: str, *arguments: object, status: int = 0) -> str:
 
 def test_making_one_asks_nothing_and_starts_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("COMPUTE_NB_HOME", str(tmp_path / "nowhere"))
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with Executor("no such place", label="mine") as one:
         assert isinstance(one.task_group_id, UUID)
         assert one.task_count_submitted == 0
         assert repr(one).startswith("Executor<'mine' endpoint no such place")
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before  # one of another test may end meanwhile
     assert not (tmp_path / "nowhere").exists()
 
 
