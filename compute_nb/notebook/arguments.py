@@ -153,7 +153,7 @@ def read_cell(given: Sequence[str]) -> Options:
     except CellRefused as problem:
         raise CellRefused(f"{told}: {problem}; `%compute --help` lists all options") from None
     if args.name:
-        names_of([args.name], "-n")
+        args.name = ",".join(names_of([args.name], "-n"))
     if args.retries is not None and not 0 <= args.retries <= MAX_RETRIES:
         raise CellRefused(f"`--retries {args.retries}`: a number from 0 to {MAX_RETRIES}")
     return Options(

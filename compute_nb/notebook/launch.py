@@ -128,5 +128,6 @@ def _packed(  # noqa: PLR0917
         captured.imports,
         captured.values,
         options.outputs,
+        captured.notes,
     )
     return function_source(travelling), packed, captured

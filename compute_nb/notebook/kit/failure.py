@@ -114,3 +114,12 @@ def place_note(error: BaseException, folder: str | None) -> str:
         return ""
     where = "on host %s, in folder %s, with Python %s (%s)"
     return "\n" + where % (platform.node(), folder, platform.python_version(), sys.executable)
+
+
+def absence_note(error: BaseException, notes: tuple[str, ...]) -> str:
+    """Returns why a name that was missed has stayed in the notebook, "" for other errors."""
+    if not isinstance(error, NameError):
+        return ""
+    quoted = message(error).split("'")
+    name = "`" + (quoted[1] if len(quoted) > 1 else "") + "`"
+    return "".join("\n" + note for note in notes if note.startswith(name))

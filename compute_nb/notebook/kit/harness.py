@@ -25,6 +25,7 @@ from .display import bundle, plain
 from .failure import (
     RESULT_LIMIT,
     CellFailed,
+    absence_note,
     end_child,
     exception_buffer,
     message,
@@ -58,6 +59,7 @@ class Cell(NamedTuple):
         imports: Name, module, and whether the body surely reads it.
         values: Base64 of the packed names that travel in.
         outputs: Names whose values travel back.
+        notes: What stayed in the notebook, each beginning with its name.
     """
 
     label: str
@@ -67,6 +69,7 @@ class Cell(NamedTuple):
     imports: tuple[tuple[str, str, bool], ...]
     values: str
     outputs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
@@ -143,7 +146,8 @@ class _Turn:
     def _take_in(self, swept: Any) -> None:
         if self._cell.values:
             packed = base64.b64decode(self._cell.values)
-            self._taken = unpack(packed, self._home, self._space)
+            definitions, values = unpack(packed, self._home, self._space)
+            self._taken = dict(definitions, **values)
             self._space.update(self._taken)
         self._point = swept
         if isinstance(swept, str):
@@ -263,9 +267,7 @@ class _Turn:
 
     def _fail(self, error: BaseException) -> NoReturn:
         text = traceback_text(error, own_files())
-        place = place_note(error, self._around.folder)
-        if place:
-            text += place
+        text += place_note(error, self._around.folder) + absence_note(error, self._cell.notes)
         facts = {
             "type": type(error).__qualname__,
             "module": type(error).__module__,

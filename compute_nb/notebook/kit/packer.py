@@ -9,6 +9,7 @@ the same Python only.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import importlib
 import io
@@ -19,20 +20,30 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from .arrays import Arrays, is_array
 from .home import MAIN, Home
 from .skeleton import MEMBERS, REGISTERED, member_attributes, registered, skeleton
 from .source import global_names
 from .unpacker import (
     find_named,
+    find_type,
     make_cached,
     make_class,
     make_code,
     make_function,
     set_class,
     set_function,
+    settle,
 )
 
 PROTOCOL = 5
+
+
+class Definitions(dict):  # type: ignore[type-arg]
+    """Functions and classes by name, which the other side has under their names before all that follows.
+
+    What rebuilds a value (`__reduce__`, `__setstate__`) may call them.
+    """
 
 
 def _importable(thing: Any) -> bool:
@@ -56,10 +67,13 @@ class _Rules:
     with_globals: bool
     reads: set[str]
     met: dict[str, Any]
+    arrays: Arrays
     _cells: dict[int, tuple[int, Any]]
 
-    def begin(self, home: Home, by_name: Callable[[Any], str | None], with_globals: bool) -> None:
-        self.home, self.by_name, self.with_globals = home, by_name, with_globals
+    def begin(
+        self, home: Home, by_name: Callable[[Any], str | None], with_globals: bool, arrays: Arrays
+    ) -> None:
+        self.home, self.by_name, self.with_globals, self.arrays = home, by_name, with_globals, arrays
         self.reads, self.met, self._cells = set(), {}, {}
 
     def reducer_override(self, obj: Any) -> Any:
@@ -69,11 +83,16 @@ class _Rules:
             return rule(self, obj)
         if isinstance(obj, type):
             return self.of_class(obj)
+        if is_array(obj):
+            return self.arrays.meet(obj)
         if isinstance(obj, _LIVE) and not isinstance(obj, (io.BytesIO, io.StringIO)):
             self.refuse(obj)
         if type(obj).__module__ == "dataclasses" and type(obj).__name__ in _SENTINELS:
             return _SENTINELS[type(obj).__name__] or obj.name
         return NotImplemented
+
+    def of_definitions(self, names: Definitions) -> Any:
+        return (settle, (dict(names),))
 
     def of_function(self, function: types.FunctionType) -> Any:
         named = self._named(function)
@@ -129,7 +148,9 @@ class _Rules:
         named = self._named(cls)
         if named is not None:
             return named
-        if cls.__module__ != MAIN and (_importable(cls) or cls.__module__ == "builtins"):
+        if cls.__module__ == "builtins":
+            return self.of_builtin_class(cls)
+        if cls.__module__ != MAIN and _importable(cls):
             return NotImplemented
         kind, parts, skipped = skeleton(cls)
         state = {
@@ -147,6 +168,12 @@ class _Rules:
         spec = (kind, *names, self._label(cls), self.home.name_of_class(cls), *parts)
         return (make_class, spec, state, None, None, set_class)
 
+    def of_builtin_class(self, cls: type) -> Any:
+        if getattr(builtins, cls.__name__, None) is cls:
+            return NotImplemented
+        names = [name for name, value in vars(types).items() if value is cls]
+        return (find_type, (names[0],)) if names else NotImplemented
+
     def _label(self, cls: type) -> str:
         for value in cls.__dict__.values():
             code = getattr(value, "__code__", None)
@@ -162,10 +189,13 @@ class _Rules:
     def of_type_variable(self, variable: Any) -> Any:
         if variable.__module__ != MAIN:
             return NotImplemented
-        given = {"covariant": variable.__covariant__, "contravariant": variable.__contravariant__}
-        kind: Any = type(variable)
-        make = functools.partial(kind, bound=variable.__bound__, **given)
-        return (make, (variable.__name__, *variable.__constraints__))
+        # What this Python's kind knows of them; a default says so itself.
+        given = {name: getattr(variable, f"__{name}__", None) for name in _TYPE_VARIABLE_PARTS}
+        given = {name: value for name, value in given.items() if value}
+        if getattr(variable, "has_default", bool)():
+            given["default"] = variable.__default__
+        make = functools.partial(type(variable), **given)
+        return (make, (variable.__name__, *getattr(variable, "__constraints__", ())), {"__module__": MAIN})
 
     def of_new_type(self, new_type: Any) -> Any:
         if new_type.__module__ != MAIN:
@@ -206,6 +236,7 @@ def _module_of(function: types.FunctionType) -> str:
     return str(name)
 
 
+_TYPE_VARIABLE_PARTS = ("bound", "covariant", "contravariant", "infer_variance")
 _SLOT_TYPES = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _LIVE = (io.IOBase, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, types.FrameType)
 _SENTINELS = {
@@ -218,9 +249,11 @@ _SENTINELS = {
 
 def _rules() -> dict[type, Any]:
     import threading
+    import typing
     from typing import NewType, TypeVar
 
     rules: dict[type, Any] = {
+        Definitions: _Rules.of_definitions,
         types.FunctionType: _Rules.of_function,
         types.CodeType: _Rules.of_code,
         types.ModuleType: _Rules.of_module,
@@ -234,6 +267,9 @@ def _rules() -> dict[type, Any]:
         type(threading.RLock()): _Rules.refuse,
     }
     rules[type(functools.lru_cache(len))] = _Rules.of_cached
+    for name in ("ParamSpec", "TypeVarTuple"):  # since Python 3.10, 3.11
+        if hasattr(typing, name):
+            rules[getattr(typing, name)] = _Rules.of_type_variable
     if isinstance(NewType, type):  # since Python 3.10; a function before
         rules[NewType] = _Rules.of_new_type
     return rules
@@ -286,11 +322,14 @@ def _pack(
     by_name: Callable[[Any], str | None],
     with_globals: bool,
 ) -> tuple[bytes, set[str], dict[str, Any]]:
-    file = io.BytesIO()
-    pickler = packer(file, PROTOCOL)
-    pickler.begin(home, by_name, with_globals)
-    pickler.dump(thing)
-    return file.getvalue(), pickler.reads, pickler.met
+    arrays = Arrays()
+    while True:
+        file = io.BytesIO()
+        pickler = packer(file, PROTOCOL)
+        pickler.begin(home, by_name, with_globals, arrays)
+        pickler.dump(thing)
+        if not arrays.again():
+            return file.getvalue(), pickler.reads, pickler.met
 
 
 def _dill_packer() -> Any:

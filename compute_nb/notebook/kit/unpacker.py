@@ -10,6 +10,7 @@ import pickle
 import types
 from typing import Any
 
+from .arrays import make_view  # noqa: F401 - found here by its name
 from .home import MAIN, Home, NotHere
 from .skeleton import BARE, MEMBERS, REGISTERED
 from .source import CodeBytes, CodeText, codes_in, from_bytes, remember
@@ -24,6 +25,11 @@ ONLY_HERE = "a cell's pickle is read by `unpack` of this package only"
 def find_named(name: str, label: str) -> Any:
     """Stands for `Unpacker.find_named`."""
     raise NotHere(name, label)
+
+
+def settle(names: dict[str, Any]) -> Any:
+    """Stands for `Unpacker.settle`."""
+    raise TypeError(ONLY_HERE)
 
 
 def make_code(*spec: Any) -> Any:
@@ -49,6 +55,12 @@ def make_class(*spec: Any) -> Any:
 def set_class(*spec: Any) -> Any:
     """Stands for `Unpacker.set_class`."""
     raise TypeError(ONLY_HERE)
+
+
+def find_type(name: str) -> type:
+    """Returns the built-in type that only `types` has a name for."""
+    found: type = getattr(types, name)
+    return found
 
 
 def make_cached(wrapped: Any, parameters: dict[str, Any]) -> Any:
@@ -78,7 +90,7 @@ class Unpacker(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Called by pickle for each global name in the stream."""
         if name in _MAKERS and _is_kit(module):
-            return globals()[name] if name == "make_cached" else getattr(self, name)
+            return globals()[name] if name in _PLAIN_MAKERS else getattr(self, name)
         if module == MAIN:
             return self.home.find(name)
         return super().find_class(module, name)
@@ -86,6 +98,11 @@ class Unpacker(pickle.Unpickler):
     def find_named(self, name: str, label: str) -> Any:
         """Returns what this side calls `name`."""
         return self.home.find(name, label)
+
+    def settle(self, names: dict[str, Any]) -> dict[str, Any]:
+        """Binds functions and classes that travel, before anything is made with their help."""
+        self._function_globals.update(names)
+        return names
 
     def make_code(self, *spec: Any) -> types.CodeType:
         """Returns a code object from its text, or from its bytes."""
@@ -160,9 +177,16 @@ class Unpacker(pickle.Unpickler):
             cls.register(other)  # type: ignore[attr-defined]
 
 
-_MAKERS = frozenset(
-    ["find_named", "make_code", "make_function", "set_function", "make_class", "set_class", "make_cached"]
-)
+_PLAIN_MAKERS = frozenset(["find_type", "make_cached", "make_view"])
+_MAKERS = _PLAIN_MAKERS | {
+    "find_named",
+    "settle",
+    "make_code",
+    "make_function",
+    "set_function",
+    "make_class",
+    "set_class",
+}
 
 
 def _is_kit(module: str) -> bool:
