@@ -20,6 +20,7 @@ MODULES = (
     "display",
     "settings",
     "surroundings",
+    "trace",
     "failure",
     "harness",
 )

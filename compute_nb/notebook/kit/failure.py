@@ -74,7 +74,7 @@ def tail(facts: dict[str, Any]) -> str:
     """Returns the line for programs; pictures and text are dropped if it gets too long."""
     text = json.dumps(facts)
     if len(text) > RESULT_LIMIT:
-        text = json.dumps(dict(facts, outputs=[], exception=None))
+        text = json.dumps(dict(facts, outputs=[], exception=None, trace=None))
     return "compute_nb:1:" + base64.b64encode(zlib.compress(text.encode())).decode()
 
 

@@ -41,6 +41,7 @@ from .packer import pack
 from .settings import own_decimals
 from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
+from .trace import trace_of
 from .unpacker import unpack
 
 POINT_LIMIT = 100_000  # characters of a task's own values that are sent back, beyond it their texts tell
@@ -266,14 +267,19 @@ class _Turn:
             return self._packed((None, {}))
 
     def _fail(self, error: BaseException) -> NoReturn:
-        text = traceback_text(error, own_files())
-        text += place_note(error, self._around.folder) + absence_note(error, self._cell.notes)
+        hidden = own_files()
+        text, trace = traceback_text(error, hidden), trace_of(error, hidden)
+        note = place_note(error, self._around.folder) + absence_note(error, self._cell.notes)
+        text += note
+        if trace:
+            trace[-1]["text"] += note
         facts = {
             "type": type(error).__qualname__,
             "module": type(error).__module__,
             "message": message(error),
             "exception": exception_buffer(error),
             "traceback": text,
+            "trace": trace,
             **self._facts(),
         }
         facts["outputs"] = facts.pop("items")
