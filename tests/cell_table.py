@@ -1,15 +1,26 @@
-"""The table of cells: what stands in `cells/*.txt`, and how two outcomes of one cell are compared."""
+"""The table of cells in `notebook/cells/*.txt`, both ways to run one, and how two outcomes are compared."""
 
 from __future__ import annotations
 
+import base64
+import decimal
+import io
+import json
+import os
 import re
+import sys
+import warnings
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from compute_nb.errors import SerializationError
 from compute_nb.notebook.options import names_of
+from compute_nb.notebook.refusal import CellRefused
 
 FOLDER = Path(__file__).with_name("notebook") / "cells"
 LONG = "total = 0\n" + "".join(f"total += {i}  # {'x' * 60}\n" for i in range(3_000)) + "total"
@@ -106,7 +117,9 @@ def same(a: Any, b: Any, seen: set[int] | None = None) -> bool:
     if (type(a).__module__, type(a).__qualname__) != (type(b).__module__, type(b).__qualname__):
         return False
     if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(same(x, y, seen) for x, y in zip(a, b, strict=True)) and held(a, b, seen)
+        return (
+            len(a) == len(b) and all(same(x, y, seen) for x, y in zip(a, b, strict=True)) and held(a, b, seen)
+        )
     if isinstance(a, dict):
         pairs = zip_longest(a.items(), b.items())
         return all(same(list(x), list(y), seen) for x, y in pairs) and held(a, b, seen)
@@ -138,3 +151,102 @@ def plain(value: Any) -> str:
 def cells_named(text: str) -> str:
     """Returns text with one name for a cell, whatever the file is called that holds it."""
     return re.sub(r"<ipython-input-\d+-\w+>|Cell In\[\d+\]", "<cell>", text)
+
+
+@contextmanager
+def put_back() -> Iterator[None]:
+    """Undoes what a body that runs here does to this process."""
+    folder, path, limit, environ = os.getcwd(), list(sys.path), sys.getrecursionlimit(), dict(os.environ)
+    argv = sys.argv
+    try:
+        with warnings.catch_warnings():
+            warnings.resetwarnings()
+            warnings.simplefilter("default")
+            warnings.showwarning = print_warning  # pytest's gathers them
+            with decimal.localcontext():
+                yield
+    finally:
+        os.chdir(folder)
+        sys.path[:], sys.argv = path, argv
+        sys.setrecursionlimit(limit)
+        os.environ.clear()
+        os.environ.update(environ)
+
+
+def print_warning(*warned: Any) -> None:
+    sys.stderr.write(warnings.formatwarning(*warned[:4]))
+
+
+def told(error: BaseException) -> str:
+    text = re.sub(r" \(<\w+>, line \d+\)$", "", str(error))  # of a SyntaxError, whose traceback says it
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def ready(shell: Any, case: Case) -> None:
+    """Makes a notebook as new and runs the cells that come before."""
+    shell.reset()
+    with captured():
+        for source in case.cells:
+            shell.here(source)
+
+
+@contextmanager
+def captured() -> Iterator[list[str]]:
+    """Gives what is printed meanwhile, on standard output and error, at the end."""
+    found: list[str] = []
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        yield found
+    found += [out.getvalue(), err.getvalue()]
+
+
+def run_quietly(shell: Any, source: str) -> tuple[Any, list[str]]:
+    """Runs a cell without drawing its error; returns what IPython says of it, and what it printed."""
+    shell.ip.showtraceback = lambda *_, **__: None
+    try:
+        with captured() as text:
+            done = shell.ip.run_cell(source, store_history=True)
+    finally:
+        del shell.ip.showtraceback
+    return done, text
+
+
+def here(shell: Any, case: Case) -> Outcome:
+    """Runs the body as IPython does."""
+    done, text = run_quietly(shell, case.body)
+    error = done.error_before_exec or done.error_in_exec
+    if error is not None:
+        noise = r"(?s)\S*interactiveshell.py:\d+: UserWarning: To exit: .*"
+        return Outcome(stdout=text[0], stderr=re.sub(noise, "", text[1]), error=told(error))
+    shown = text[0] if done.result is None else re.sub(r"(?s)(^|\n)Out\[\d+\]: .*", r"\1", text[0])
+    outputs = {name: shell.names.get(name) for name in case.outputs}
+    return Outcome(done.result, outputs, shown, text[1])
+
+
+def through_the_harness(shell: Any, case: Case) -> Outcome:
+    """Runs the body as a worker does, in this process."""
+    try:
+        result = shell.there(case.body, case.outputs, case.inputs)
+    except CellRefused:
+        raise
+    except Exception as error:
+        text = str(error).rsplit("compute_nb:1:", 1)[1]
+        facts = json.loads(zlib.decompress(base64.b64decode(text)))
+        named = type(facts["type"], (Exception,), {})
+        return Outcome(**printed(facts["outputs"]), error=told(named(facts["message"])))
+    home = shell.notebook.home
+    outputs = {name: _output(result, name, home) for name in case.outputs}
+    return Outcome(result.value(home), outputs, **printed(result.items))
+
+
+def _output(result: Any, name: str, home: Any) -> Any:
+    try:
+        return result.output(name, home)
+    except SerializationError as error:
+        return f"{error}"
+
+
+def printed(items: Any) -> dict[str, str]:
+    return {
+        name: "".join(item["text"] for item in items if item.get("stream") == name)
+        for name in ("stdout", "stderr")
+    }

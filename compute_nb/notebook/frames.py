@@ -203,7 +203,9 @@ def colours_of(theme_name: str) -> Colours:
     return Colours(paint, code)
 
 
-def _pieces(tokens: Iterable[tuple[int, Any, str]], running: tuple[int, int]) -> Iterator[tuple[Any, str, bool]]:
+def _pieces(
+    tokens: Iterable[tuple[int, Any, str]], running: tuple[int, int]
+) -> Iterator[tuple[Any, str, bool]]:
     """Yields tokens cut where what was running begins and ends."""
     for place, kind, text in tokens:
         cuts = sorted({0, len(text), *(cut - place for cut in running if 0 < cut - place < len(text))})

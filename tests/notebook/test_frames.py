@@ -58,7 +58,11 @@ def without_context(text):
 def test_it_looks_as_ipythons_own(shell, body):
     shell.here("def area(r):\n    return r * None")
     there = drawn(trace_of(shell, body), "")
-    here = as_ipython(shell, body).replace("AssertionError: ", "AssertionError").replace("StopIteration: ", "StopIteration")
+    here = (
+        as_ipython(shell, body)
+        .replace("AssertionError: ", "AssertionError")
+        .replace("StopIteration: ", "StopIteration")
+    )
     assert without_context(there) == without_context(here)
 
 

@@ -5,6 +5,7 @@ What draws it is where the notebook is, which knows its colours; the worker has 
 
 from __future__ import annotations
 
+import dis
 import itertools
 import linecache
 import os
@@ -12,6 +13,8 @@ import traceback
 import types
 from collections import Counter
 from typing import Any
+
+from .source import walk_code
 
 AROUND = 2  # lines of source before and after the one that was running, blank ones apart
 _REACH = 8  # among so many
@@ -90,13 +93,23 @@ def _source(frame: types.FrameType, line: int) -> tuple[int, list[str]]:
     if not 0 < line <= len(lines):
         return line, []
     first = last = line
-    for number in range(line - 1, max(0, line - _REACH), -1):
+    top, bottom = _reach(frame.f_code, line, len(lines))
+    for number in range(line - 1, top - 1, -1):
         if lines[number - 1].strip() and sum(map(_says, lines[number : line - 1])) < AROUND:
             first = number
-    for number in range(line + 1, min(len(lines), line + _REACH) + 1):
+    for number in range(line + 1, bottom + 1):
         if lines[number - 1].strip() and sum(map(_says, lines[line : number - 1])) < AROUND:
             last = number
     return first, [text.rstrip("\r\n")[:_CHARACTERS] for text in lines[first - 1 : last]]
+
+
+def _reach(code: types.CodeType, line: int, count: int) -> tuple[int, int]:
+    """Returns the first and the last line that may be shown: of a function none but its own."""
+    top, bottom = max(1, line - _REACH), min(count, line + _REACH)
+    if code.co_name == "<module>":
+        return top, bottom
+    own = [number for part in walk_code(code) for _, number in dis.findlinestarts(part) if number]
+    return max(top, code.co_firstlineno), max(line, min(bottom, max(own, default=line)))
 
 
 def _says(line: str) -> bool:
@@ -104,16 +117,13 @@ def _says(line: str) -> bool:
 
 
 def _call(code: types.CodeType) -> str:
-    """Returns "(a, *rest, key)" of a function, "" of a module."""
+    """Returns "(a, key, *rest)" of a function, "" of a module."""
     if code.co_name == "<module>":
         return ""
-    count = code.co_argcount
-    names = list(code.co_varnames[:count])
-    keywords = list(code.co_varnames[count : count + code.co_kwonlyargcount])
-    extra = list(code.co_varnames[count + len(keywords) :])
+    count = code.co_argcount + code.co_kwonlyargcount
+    names, extra = list(code.co_varnames[:count]), list(code.co_varnames[count:])
     if code.co_flags & 4:
         names.append("*" + extra.pop(0))
-    names += keywords
     if code.co_flags & 8:
         names.append("**" + extra.pop(0))
     return "(" + ", ".join(names) + ")"
