@@ -5,6 +5,7 @@ What the worker says of them is plain data (`kit/trace`) that may be anything: i
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -209,7 +210,7 @@ def _pieces(
     """Yields tokens cut where what was running begins and ends."""
     for place, kind, text in tokens:
         cuts = sorted({0, len(text), *(cut - place for cut in running if 0 < cut - place < len(text))})
-        for first, last in zip(cuts, cuts[1:], strict=False):
+        for first, last in itertools.pairwise(cuts):
             yield kind, text[first:last], running[0] <= place + first < running[1]
 
 

@@ -54,11 +54,11 @@ def document(rows: list[tuple[Case, str, str, str]]) -> str:
 
     lines = [f"# {len(rows)} cells, here and there\n"]
     topic = ""
-    for case, here, there, verdict in rows:
+    for case, local, remote, verdict in rows:
         if case.topic != topic:
             topic = case.topic
             lines.append(f"\n## {topic}\n\n| cell | body | here | there | |\n|---|---|---|---|---|")
-        lines.append(f"| {case.name} | {cell(case.body)} | {cell(here)} | {cell(there)} | {verdict} |")
+        lines.append(f"| {case.name} | {cell(case.body)} | {cell(local)} | {cell(remote)} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 
