@@ -155,6 +155,11 @@ class Run:
             counts, len(self.futures), self.submitted_at, min(started, default=None), max(ends, default=None)
         )
 
+    def live(self, index: int) -> str:
+        """Returns what the open task at a place has printed so far, "" if nothing; for any thread."""
+        future = self.futures[index]
+        return "" if future.done() else future.live_text
+
     def progress(self) -> str:
         """Returns "31 of 40 done", and how many ended otherwise."""
         return self.snapshot().progress()
