@@ -225,6 +225,12 @@ class ComputeFuture(Future[Any]):
         return "" if live is None else live.text
 
     @property
+    def live_at(self) -> float:
+        """When `live_text` grew last, on the monotonic clock; 0.0 if it never did."""
+        live = self._live
+        return 0.0 if live is None else live.heard_at
+
+    @property
     def _metadata(self) -> dict[str, str | None]:
         """The ids under the published SDK's names; the request's and the Executor's are not kept."""
         if self.terms is None:

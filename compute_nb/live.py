@@ -5,6 +5,7 @@ It is a preview: pieces may be missing, and what a cell gives back at its end ho
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 KEPT = 32_768  # characters of the beginning, and as many of the end
@@ -21,6 +22,7 @@ class LiveText:
         tail: Its end, if that is not in `head`.
         left_out: How many characters are missing between both.
         end: How many characters were printed in all.
+        heard_at: When it grew last, on the monotonic clock.
     """
 
     attempt: int
@@ -28,6 +30,7 @@ class LiveText:
     tail: str = ""
     left_out: int = 0
     end: int = 0
+    heard_at: float = 0.0
 
     @property
     def text(self) -> str:
@@ -53,7 +56,10 @@ class LiveText:
             head, text = head + text[:room], text[room:]
         tail += text
         over = max(0, len(tail) - KEPT)
-        return replace(self, head=head, tail=tail[over:], left_out=left_out + over, end=end)
+        left_out += over
+        return replace(
+            self, head=head, tail=tail[over:], left_out=left_out, end=end, heard_at=time.monotonic()
+        )
 
     def last_words(self) -> LiveText:
         """Returns its end, for a task that has ended and whose text nobody brings any more."""

@@ -17,7 +17,14 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .worker import Worker
+    from typing import Protocol
+
+    class Place(Protocol):
+        """The chunk and the task in it that run now."""
+
+        serial: int
+        index: int
+
 
 HEADER = 32
 FIRST, END, INTENT = 1, 2, 3
@@ -29,11 +36,11 @@ class Live:
 
     Args:
         file: A descriptor of it, closed here.
-        worker: Knows which task runs.
+        place: Knows which task runs.
     """
 
-    def __init__(self, file: int, worker: Worker) -> None:
-        self.worker = worker
+    def __init__(self, file: int, place: Place) -> None:
+        self.place = place
         self.map = mmap.mmap(file, 0)
         os.close(file)
         view = memoryview(self.map)
@@ -53,8 +60,8 @@ class Live:
         """
         body = text.encode("utf-8", "replace")
         with self.turn:
-            words, worker = self.words, self.worker
-            if words[0] != worker.serial or words[1] != worker.index + 1:
+            words, place = self.words, self.place
+            if words[0] != place.serial or words[1] != place.index + 1:
                 self.begin()
             if log_at != self.log_at:
                 self.log_at = log_at
@@ -66,8 +73,8 @@ class Live:
         words = self.words
         words[1] = 0
         self.counts[FIRST] = self.end
-        words[0] = self.worker.serial
-        words[1] = self.worker.index + 1
+        words[0] = self.place.serial
+        words[1] = self.place.index + 1
         self.log_at = None
 
     def put(self, body: bytes) -> None:
