@@ -404,7 +404,8 @@ class ComputeFuture(Future[Any]):
         """Notes what the task has printed; False if nothing changes by it."""
         with _lock:
             live, attempt = self._live, printed.run.attempt
-            if self._state != _PENDING or attempt < self.attempt:
+            known = self.attempt if live is None else max(self.attempt, live.attempt)
+            if self._state != _PENDING or attempt < known:
                 return False
             if live is None or live.attempt < attempt:
                 live = LiveText(attempt)
