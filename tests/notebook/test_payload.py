@@ -30,3 +30,15 @@ def test_a_cell_costs_a_small_text(shell):
 def test_text_that_travels_is_python_3_8():
     for text in payload.kit_texts().values():
         ast.parse(text, feature_version=(3, 8))
+
+
+def test_what_travels_of_the_kit_lacks_docstrings_only():
+    for text in payload.kit_texts().values():
+        bare = payload.bare(text)
+        assert bare.count("\n") == text.count("\n")
+        assert '"""' not in bare
+        whole = ast.parse(text)
+        for node in ast.walk(whole):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+                node.body[0].value.value = ""
+        assert ast.dump(ast.parse(bare)) == ast.dump(whole)
