@@ -19,6 +19,7 @@ MODULES = (
     "figures",
     "display",
     "settings",
+    "loggers",
     "surroundings",
     "trace",
     "failure",

@@ -10,6 +10,7 @@ from typing import Any
 
 from .display import display
 from .figures import prepare_figures, put_back_figures
+from .loggers import Loggers
 from .settings import Settings
 
 _BUILTINS = dict(builtins.__dict__)
@@ -25,7 +26,7 @@ class Surroundings:
         self._argv, self._path = list(sys.argv), list(sys.path)
         self._streams = sys.stdin, sys.stdout, sys.stderr
         self._main = sys.modules.get("__main__")
-        self._logging = _logging_of_root()
+        self._loggers = Loggers()
         self._settings = Settings()
 
     def __enter__(self) -> Surroundings:
@@ -42,7 +43,7 @@ class Surroundings:
         if self._main is not None:
             sys.modules["__main__"] = self._main
         _put_back_builtins()
-        _put_back_logging(*self._logging)
+        self._loggers.put_back()
         self._settings.put_back()
         sys.argv[:], sys.path[:] = self._argv, self._path
         self._put_back_environ()
@@ -79,19 +80,3 @@ def _put_back_builtins() -> None:
         names.update(_BUILTINS)
         for name in [name for name in names if name not in _BUILTINS]:
             del names[name]
-
-
-def _logging_of_root() -> tuple[list[Any], int]:
-    root = getattr(sys.modules.get("logging"), "root", None)
-    return ([], 30) if root is None else (list(root.handlers), root.level)
-
-
-def _put_back_logging(handlers: list[Any], level: int) -> None:
-    """Undoes `basicConfig`; whoever imported `logging` first left it as it is when new."""
-    root = getattr(sys.modules.get("logging"), "root", None)
-    if root is None:
-        return
-    if root.handlers != handlers:
-        root.handlers[:] = handlers
-    if root.level != level:
-        root.setLevel(level)
