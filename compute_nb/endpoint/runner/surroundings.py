@@ -102,7 +102,7 @@ class Surroundings:
         self.modules.refresh()
 
     def local_folders(self, context: dict[str, Any]) -> tuple[str, ...]:
-        """Returns the folder of the task, and what else is on the path there but not on that of this Python."""
+        """Returns the folder of the task, and what the notebook has added to the path."""
         folder = context.get("cwd")
         if not folder:
             return ()

@@ -192,9 +192,11 @@ class _Rules:
         # What this Python's kind knows of them; a default says so itself.
         given = {name: getattr(variable, f"__{name}__", None) for name in _TYPE_VARIABLE_PARTS}
         given = {name: value for name, value in given.items() if value}
-        if getattr(variable, "has_default", bool)():
+        has_default: Callable[[], bool] = getattr(variable, "has_default", bool)
+        if has_default():
             given["default"] = variable.__default__
-        make = functools.partial(type(variable), **given)
+        kind: Any = type(variable)
+        make = functools.partial(kind, **given)
         return (make, (variable.__name__, *getattr(variable, "__constraints__", ())), {"__module__": MAIN})
 
     def of_new_type(self, new_type: Any) -> Any:
