@@ -30,7 +30,7 @@ class Base:
         self.v += by
         return self.v
 obj = Base(n)
-v1, v2 = 'before', [obj]
+v1, v2 = 'before', ['w']
 class C1(Base): pass
 def f1(*a): return len(a)
 def plus(a, b=k, *rest):
