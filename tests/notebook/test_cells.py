@@ -49,7 +49,8 @@ def document(rows: list[tuple[Case, str, str, str]]) -> str:
 
     def cell(text: str) -> str:
         short = text if len(text) <= 220 else f"{text[:160]} [...] {text[-50:]}"
-        made = short.encode("ascii", "backslashreplace").decode() if "\ud800" in short else short
+        shown = [one if one.isprintable() or one in "\n\r" else repr(one)[1:-1] for one in short]
+        made = "".join(shown)
         return "`" + made.replace("`", "'").replace("|", "\\|").replace("\n", " ⏎ ").replace("\r", "␍") + "`"
 
     lines = [f"# {len(rows)} cells, here and there\n"]

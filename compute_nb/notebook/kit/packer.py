@@ -27,10 +27,12 @@ from .source import global_names
 from .unpacker import (
     find_named,
     find_type,
+    make_alias,
     make_cached,
     make_class,
     make_code,
     make_function,
+    set_alias,
     set_class,
     set_function,
     settle,
@@ -114,6 +116,8 @@ class _Rules:
             "__module__": function.__module__,
             "__doc__": function.__doc__,
         }
+        if getattr(function, "__type_params__", ()):
+            slots["__type_params__"] = function.__type_params__  # type: ignore[attr-defined]
         state = (slots, function.__dict__, [pair for pair in cells if pair[1]], self._globals(names))
         return (make_function, (*spec, numbers), state, None, None, set_function)
 
@@ -199,6 +203,15 @@ class _Rules:
         make = functools.partial(kind, **given)
         return (make, (variable.__name__, *getattr(variable, "__constraints__", ())), {"__module__": MAIN})
 
+    def of_type_alias(self, alias: Any) -> Any:
+        if alias.__module__ != MAIN:
+            return NotImplemented
+        if alias.__type_params__:
+            kind: Any = type(alias)
+            make = functools.partial(kind, type_params=alias.__type_params__)
+            return (make, (alias.__name__, alias.__value__))
+        return (make_alias, (alias.__name__,), alias.__value__, None, None, set_alias)  # it may name itself
+
     def of_new_type(self, new_type: Any) -> Any:
         if new_type.__module__ != MAIN:
             return NotImplemented
@@ -272,6 +285,8 @@ def _rules() -> dict[type, Any]:
     for name in ("ParamSpec", "TypeVarTuple"):  # since Python 3.10, 3.11
         if hasattr(typing, name):
             rules[getattr(typing, name)] = _Rules.of_type_variable
+    if hasattr(typing, "TypeAliasType"):  # since Python 3.12
+        rules[typing.TypeAliasType] = _Rules.of_type_alias
     if isinstance(NewType, type):  # since Python 3.10; a function before
         rules[NewType] = _Rules.of_new_type
     return rules

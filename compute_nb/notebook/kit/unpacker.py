@@ -32,6 +32,16 @@ def settle(names: dict[str, Any]) -> Any:
     raise TypeError(ONLY_HERE)
 
 
+def make_alias(name: str) -> Any:
+    """Stands for `Unpacker.make_alias`."""
+    raise TypeError(ONLY_HERE)
+
+
+def set_alias(alias: Any, value: Any) -> Any:
+    """Stands for `Unpacker.set_alias`."""
+    raise TypeError(ONLY_HERE)
+
+
 def make_code(*spec: Any) -> Any:
     """Stands for `Unpacker.make_code`."""
     raise TypeError(ONLY_HERE)
@@ -86,6 +96,7 @@ class Unpacker(pickle.Unpickler):
         self._prefer_present = prefer_present
         self._cells: dict[int, Any] = {}
         self._present: set[int] = set()
+        self._aliases: dict[int, list[Any]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Called by pickle for each global name in the stream."""
@@ -103,6 +114,18 @@ class Unpacker(pickle.Unpickler):
         """Binds functions and classes that travel, before anything is made with their help."""
         self._function_globals.update(names)
         return names
+
+    def make_alias(self, name: str) -> Any:
+        """Returns what `type NAME = ...` gives, its value still to come."""
+        value: list[Any] = []
+        space = {"__name__": MAIN, "value": value}
+        exec("type " + name + " = value[0]", space)
+        self._aliases[id(space[name])] = value
+        return space[name]
+
+    def set_alias(self, alias: Any, value: Any) -> None:
+        """Gives a type alias its value."""
+        self._aliases[id(alias)].append(value)
 
     def make_code(self, *spec: Any) -> types.CodeType:
         """Returns a code object from its text, or from its bytes."""
@@ -181,6 +204,8 @@ _PLAIN_MAKERS = frozenset(["find_type", "make_cached", "make_view"])
 _MAKERS = _PLAIN_MAKERS | {
     "find_named",
     "settle",
+    "make_alias",
+    "set_alias",
     "make_code",
     "make_function",
     "set_function",
