@@ -191,7 +191,8 @@ class _Rules:
         return (importlib.import_module, (module.__name__,))
 
     def of_type_variable(self, variable: Any) -> Any:
-        if variable.__module__ != MAIN:
+        module = variable.__module__  # of `def f[T]` it is "typing", which has none of that name
+        if getattr(sys.modules.get(module), variable.__name__, None) is variable and module != MAIN:
             return NotImplemented
         # What this Python's kind knows of them; a default says so itself.
         given = {name: getattr(variable, f"__{name}__", None) for name in _TYPE_VARIABLE_PARTS}
@@ -201,7 +202,8 @@ class _Rules:
             given["default"] = variable.__default__
         kind: Any = type(variable)
         make = functools.partial(kind, **given)
-        return (make, (variable.__name__, *getattr(variable, "__constraints__", ())), {"__module__": MAIN})
+        named = (variable.__name__, *getattr(variable, "__constraints__", ()))
+        return (make, named, (None, {"__module__": module}))
 
     def of_type_alias(self, alias: Any) -> Any:
         if alias.__module__ != MAIN:
