@@ -11,6 +11,7 @@ from compute_nb.notebook import outcome
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import bundle
 from compute_nb.notebook.cell import analyse
+from compute_nb.notebook.commandline import command_body
 from compute_nb.notebook.front import Front, cell_id_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
@@ -78,7 +79,8 @@ class Desk:
             StoppedWaiting: Interrupted once accepted; the tasks go on.
         """
         shell = self._shell
-        body = analyse(source, postponed=bool(shell.compile.flags & POSTPONED))
+        postponed = bool(shell.compile.flags & POSTPONED)
+        body = command_body(source) if options.command else analyse(source, postponed=postponed)
         check(options, body)
         values = points(options.maps, shell.ev, defaults.max_tasks) if options.maps else None
         hidden = shadowed(options.name, shell.user_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,12 @@ from compute_nb.client import Client
 from compute_nb.errors import ComputeError, NotOffered
 from compute_nb.executor import Executor
 from compute_nb.future import ComputeFuture
+from compute_nb.mpi import MPIFunction
+from compute_nb.notebook import seeds
 from compute_nb.notebook.capture import Captured, capture, pack_points
 from compute_nb.notebook.cell import CellBody
+from compute_nb.notebook.commandline import commands, worker_source
+from compute_nb.notebook.conditions import JSON, PICKLE, Conditions
 from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.harness import Cell
 from compute_nb.notebook.namespace import Notebook
@@ -19,6 +24,7 @@ from compute_nb.notebook.payload import FUNCTION_NAME, function_source
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.results import CellSerializer
 from compute_nb.notebook.run import Run
+from compute_nb.serialize import JSONData
 
 LOCAL = "local"
 
@@ -51,9 +57,12 @@ def launch(
     executor = Executor(
         endpoint,
         label=options.label or options.name or cell,
-        serializer=CellSerializer(notebook.home),
+        serializer=_serializer(options.conditions, notebook),
         result_serializers=["compute_nb.serialize.JSONData"],
         retries=retries,
+        walltime=options.conditions.walltime_s,
+        resource_specification=_resources(options),
+        user_endpoint_config=options.conditions.config,
     )
     try:
         calls: list[Call] = [((index, swept), {}) for index, swept in enumerate(packed)]
@@ -69,6 +78,7 @@ def launch(
             group=None if points is None else ComputeGroup(futures, points, options.name),
             outputs=options.outputs,
             shows=body.shows,
+            is_command=bool(options.command),
             notes=captured.notes,
             cancel_all=executor.cancel_all,
             outage=lambda: executor.outage,
@@ -119,7 +129,11 @@ def _packed(  # noqa: PLR0917
     endpoint: str,
 ) -> tuple[str, Sequence[Any], Captured]:
     swept = {name for names, _ in options.maps for name in names}
-    packed, also = pack_points(points if points is not None else [{}], notebook)
+    if options.command:
+        return _command(cell, body, options, points, notebook)
+    conditions = options.conditions
+    plain = conditions.inputs_as == JSON
+    packed, also = pack_points(points if points is not None else [{}], notebook, plain=plain)
     captured = capture(
         body,
         notebook,
@@ -127,6 +141,7 @@ def _packed(  # noqa: PLR0917
         swept=swept,
         also=also,
         guard_secrets=endpoint != LOCAL,
+        plain=plain,
     )
     for name in sorted(swept):
         if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
@@ -142,5 +157,37 @@ def _packed(  # noqa: PLR0917
         captured.imports,
         captured.values,
         options.outputs,
+        None if conditions.seed is None else (conditions.seed, inspect.getsource(seeds)),
+        conditions.results_as,
     )
     return function_source(travelling), packed, captured
+
+
+def _command(
+    cell: str,
+    body: CellBody,
+    options: Options,
+    points: Sequence[Mapping[str, Any]] | None,
+    notebook: Notebook,
+) -> tuple[str, Sequence[Any], Captured]:
+    """Returns what travels of a command, as a cell whose body runs it."""
+    swept = [name for names, _ in options.maps for name in names]
+    tasks = commands(body.source, points, swept, notebook)
+    source = worker_source(options.command, check=options.check)
+    travelling = Cell(f"Command of {cell}", source, True, False, (), "", (), forms=(JSON, PICKLE))
+    return function_source(travelling), tasks, Captured((), "", (), (), frozenset())
+
+
+def _resources(options: Options) -> Mapping[str, Any] | None:
+    resources = options.conditions.resources
+    if options.command != "mpi":
+        return resources
+    try:
+        return MPIFunction("ranks").specification(resources)
+    except ValueError as error:
+        raise CellRefused(f"`--resources`: {error}") from None
+
+
+def _serializer(conditions: Conditions, notebook: Notebook) -> CellSerializer:
+    inputs = JSONData() if conditions.inputs_as == JSON else None
+    return CellSerializer(notebook.home, inputs, plain=conditions.results_as == (JSON,))
