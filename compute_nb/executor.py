@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -237,6 +238,20 @@ class Executor(concurrent.futures.Executor):
     def serializer(self, serializer: ComputeSerializer) -> None:
         self._serializer, self._terms = serializer, None
         self._functions = Functions()
+
+    @property
+    def worker_python(self) -> str | None:
+        """The version of the Python that runs tasks there, "3.11.2"; None if it isn't known yet. Blocks.
+
+        Raises:
+            ComputeError: As `endpoint_id`.
+        """
+        place = self._found()
+        if place.here:
+            return platform.python_version()
+        endpoint_id = place.endpoint_id
+        told = str(self._ready().ask(lambda c: routes.agent(c, endpoint_id)).get("python") or "")
+        return told.split(maxsplit=1)[0] if told.split() else None
 
     @property
     def task_count_submitted(self) -> int:

@@ -105,6 +105,11 @@ class CellResult:
     _output_errors: Mapping[str, str] = field(default_factory=dict)
     _opened: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether value and outputs have all come back."""
+        return self._value_error is None and not self._output_errors
+
     def value(self, home: Home) -> Any:
         """Returns the value of the last expression.
 

@@ -108,6 +108,7 @@ class Run:
         send_again: Has the tasks in some places run again; returns the futures of what is there now.
         retry: Sends again what ended without a value, of some places or all (None); returns how many.
             Blocks; for the main thread. Raises ComputeError if the service can't do it.
+        reused: How many of its tasks had been computed before and were not sent (`--cache`).
         on_reopen: Called, on the main thread, after tasks were sent again: the run is open once more.
     """
 
@@ -130,6 +131,7 @@ class Run:
     send_again: Callable[[Sequence[int]], Sequence[ComputeFuture]] = lambda _: ()
     retry: Callable[[Sequence[int] | None], int] = lambda _: 0
     on_reopen: list[Callable[[], None]] = field(default_factory=list)
+    reused: int = 0
     waited_for: bool = False
     submitted_at: float = field(default_factory=time.time)
     left_alone: list[str] = field(default_factory=list)
