@@ -496,6 +496,15 @@ class Executor(concurrent.futures.Executor):
         again = dict(zip(map(id, wanted), self._connected().retry(wanted), strict=True))
         return [again.get(id(future), future) for future in given]
 
+    def inputs_of(self, future: ComputeFuture) -> routes.Inputs:
+        """Returns the packed function and arguments that a task was submitted with; blocks.
+
+        Raises:
+            NotOffered: The service does not give them back.
+            ComputeError: It can't be reached, or does not know the task as one of yours.
+        """
+        return self._connected().inputs(future.id)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks; what was submitted is still sent.
 

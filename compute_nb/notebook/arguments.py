@@ -43,6 +43,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "retry": Subcommand("[NAME]", "what failed, was lost or cancelled runs again with the same inputs", 1),
     "logs": Subcommand("[NAME] [--all]", "what the tasks printed; --all: without leaving out", 1, ("--all",)),
     "tb": Subcommand("[NAME]", "tracebacks of what failed, equal ones together", 1),
+    "debug": Subcommand("[NAME[i]]", "runs a task's body here with its stored inputs; then `%debug`", 1),
     "reload": Subcommand(
         "GROUP [-n NAME] [-o x,y]",
         "a task group from anywhere by its id; -o binds outputs of its cell",

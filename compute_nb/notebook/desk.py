@@ -50,7 +50,9 @@ class Desk:
         self._home = Home(shell.user_ns, self._label)
         self._outputs = Outputs(shell.user_ns)
         self._runs = Runs(shell.user_ns)
-        self._lines = Lines(self._runs, self._outputs, self._home, self._use, self._attach)
+        self._lines = Lines(
+            self._runs, self._outputs, self._home, use=self._use, attach=self._attach, fail=self._fail
+        )
         shell.events.register("pre_execute", self._arrive)
         shell.events.register("post_run_cell", self._arrive)
 
@@ -150,6 +152,10 @@ class Desk:
         executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()
         panel.news()
+
+    def _fail(self, error: BaseException, frames: Any) -> None:
+        """Shows an error with its frames, and leaves them for `%debug`."""
+        self._shell.showtraceback((type(error), error.with_traceback(frames), frames))
 
     def _attach(self, run: Run, executor: Executor) -> None:
         """Binds and shows a run that was reloaded."""

@@ -90,6 +90,7 @@ def launch(
             cancel_all=executor.cancel_all,
             outage=lambda: executor.outage,
             wake=lambda: wake(executor.client),
+            inputs=sending.inputs,
             send_again=lambda places: sending.again(run.futures, places),
         )
         accepted(run)

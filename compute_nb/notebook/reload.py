@@ -11,6 +11,7 @@ from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.arguments import Line
+from compute_nb.notebook.debug import stored
 from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.launch import wake
@@ -51,6 +52,7 @@ def reloaded(line: Line, runs: Runs, home: Home) -> tuple[Run, Executor]:
         cancel_all=lambda: _cancel_each(run.futures),
         outage=lambda: executor.outage,
         wake=lambda: wake(Client(do_version_check=False)),
+        inputs=lambda place: stored(executor.inputs_of(run.futures[place])),
         send_again=lambda places: executor.retry_tasks([run.futures[place] for place in places]),
         submitted_at=min((f.submitted_at for f in futures if f.submitted_at), default=time.time()),
     )

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from compute_nb.future import ComputeFuture
@@ -13,6 +14,9 @@ from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.results import cell_result, facts
 from compute_nb.tasks import TaskState
+
+if TYPE_CHECKING:
+    from compute_nb.notebook.debug import TaskInputs
 
 _SLICE_S = 0.25
 _SAID = (
@@ -109,6 +113,7 @@ class Run:
         retry: Sends again what ended without a value, of some places or all (None); returns how many.
             Blocks; for the main thread. Raises ComputeError if the service can't do it.
         reused: How many of its tasks had been computed before and were not sent (`--cache`).
+        inputs: Returns what the task in a place was sent with; asks the service if this kernel has it not.
         on_reopen: Called, on the main thread, after tasks were sent again: the run is open once more.
     """
 
@@ -131,6 +136,7 @@ class Run:
     send_again: Callable[[Sequence[int]], Sequence[ComputeFuture]] = lambda _: ()
     retry: Callable[[Sequence[int] | None], int] = lambda _: 0
     on_reopen: list[Callable[[], None]] = field(default_factory=list)
+    inputs: Callable[[int], TaskInputs] | None = None
     reused: int = 0
     waited_for: bool = False
     submitted_at: float = field(default_factory=time.time)

@@ -8,6 +8,7 @@ from typing import Any
 from compute_nb.errors import NotOffered
 from compute_nb.executor import Executor
 from compute_nb.future import ComputeFuture
+from compute_nb.notebook.debug import TaskInputs
 from compute_nb.notebook.payload import FUNCTION_NAME
 from compute_nb.notebook.reuse import Reuse
 
@@ -48,6 +49,10 @@ class Sending:
             return self._sent(places)
         self._keep(places, fresh)
         return fresh
+
+    def inputs(self, place: int) -> TaskInputs:
+        """Returns what the task in a place was sent with."""
+        return TaskInputs(self._source, place, self._packed[place])
 
     def _sent(self, places: Sequence[int]) -> list[ComputeFuture]:
         if not places:

@@ -96,19 +96,19 @@ def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
         current.append(items)
         try:
             with Surroundings() as around:
-                turn = _Turn(cell, index, items, around)
+                turn = Turn(cell, index, items, around)
                 return contextvars.copy_context().run(turn.run, swept)
         finally:
             end_cell()
 
 
-class _Turn:
-    """One run of a cell, inside its surroundings."""
+class Turn:
+    """One run of a cell, inside its surroundings if it has some."""
 
-    def __init__(self, cell: Cell, index: int, items: Items, around: Surroundings) -> None:
+    def __init__(self, cell: Cell, index: int, items: Items, around: Surroundings | None = None) -> None:
         self._cell, self._index, self._items, self._around = cell, index, items, around
-        self._module = types.ModuleType("__main__")
-        self._space = self._module.__dict__
+        self.module = types.ModuleType("__main__")
+        self._space = self.module.__dict__
         self._space["__builtins__"] = builtins  # not a copy: `mock.patch("builtins.open")` works
         self._home = Home(self._space)
         self._taken: dict[str, Any] = {}
@@ -121,13 +121,11 @@ class _Turn:
         """Does it."""
         forget_all()
         own_decimals()
-        sys.modules["__main__"] = self._module
+        sys.modules["__main__"] = self.module
         sys.stdin = io.StringIO()
         sys.stdout, sys.stderr = STREAMS
         try:
-            self._import_modules()
-            self._take_in(swept)
-            value = self._execute()
+            value = self.body(swept)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a body is a failure as well
             if os.getpid() != self._process_id:
                 end_child(error)
@@ -136,6 +134,12 @@ class _Turn:
         if os.getpid() != self._process_id:
             end_child()
         return self._answer(value)
+
+    def body(self, swept: Any) -> Any:
+        """Runs the body itself and returns its value."""
+        self._import_modules()
+        self._take_in(swept)
+        return self._execute()
 
     def _import_modules(self) -> None:
         for name, module, certain in self._cell.imports:
@@ -285,7 +289,7 @@ class _Turn:
 
     def _fail(self, error: BaseException) -> NoReturn:
         text = traceback_text(error, own_files())
-        place = place_note(error, self._around.folder)
+        place = place_note(error, None if self._around is None else self._around.folder)
         if place:
             text += place
         facts = {
