@@ -7,6 +7,7 @@ error leaves the frames of the cell for `%debug`.
 from __future__ import annotations
 
 import ast
+import base64
 import sys
 import types
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from typing import Any
 from compute_nb.errors import SerdeError
 from compute_nb.notebook.commandline import TEXT
 from compute_nb.notebook.kit.harness import Cell, Turn
+from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.items import Items
+from compute_nb.notebook.kit.unpacker import unpack
 from compute_nb.notebook.payload import FUNCTION_NAME
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.routes import Inputs
@@ -39,6 +42,17 @@ class TaskInputs:
     source: str
     index: int
     swept: Any
+
+    def values(self, home: Home) -> dict[str, Any]:
+        """Returns the task's own values by name; {} if they can't be rebuilt here."""
+        swept = self.swept
+        if isinstance(swept, str):
+            try:
+                here = Home(home.namespace, home.label)
+                swept = unpack(base64.b64decode(swept), here, prefer_present=True)
+            except Exception:  # noqa: BLE001 - a value's own code may raise anything
+                return {}
+        return {name: value for name, value in swept.items() if name.isidentifier()}
 
 
 @dataclass(frozen=True, slots=True)

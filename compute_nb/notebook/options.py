@@ -210,7 +210,9 @@ def _elements(values: Any, told: str) -> Iterable[Any]:
     if isinstance(values, Mapping):
         raise CellRefused(f"{told} is a dict: write `list(d)`, `d.values()` or `a,b=d.items()`")
     if hasattr(values, "iterrows"):
-        return [row for _, row in values.iterrows()]
+        # A row of one dtype would make floats of the integers beside them.
+        alike = len(set(values.dtypes)) <= 1
+        return [row for _, row in (values if alike else values.astype(object)).iterrows()]
     try:
         return cast("Iterable[Any]", iter(values))
     except TypeError:
