@@ -20,10 +20,11 @@ from compute_nb.notebook.outcome import StoppedWaiting, stopped
 from compute_nb.notebook.pending import Outputs
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.reload import reloaded
-from compute_nb.notebook.results import facts, printed
+from compute_nb.notebook.results import said
 from compute_nb.notebook.retry import lost_places
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
+from compute_nb.notebook.terminal import plain
 from compute_nb.session import Session
 from compute_nb.tasks import TaskState
 
@@ -156,7 +157,7 @@ class Lines:
         target = self._one(line)
         sections = []
         for index, future in zip(target.indices, target.futures, strict=True):
-            text = "".join(text for _, text in printed(list(facts(future).get("items") or ())))
+            text = plain(said(future))
             if text:
                 sections.append(self._head(target, index) + text.rstrip("\n"))
         still = sum(not future.done() for future in target.futures)
@@ -167,9 +168,8 @@ class Lines:
         elif not still:
             self._say(f"{target.told}: nothing was printed")
         if still:
-            self._say(
-                f"{target.told}: {still} of {len(target.futures)} still open; their text comes when they end"
-            )
+            more = "more text may come" if sections else "their text comes when they end"
+            self._say(f"{target.told}: {still} of {len(target.futures)} still open; {more}")
 
     def _tb(self, line: Line) -> None:
         target = self._one(line)

@@ -93,7 +93,8 @@ class Panel:
 
     def _live(self, snapshot: Snapshot) -> str:
         lines = [self._failure(snapshot), *self._run.earlier_lines(), self._run.outage() or ""]
-        return drawing.bar(self._run, snapshot) + drawing.details([line for line in lines if line])
+        below = drawing.details([line for line in lines if line]) + drawing.speech(self._run)
+        return drawing.bar(self._run, snapshot) + below
 
     def _failure(self, snapshot: Snapshot) -> str:
         """Returns the first failure while others still run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -207,6 +208,16 @@ class Run:
                 self._codes[future.id] = (result.exit_code or 0) if result is not None else 0
         here = Counter(self._codes.get(future.id, 0) for future in self.futures)
         return {code: count for code, count in here.items() if code}
+
+    def live(self, index: int) -> str:
+        """Returns what the open task at a place has printed so far, "" if nothing; for any thread."""
+        future = self.futures[index]
+        return "" if future.done() else future.live_text
+
+    def speakers(self, count: int) -> list[int]:
+        """Returns the places of the open tasks that have printed last, in map order; for any thread."""
+        heard = [(f.live_at, i) for i, f in enumerate(self.futures) if f.live_at and not f.done()]
+        return sorted(index for _, index in heapq.nlargest(count, heard))
 
     def progress(self) -> str:
         """Returns "31 of 40 done", and how many ended otherwise."""
