@@ -12,8 +12,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compute_nb import command as program
+from compute_nb import command
 from compute_nb.mpi import MPIFunction
+from compute_nb.notebook import tailing
 from compute_nb.notebook.cell import CellBody
 from compute_nb.notebook.load import not_a_value
 from compute_nb.notebook.namespace import Notebook
@@ -25,12 +26,14 @@ _FIELD = re.compile(rf"\{{\{{{_NAME}\}}\}}|(?<!\$)\{{{_NAME}\}}")
 _PLAIN = (int, float, str, bool, type(None))
 
 _BODY = """\
-import subprocess, sys
+import subprocess
 names = {{"__name__": "compute_nb_command"}}
-exec(compile({program!r}, "<a command of compute_nb>", "exec"), names)
-result = names["run"]({template!r}, {{"command": globals()[{text!r}]}}, needs={needs!r})
-print(result["stdout"], end="")
-print(result["stderr"], end="", file=sys.stderr)
+for program in {programs!r}:
+    exec(compile(program, "<a command of compute_nb>", "exec"), names)
+values = {{"command": globals()[{text!r}]}}
+with names["Tailing"]() as tailing:
+    out, err = tailing.paths
+    result = names["run"]({template!r}, values, stdout=out, stderr=err, needs={needs!r})
 if {check!r} and result["returncode"]:
     raise subprocess.CalledProcessError(
         result["returncode"], result["cmd"], result["stdout"], result["stderr"])
@@ -60,7 +63,7 @@ def worker_source(kind: str, *, check: bool) -> str:
     """
     prefix, needs = (MPIFunction.prefix, MPIFunction._needs) if kind == "mpi" else ("", None)
     return _BODY.format(
-        program=inspect.getsource(program),
+        programs=(inspect.getsource(command), inspect.getsource(tailing)),
         template=prefix + "{command}",
         text=TEXT,
         needs=needs,

@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 
 import pytest
 from own_home import own_home
@@ -10,6 +11,7 @@ from compute_nb import ShellResult
 from compute_nb.errors import TaskExecutionFailed
 from compute_nb.notebook.commandline import fields, filled
 from compute_nb.notebook.refusal import CellRefused
+from compute_nb.notebook.results import facts, printed
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,6 +81,31 @@ def test_the_value_is_a_shell_result_and_its_output_is_shown(nb, capsys):
     shown = capsys.readouterr()
     assert "hello a b 1 2 3\n" in shown.out
     assert "oh\n" in shown.err
+
+
+def test_its_output_is_seen_while_it_runs(nb, tmp_path):
+    os.mkfifo(tmp_path / "gate")
+    nb.here(f"gate = {str(tmp_path / 'gate')!r}")
+    nb.here("%%compute --shell -n one\necho first; echo wrong >&2; read line < {gate}; echo second $line")
+    one = nb.names["one"]
+    heard = threading.Event()
+    run = nb.ip.magics_manager.registry["ComputeMagics"]._desk._runs.all[-1]
+    one.terms.ledger.listeners.append(lambda _: "first" in run.live(0) and heard.set())
+    assert "first" in run.live(0) or heard.wait(60)
+    (tmp_path / "gate").write_text("ä\n")
+    result = one.result(60)
+    assert (result.stdout, result.stderr) == ("first\nsecond ä\n", "wrong\n")
+    assert [text for _, text in printed(facts(one)["items"])][-1] == "second ä\n"
+
+
+def test_very_much_output_is_cut_in_the_middle(nb):
+    nb.here("%%compute --shell -n one\nyes 0123456789 | head -c 4999995; echo end")
+    assert nb.names["one"].result(60).stdout.endswith("\nend\n")
+    text = "".join(text for _, text in printed(facts(nb.names["one"])["items"]))
+    assert text.startswith("0123456789\n0123456789\n")
+    assert text.endswith("\nend\n")
+    assert "left out ...]" in text
+    assert len(text) < 2_500_000
 
 
 def test_another_exit_code_is_no_failure(nb, capsys):
