@@ -56,8 +56,9 @@ class Shell:
         points, also = pack_points([swept], self.notebook)
         captured = capture(read, self.notebook, inputs=inputs, swept=swept, also=also)
         label = f"Cell In[{self.ip.execution_count}]"
-        travelling = (captured.imports, captured.values, outputs, captured.notes)
-        cell = Cell(label, read.source, read.shows, read.postponed, *travelling)
+        travelling = (captured.imports, captured.values, outputs)
+        flags = (read.shows, read.postponed)
+        cell = Cell(label, read.source, *flags, *travelling, notes=captured.notes)
         return function_source(cell), points[0], captured
 
     def there(
