@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from compute_nb.errors import SerializationError
+from compute_nb.notebook.cell import analyse
 from compute_nb.notebook.options import names_of
 from compute_nb.notebook.refusal import CellRefused
 
@@ -224,6 +225,8 @@ def here(shell: Any, case: Case) -> Outcome:
 
 def through_the_harness(shell: Any, case: Case) -> Outcome:
     """Runs the body as a worker does, in this process."""
+    body = analyse(case.body)
+    assert case.topic == "programs" or body.open_ended or body.binds.issuperset(case.outputs)
     try:
         result = shell.there(case.body, case.outputs, case.inputs)
     except CellRefused:
