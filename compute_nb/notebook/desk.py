@@ -9,7 +9,7 @@ from typing import Any
 from compute_nb.executor import Executor
 from compute_nb.notebook import outcome
 from compute_nb.notebook.arguments import Line
-from compute_nb.notebook.bundle import bundle
+from compute_nb.notebook.bundle import bundle, results_bundle
 from compute_nb.notebook.cell import analyse
 from compute_nb.notebook.front import Front, cell_id_of, front_of
 from compute_nb.notebook.kit.home import Home
@@ -21,7 +21,8 @@ from compute_nb.notebook.options import Options, check, points, shadowed
 from compute_nb.notebook.panel import Panel
 from compute_nb.notebook.pending import Outputs
 from compute_nb.notebook.run import Run
-from compute_nb.notebook.runs import Runs
+from compute_nb.notebook.runs import Runs, Target
+from compute_nb.notebook.tables import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,25 @@ class Desk:
         self._home = Home(shell.user_ns, self._label)
         self._outputs = Outputs(shell.user_ns)
         self._runs = Runs(shell.user_ns)
-        self._lines = Lines(self._runs, self._outputs, self._home, self._use, self._attach)
+        self._executors: dict[Run, Executor] = {}
+        self._lines = Lines(
+            self._runs,
+            self._outputs,
+            self._home,
+            self._use,
+            self._attach,
+            default=lambda: str(magics.endpoint),
+            show=self._show_again,
+            lay=self._lay,
+            endpoints=magics.endpoints,
+        )
         shell.events.register("pre_execute", self._arrive)
         shell.events.register("post_run_cell", self._arrive)
+
+    @property
+    def runs(self) -> list[Run]:
+        """What was submitted from this kernel, oldest first."""
+        return self._runs.all
 
     def _label(self, filename: str) -> str:
         found = self._shell.compile.format_code_name(filename)
@@ -141,7 +158,31 @@ class Desk:
 
     # -- showing ----------------------------------------------------------------------------
 
+    def _show_again(self, target: Target) -> None:
+        """Draws a run as it stands now, live if it goes on; of one task what it gave."""
+        run = target.run
+        if not target.whole:
+            print(outcome.task_line(run, target.indices[0]), flush=True)  # noqa: T201 - asked for
+            outcome.print_one(target.futures[0], self._show)
+        elif front_of(self._shell) is not Front.PERSON:
+            print(outcome.final_line(run), flush=True)  # noqa: T201 - the panel of a plain terminal
+        elif run.ended or run not in self._executors:
+            self._show(*self._bundle(run))
+            results = results_bundle(run)
+            if results is not None:
+                self._show(dict(results), {})
+        else:
+            self._panel(run, self._executors[run])
+
+    def _lay(self, table: Table) -> None:
+        """Shows a table: as HTML to a person at a notebook, else as text."""
+        if front_of(self._shell) is Front.PERSON:
+            self._show(table.bundle(), {})
+        else:
+            print(table.text(), flush=True)  # noqa: T201 - asked for
+
     def _panel(self, run: Run, executor: Executor) -> None:
+        self._executors[run] = executor
         panel = Panel(run, self._publish, self._magics.max_output_lines)
         executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()

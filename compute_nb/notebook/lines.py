@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+from compute_nb import login
 from compute_nb.client import Client
+from compute_nb.config import GLOBUS, LOCAL
 from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
-from compute_nb.local import find_service
+from compute_nb.local import ended, find_service
 from compute_nb.notebook import drawing, failures
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import capped
+from compute_nb.notebook.endpoints import Endpoint, Endpoints
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.outcome import StoppedWaiting, stopped
 from compute_nb.notebook.pending import Outputs
@@ -22,12 +25,15 @@ from compute_nb.notebook.reload import reloaded
 from compute_nb.notebook.results import facts, printed
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
+from compute_nb.notebook.tables import Table
 from compute_nb.session import Session
 from compute_nb.tasks import TaskState
 
 MAX_TRACEBACKS = 5
 MAX_LOG_LINES = 2_000
+LOOK_S = 5.0
 
+_STOPPED = "the local service does not run now; a submit or `%compute wait` starts it"
 _NO_SERVICE = "no service of yours runs now; the first `%%compute local` starts it"
 
 
@@ -36,7 +42,10 @@ class Lines:
 
     Args:
         use: Sets the default endpoint.
+        default: Returns it.
         attach: Binds and shows a run that was reloaded.
+        show: Draws a run, or one task of it, again.
+        lay: Shows a table.
     """
 
     def __init__(
@@ -46,9 +55,15 @@ class Lines:
         home: Home,
         use: Callable[[str], None],
         attach: Callable[[Run, Executor], None],
+        *,
+        default: Callable[[], str],
+        show: Callable[[Target], None],
+        lay: Callable[[Table], None],
+        endpoints: Endpoints,
     ) -> None:
         self._runs, self._outputs, self._home = runs, outputs, home
         self._use, self._attach = use, attach
+        self._default, self._show, self._lay, self._known = default, show, lay, endpoints
 
     def run(self, line: Line) -> Any:
         """Does one line.
@@ -67,6 +82,9 @@ class Lines:
             "reload": self._reload,
             "attach": self._reload,
             "service": self._service,
+            "show": self._show_again,
+            "restart": self._restart,
+            "login": self._login,
         }[line.command]
         try:
             return command(line)
@@ -88,21 +106,26 @@ class Lines:
     # -- runs -------------------------------------------------------------------------------
 
     def _tasks(self, _: Line) -> None:
+        runs = self._runs.all
+        if not runs:
+            self._say("nothing was submitted from this kernel yet")
+            return
         rows = [
             [
                 run.cell,
-                run.name or "-",
+                run.name or run.label or "-",
                 drawing.moment(run.submitted_at),
                 run.endpoint,
-                run.snapshot().sentence(),
+                *_standing(run),
                 run.task_group_id or "-",
             ]
-            for run in self._runs.all
+            for run in reversed(runs)
         ]
-        if not rows:
-            self._say("nothing was submitted from this kernel yet")
-            return
-        self._say(table(["cell", "name", "submitted", "endpoint", "tasks", "task group"], rows))
+        head = ["cell", "name", "submitted", "endpoint", "tasks", "time", "task group"]
+        self._lay(Table(head, rows))
+
+    def _show_again(self, line: Line) -> None:
+        self._show(self._one(line))
 
     def _wait(self, line: Line) -> None:
         targets = [self._one(line)] if line.words else self._open()
@@ -196,19 +219,52 @@ class Lines:
         return None if own else client
 
     def _endpoints(self, _: Line) -> None:
-        client = self._client()
-        if client is None:
-            self._say(_NO_SERVICE)
-            return
-        rows = [_endpoint_row(client, found) for found in client.get_endpoints()]
-        self._say(
-            table(["endpoint", "state", "Python", "workers", "id"], rows) if rows else "no endpoints yet"
-        )
+        answer = self._known.look(LOOK_S, newest=True)
+        default = self._default()
+        several = len({one.service for one in answer.endpoints}) > 1
+        head = ["endpoint", "state", "Python", "workers", "busy", "queued", *["service"] * several, "id"]
+        rows = [_row(one, default, several) for one in answer.endpoints]
+        strong = frozenset(n for n, one in enumerate(answer.endpoints) if one.name == default)
+        lines = [f"▲ {line}" for line in answer.silent]
+        if not strong:
+            lines.append(f"default: {default}")
+        self._lay(Table(head, rows, lines=lines, strong=strong, numbers=frozenset({3, 4, 5})))
+
+    def _restart(self, line: Line) -> None:
+        name = line.words[0] if line.words else LOCAL
+        executor = Executor(name)
+        endpoint_id = executor.endpoint_id
+        if endpoint_id != Executor(LOCAL).endpoint_id:
+            raise CellRefused(
+                f"`%compute restart {name}`: only `{LOCAL}` can be started from here; where `{name}` runs: "
+                "`compute-nb endpoint stop NAME`, then `compute-nb endpoint run NAME`"
+            )
+        going = [run for run in self._runs.open() if _is_there(run, endpoint_id)]
+        if going and not line.flags:
+            named = ", ".join(run.handle for run in going)
+            raise CellRefused(
+                f"`%compute restart {name}`: {named} would lose what runs there: `%compute wait` or "
+                f"`%compute cancel` first, or `%compute restart {name} --force`"
+            )
+        executor.client.stop_endpoint(endpoint_id)
+        executor.endpoint_id = name
+        _ = executor.endpoint_id  # found anew, and started by that
+        self._say(f"{name} starts again: new workers take the next tasks, and import everything anew")
+
+    def _login(self, line: Line) -> None:
+        service = line.words[0] if line.words else GLOBUS
+        try:
+            self._say(login.login(service, force=bool(line.flags)))
+        except ValueError as error:
+            raise CellRefused(str(error)) from error
 
     def _service(self, _: Line) -> None:
         client = self._client()
         if client is None:
             self._say(_NO_SERVICE)
+            return
+        if client.reach.own and ended(HomeFolder.default()):
+            self._say(_STOPPED)
             return
         status = Session.of(client.reach).ask(lambda c: c.get("/v3/compute_nb/status"))
         counts = ", ".join(
@@ -216,37 +272,39 @@ class Lines:
             for state, count in (status.get("tasks") or {}).items()
             if count
         )
-        endpoints = ", ".join(str(one.get("name")) for one in status.get("endpoints") or [])
+        endpoints = ", ".join(
+            f"{one.get('name')} ({one.get('state')})" for one in status.get("endpoints") or []
+        )
         rows = [
             ["url", str(status.get("url"))],
+            ["broker", str(status.get("broker"))],
             ["store", str(status.get("store"))],
             ["tasks", counts or "none"],
             ["endpoints", endpoints or "none"],
         ]
-        self._say("\n".join(f"{name:<10} {text}" for name, text in rows))
+        self._lay(Table(["", ""], rows))
 
 
-def _endpoint_row(client: Client, found: Any) -> list[str]:
-    endpoint_id = str(found.get("uuid") or found.get("endpoint_id"))
-    status = client.get_endpoint_status(endpoint_id)
-    details = status.get("details") or {}
-    agent = details.get("compute_nb") or {}
-    python = agent.get("python") or "?"
-    workers = agent.get("workers") or details.get("total_workers") or "?"
+def _standing(run: Run) -> list[str]:
+    """Returns how a run stands, and how long it took."""
+    snapshot = run.snapshot()
+    glyphs = {"done": "✓", "failed": "✗", "cancelled": "▲", "running": "●", "waiting": "○"}
+    return [f"{glyphs[snapshot.state]} {snapshot.sentence()}", drawing.duration(snapshot) or "-"]
+
+
+def _is_there(run: Run, endpoint_id: object) -> bool:
+    terms = run.futures[0].terms
+    return terms is not None and terms.endpoint_id == endpoint_id
+
+
+def _row(one: Endpoint, default: str, several: bool) -> list[str]:
+    glyph = {"online": "● ", "offline": "✗ "}.get(one.state, "○ ")
+    counts = ["-" if count is None else str(count) for count in (one.workers, one.busy, one.queued)]
     return [
-        str(found.get("name")),
-        str(status.get("status")),
-        str(python).split()[0],
-        str(workers),
-        endpoint_id,
+        f"{one.name} (default)" if one.name == default else one.name,
+        glyph + (one.state or "not known"),
+        one.python or "-",
+        *counts,
+        *([one.service] if several else []),
+        one.endpoint_id or "-",
     ]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns rows as aligned text."""
-    widths = [max(len(str(row[i])) for row in (head, *rows)) for i in range(len(head))]
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        for row in (head, *rows)
-    ]
-    return "\n".join(line.rstrip() for line in lines)

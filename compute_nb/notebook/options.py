@@ -27,6 +27,7 @@ class Options:
         maps: For each `--map`: its names and its expression.
         wait: None if neither `-w` nor `--no-wait` was said.
         retries: None if not said.
+        dry_run: Whether only the pre-flight report is wanted.
     """
 
     endpoint: str | None
@@ -37,6 +38,7 @@ class Options:
     wait: bool | None
     retries: int | None
     label: str
+    dry_run: bool = False
 
 
 def words(line: str) -> list[str]:

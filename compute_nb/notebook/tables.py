@@ -1,0 +1,108 @@
+"""This module is the table: rows as HTML for a notebook, and as aligned text for everything else."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_TEXT = "var(--jp-ui-font-color1, inherit)"
+_LINE = "var(--jp-border-color2, rgba(128,128,128,.35))"
+_BOX = (
+    "font-family:var(--jp-ui-font-family, system-ui, sans-serif);font-size:13px;line-height:1.5;"
+    f"color:{_TEXT};overflow-wrap:anywhere"
+)
+_TABLE = "border-collapse:collapse;margin:4px 0;table-layout:auto;font-size:13px"
+_CELL = (
+    f"padding:2px 14px 2px 0;border:0;border-bottom:1px solid {_LINE};background:transparent;"
+    "vertical-align:top;max-width:46em;white-space:normal"
+)
+_ASIDE = "opacity:.75;font-size:12px"
+# A state's glyph says the same as its colour, for who sees no colours and for text.
+_TONES = {
+    "●": "var(--jp-success-color1, #2e7d32)",
+    "✓": "var(--jp-success-color1, #2e7d32)",
+    "○": "var(--jp-ui-font-color2, #757575)",
+    "✗": "var(--jp-error-color1, #c62828)",
+    "▲": "var(--jp-warn-color0, #b26a00)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of texts under a head.
+
+    Attributes:
+        title: What stands above it.
+        lines: What stands below it, a line each.
+        strong: Places of rows that are marked.
+        numbers: Places of columns that are aligned to the right.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    lines: Sequence[str] = ()
+    strong: frozenset[int] = field(default_factory=frozenset)
+    numbers: frozenset[int] = field(default_factory=frozenset)
+
+    def text(self) -> str:
+        """Returns it as aligned text."""
+        parts = [self.title] if self.title else []
+        if self.rows:
+            parts += _aligned([self.head, *self.rows] if any(self.head) else self.rows, self.numbers)
+        return "\n".join([*parts, *self.lines])
+
+    def html(self) -> str:
+        """Returns it as HTML, all of it escaped."""
+        title = f"<div><b>{html.escape(self.title)}</b></div>" if self.title else ""
+        lines = "".join(f'<div style="{_ASIDE}">{_toned(line)}</div>' for line in self.lines)
+        return f'<div style="{_BOX}">{title}{self._rows()}{lines}</div>'
+
+    def bundle(self) -> dict[str, Any]:
+        """Returns it as display data."""
+        return {"text/html": self.html(), "text/plain": self.text()}
+
+    def _rows(self) -> str:
+        if not self.rows:
+            return ""
+        head = ""
+        if any(self.head):
+            cells = (
+                f'<th scope="col" style="{self._style(n)};{_ASIDE};font-weight:600">{html.escape(t)}</th>'
+                for n, t in enumerate(self.head)
+            )
+            head = f'<thead><tr style="background:transparent">{"".join(cells)}</tr></thead>'
+        body = "".join(
+            '<tr style="background:transparent">'
+            + "".join(
+                f'<td style="{self._style(n)}{";font-weight:600" if place in self.strong else ""}">'
+                f"{_toned(text)}</td>"
+                for n, text in enumerate(row)
+            )
+            + "</tr>"
+            for place, row in enumerate(self.rows)
+        )
+        return f'<table style="{_TABLE}">{head}<tbody>{body}</tbody></table>'
+
+    def _style(self, column: int) -> str:
+        return f"{_CELL};text-align:{'right' if column in self.numbers else 'left'}"
+
+
+def _toned(text: str) -> str:
+    tone = _TONES.get(text[:1])
+    if tone is None:
+        return html.escape(text)
+    return f'<span style="color:{tone}">{text[:1]}</span>{html.escape(text[1:])}'
+
+
+def _aligned(rows: Sequence[Sequence[str]], numbers: frozenset[int]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            f"{cell:>{width}}" if column in numbers else f"{cell:<{width}}"
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
