@@ -97,12 +97,10 @@ class Completion:
         if before in options and options[before].nargs != 0:
             return _Asked(self._values(before, body), "," if before in _LISTS else "")
         if last.startswith("-"):
-            kinds = {name: action.metavar or "option" for name, action in options.items()}
-            long = [Offer(name, str(kinds[name])) for name in options if name.startswith("--")]
-            short = [Offer(name, str(options[name].help)) for name in options if not name.startswith("--")]
-            return _Asked(iter([*long, *short] if last != "-" else [*short, *long]))
+            return _Asked(Offer(name, str(action.help)) for name, action in options.items())
         if self._has_endpoint(given, options):
-            return _Asked(Offer(name, "option") for name in options if name.startswith("--"))
+            long = [name for name in options if name.startswith("--")]
+            return _Asked(Offer(name, str(options[name].help)) for name in long)
         return _Asked(self._endpoints())
 
     @staticmethod
@@ -141,7 +139,7 @@ class Completion:
 
     def _of_line(self, given: list[str], last: str) -> _Asked:
         if not given:
-            return _Asked(Offer(name, "subcommand") for name in (*SUBCOMMANDS, "help"))
+            return _Asked(Offer(name, known.text) for name, known in SUBCOMMANDS.items())
         command = given[0]
         known = SUBCOMMANDS.get(command)
         if known is None:

@@ -34,7 +34,7 @@ class Kernel:
         assert done["content"]["status"] == "ok", done["content"]
 
     def tab(self, line: str, after: str = "") -> dict[str, str]:
-        """Returns what is offered at the end of `line`, each with its type; `after` is the rest of the cell."""
+        """Returns what is offered at the end of `line`, each with its type; `after` stands behind it."""
         answer = self.client.complete(line + after, len(line), reply=True, timeout=30)["content"]
         kinds = answer["metadata"].get("_jupyter_types_experimental", [])
         kept = line[: answer["cursor_start"]]
@@ -62,12 +62,12 @@ def test_options_and_their_values(kernel):
     assert list(kernel.tab("%%compute local --re", BODY)) == ["%%compute local --retries"]
     offered = kernel.tab("%%compute local -", BODY)
     assert {"%%compute local -n", "%%compute local --dry-run"} <= offered.keys()
-    assert list(kernel.tab("%%compute local ", BODY))[0].startswith("%%compute local --")
+    assert "%%compute local --map" in kernel.tab("%%compute local ", BODY)
     assert kernel.tab("%%compute -o wa", BODY) == {"%%compute -o walk": "bound in this cell"}
     assert kernel.tab("%%compute -m ", BODY) == {"%%compute -m seed=": "read in this cell"}
     assert kernel.tab("%%compute -i x,st", BODY) == {"%%compute -i x,steps": "int"}
     assert "%%compute --retries 3" in kernel.tab("%%compute --retries ", BODY)
-    assert "local" not in str(kernel.tab("%%compute -w local ", BODY))
+    assert "%%compute -w local local" not in kernel.tab("%%compute -w local ", BODY)
     assert "%%compute -w -n f local" in kernel.tab("%%compute -w -n f lo", BODY)
 
 
@@ -76,7 +76,6 @@ def test_subcommands_and_what_they_take(kernel):
     assert list(kernel.tab("x = 1\n%compute en")) == ["x = 1\n%compute endpoints"]
     assert list(kernel.tab("%compute cancel --")) == ["%compute cancel --all", "%compute cancel --help"]
     assert "%compute use local" in kernel.tab("%compute use ")
-    assert kernel.tab("%compute tasks ") == {}
 
 
 def test_lines_that_are_not_ours_are_left_to_others(kernel):
