@@ -75,6 +75,8 @@ def capture(
     imports = tuple((name, space[name].__name__, wanted[name]) for name in sorted(modules))
     load = Load(notebook, {name: sure for name, sure in wanted.items() if name not in modules}, set(swept))
     values = load.packed()
+    for name in load.things:
+        _check_secret(name, inputs, guard_secrets)
     imports += tuple(load.imports)
     imports += _submodules([module for _, module, _ in imports], body.source, load.things.values())
     return Captured(imports, values, tuple(load.things), tuple(load.notes), frozenset(load.lazy_reads))
@@ -126,10 +128,15 @@ def _wanted(body: CellBody, notebook: Notebook, swept: Collection[str]) -> dict[
 
 
 def _check_secret(name: str, inputs: Collection[str], guard: bool) -> None:
-    if guard and name not in inputs and any(part in name.lower() for part in _SECRET_PARTS):
+    if guard and name not in inputs and looks_secret(name):
         raise CellRefused(
             f"`{name}` looks like a secret and would leave this machine: say `-i {name}` if that is meant"
         )
+
+
+def looks_secret(name: str) -> bool:
+    """Returns whether a name is one that secrets have."""
+    return any(part in name.lower() for part in _SECRET_PARTS)
 
 
 _PLAIN = (int, float, str, bool, type(None))

@@ -40,6 +40,7 @@ from .packer import pack
 from .settings import own_decimals
 from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
+from .travelled import Travelled
 from .unpacker import unpack
 
 POINT_LIMIT = 100_000  # characters of a task's own values that are sent back, beyond it their texts tell
@@ -58,6 +59,7 @@ class Cell(NamedTuple):
         imports: Name, module, and whether the body surely reads it.
         values: Base64 of the packed names that travel in.
         outputs: Names whose values travel back.
+        modules: Those beside the notebook, with their texts; see `travelled`.
     """
 
     label: str
@@ -67,6 +69,7 @@ class Cell(NamedTuple):
     imports: tuple[tuple[str, str, bool], ...]
     values: str
     outputs: tuple[str, ...]
+    modules: tuple[tuple[str, str, bool, str], ...] = ()
 
 
 def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
         items = Items()
         current.append(items)
         try:
-            with Surroundings() as around:
+            with Surroundings() as around, Travelled(cell.modules):
                 turn = _Turn(cell, index, items, around)
                 return contextvars.copy_context().run(turn.run, swept)
         finally:
