@@ -129,9 +129,12 @@ def _wanted(body: CellBody, notebook: Notebook, swept: Collection[str]) -> dict[
 
 def _check_secret(name: str, inputs: Collection[str], guard: bool) -> None:
     if guard and name not in inputs and looks_secret(name):
-        raise CellRefused(
-            f"`{name}` looks like a secret and would leave this machine: say `-i {name}` if that is meant"
-        )
+        raise CellRefused(secret_told(name))
+
+
+def secret_told(name: str) -> str:
+    """Returns why a name that looks like a secret does not travel by itself; its value is not looked at."""
+    return f"`{name}` looks like a secret and would leave this machine: say `-i {name}` if that is meant"
 
 
 def looks_secret(name: str) -> bool:

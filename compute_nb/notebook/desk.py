@@ -14,7 +14,7 @@ from compute_nb.notebook.cell import analyse
 from compute_nb.notebook.front import Front, cell_id_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
-from compute_nb.notebook.launch import launch
+from compute_nb.notebook.launch import dry_run, launch
 from compute_nb.notebook.lines import Lines
 from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options, check, points, shadowed
@@ -23,6 +23,7 @@ from compute_nb.notebook.pending import Outputs
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
 from compute_nb.notebook.tables import Table
+from compute_nb.notebook.there import Scout
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Desk:
         self._home = Home(shell.user_ns, self._label)
         self._outputs = Outputs(shell.user_ns)
         self._runs = Runs(shell.user_ns)
+        self._scout = Scout()
         self._executors: dict[Run, Executor] = {}
         self._lines = Lines(
             self._runs,
@@ -97,6 +99,12 @@ class Desk:
         body = analyse(source, postponed=bool(shell.compile.flags & POSTPONED))
         check(options, body)
         values = points(options.maps, shell.ev, defaults.max_tasks) if options.maps else None
+        endpoint = options.endpoint or defaults.endpoint
+        if options.dry_run:
+            cell = f"In[{shell.displayhook.prompt_count}]"
+            notebook = Notebook(self._home, shell.user_ns_hidden)
+            self._lay(*dry_run(cell, body, options, values, notebook, endpoint, self._scout))
+            return None
         hidden = shadowed(options.name, shell.user_ns)
         run, executor = launch(
             f"In[{shell.displayhook.prompt_count}]",
@@ -104,8 +112,9 @@ class Desk:
             options,
             values,
             Notebook(self._home, shell.user_ns_hidden),
-            endpoint=options.endpoint or defaults.endpoint,
+            endpoint=endpoint,
             retries=defaults.retries if options.retries is None else options.retries,
+            scout=self._scout,
             accepted=self._bind,
         )
         if hidden:
@@ -174,12 +183,13 @@ class Desk:
         else:
             self._panel(run, self._executors[run])
 
-    def _lay(self, table: Table) -> None:
-        """Shows a table: as HTML to a person at a notebook, else as text."""
+    def _lay(self, *tables: Table) -> None:
+        """Shows tables as one output: HTML to a person at a notebook, else text."""
+        text = "\n\n".join(table.text() for table in tables)
         if front_of(self._shell) is Front.PERSON:
-            self._show(table.bundle(), {})
+            self._show({"text/html": "".join(table.html() for table in tables), "text/plain": text}, {})
         else:
-            print(table.text(), flush=True)  # noqa: T201 - asked for
+            print(text, flush=True)  # noqa: T201 - asked for
 
     def _panel(self, run: Run, executor: Executor) -> None:
         self._executors[run] = executor

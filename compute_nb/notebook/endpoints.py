@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from compute_nb.reach import Reach
 KEPT_S = 5.0
 MAX_ASKED = 30  # endpoints of one service: Globus takes 20 requests in 10 s
 
+_LOCAL = re.compile("local(-[0-9a-f]{8})?")
 STARTS = "starts when needed"
 _SILENT = "not reached"
 
@@ -180,8 +182,9 @@ class _Question:
 def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) -> Endpoint:
     details = answer.get("details") or {}
     agent = details.get("compute_nb") or {}
-    if agent.get("prefix") == sys.prefix and agent.get("hostname") == platform.node():
-        name = LOCAL
+    if _LOCAL.fullmatch(name) and agent.get("prefix"):  # one for each Python, and `local` means this one's
+        ours = agent["prefix"] == sys.prefix and agent.get("hostname") == platform.node()
+        name = LOCAL if ours else endpoint_id
     state = str(answer.get("status") or "")
     live = state == "online"
     waiting, outstanding = details.get("pending_tasks"), details.get("outstanding_tasks")

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute_nb.client import Client
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
+from compute_nb.notebook import preflight
 from compute_nb.notebook.capture import Captured, capture, pack_points
 from compute_nb.notebook.cell import CellBody
+from compute_nb.notebook.companions import companions
 from compute_nb.notebook.group import ComputeGroup
+from compute_nb.notebook.imported import imported_by
 from compute_nb.notebook.kit.harness import Cell
+from compute_nb.notebook.kit.travelled import Module
+from compute_nb.notebook.load import codes_of
 from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options
 from compute_nb.notebook.payload import FUNCTION_NAME, function_source
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.results import CellSerializer
 from compute_nb.notebook.run import Run
+from compute_nb.notebook.tables import Table
+from compute_nb.notebook.there import Scout
 
 LOCAL = "local"
 
@@ -31,6 +39,7 @@ def launch(
     *,
     endpoint: str,
     retries: int,
+    scout: Scout | None = None,
     accepted: Callable[[Run], None] = lambda _: None,
 ) -> tuple[Run, Executor]:
     """Submits a cell; returns when all its tasks are on the service's disk.
@@ -38,13 +47,14 @@ def launch(
     Args:
         cell: What the cell is called, "In[7]".
         points: Each task's own values; None without `--map`.
+        scout: Knows what is at the endpoint.
         accepted: Told of the run, inside the time in which an Interrupt withdraws it.
 
     Raises:
         CellRefused: Something can't travel, the service did not take it, or it was interrupted; then what
             was sent has been withdrawn.
     """
-    source, packed, captured = _packed(cell, body, options, points, notebook, endpoint)
+    flight = _packed(cell, body, options, points, notebook, endpoint)
     executor = Executor(
         endpoint,
         label=options.label or options.name or cell,
@@ -53,7 +63,8 @@ def launch(
         retries=retries,
     )
     try:
-        futures = _submitted(executor, source, packed)
+        preflight.check(flight, (scout or Scout()).about(endpoint, executor), notebook.home)
+        futures = _submitted(executor, flight.source, flight.points)
         run = Run(
             cell=cell,
             name=options.name,
@@ -64,7 +75,7 @@ def launch(
             group=None if points is None else ComputeGroup(futures, points, options.name),
             outputs=options.outputs,
             shows=body.shows,
-            notes=captured.notes,
+            notes=flight.captured.notes,
             cancel_all=executor.cancel_all,
             outage=lambda: executor.outage,
             wake=lambda: wake(executor.client),
@@ -79,6 +90,29 @@ def launch(
             "interrupted while submitting: all of it is withdrawn; a task that has begun by now is ended"
         ) from None
     return run, executor
+
+
+def dry_run(  # noqa: PLR0917
+    cell: str,
+    body: CellBody,
+    options: Options,
+    points: Sequence[Mapping[str, Any]] | None,
+    notebook: Notebook,
+    endpoint: str,
+    scout: Scout,
+) -> list[Table]:
+    """Returns the report on a cell that is not submitted.
+
+    Raises:
+        CellRefused: A value can't travel, or nobody knows the endpoint.
+    """
+    flight = _packed(cell, body, options, points, notebook, endpoint, guard_secrets=False)
+    try:
+        there = scout.about(endpoint, Executor(endpoint), newest=True)
+    except ComputeError as error:
+        raise CellRefused(str(error)) from error
+    swept = {",".join(names): text for names, text in options.maps}
+    return preflight.report(flight, there, notebook.home, inputs=options.inputs, swept=swept)
 
 
 def wake(client: Client) -> None:
@@ -103,7 +137,9 @@ def _packed(  # noqa: PLR0917
     points: Sequence[Mapping[str, Any]] | None,
     notebook: Notebook,
     endpoint: str,
-) -> tuple[str, Sequence[Any], Captured]:
+    *,
+    guard_secrets: bool = True,
+) -> preflight.Flight:
     swept = {name for names, _ in options.maps for name in names}
     packed, also = pack_points(points if points is not None else [{}], notebook)
     captured = capture(
@@ -112,7 +148,7 @@ def _packed(  # noqa: PLR0917
         inputs=options.inputs,
         swept=swept,
         also=also,
-        guard_secrets=endpoint != LOCAL,
+        guard_secrets=guard_secrets and endpoint != LOCAL,
     )
     for name in sorted(swept):
         if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
@@ -120,6 +156,7 @@ def _packed(  # noqa: PLR0917
                 f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same; if they "
                 f"are to be repeats, read it: `_ = {name}`"
             )
+    modules = () if endpoint == LOCAL else _modules(body, captured, notebook)
     travelling = Cell(
         f"Cell {cell}",
         body.source,
@@ -128,5 +165,14 @@ def _packed(  # noqa: PLR0917
         captured.imports,
         captured.values,
         options.outputs,
+        tuple(map(tuple, modules)),  # type: ignore[arg-type] # of four, as they travel
     )
-    return function_source(travelling), packed, captured
+    names = [module.name for module in modules]
+    return preflight.Flight(body, function_source(travelling), packed, captured, names)
+
+
+def _modules(body: CellBody, captured: Captured, notebook: Notebook) -> tuple[Module, ...]:
+    """Returns the modules beside the notebook that travel along: elsewhere there are no such files."""
+    codes = codes_of(notebook.home.namespace[name] for name in captured.names)
+    names = [*imported_by(codes), *(module for _, module, _ in captured.imports)]
+    return companions(names, body.source, base64.b64decode(captured.values))

@@ -68,7 +68,7 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
     ).tag(config=True)
     max_tasks = Int(100_000, min=1, help="How many tasks one --map may give.").tag(config=True)
     nest_asyncio = Bool(
-        False, help="Let `asyncio.run` work in cells of this kernel: patches asyncio for good, so ask twice."
+        False, help="Let `asyncio.run` work in cells: patches asyncio of this kernel, until its restart."
     ).tag(config=True)
 
     def __init__(self, shell: Any) -> None:

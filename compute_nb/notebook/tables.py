@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 _TEXT = "var(--jp-ui-font-color1, inherit)"
 _LINE = "var(--jp-border-color2, rgba(128,128,128,.35))"
@@ -59,10 +58,6 @@ class Table:
         title = f"<div><b>{html.escape(self.title)}</b></div>" if self.title else ""
         lines = "".join(f'<div style="{_ASIDE}">{_toned(line)}</div>' for line in self.lines)
         return f'<div style="{_BOX}">{title}{self._rows()}{lines}</div>'
-
-    def bundle(self) -> dict[str, Any]:
-        """Returns it as display data."""
-        return {"text/html": self.html(), "text/plain": self.text()}
 
     def _rows(self) -> str:
         if not self.rows:
