@@ -47,7 +47,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "cancel": Subcommand("NAME | --all", "end the open tasks of NAME, or of this kernel", 1, ("--all",)),
     "reload": Subcommand(
         "GROUP [-n NAME] [-o x,y]",
-        "a task group from anywhere; -o binds outputs of its cell",
+        "a task group from anywhere; -o binds its outputs",
         1,
         valued=_RELOAD,
     ),

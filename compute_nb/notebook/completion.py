@@ -7,6 +7,7 @@ second is there at the next Tab.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from collections.abc import Iterator, Mapping
@@ -64,7 +65,7 @@ class Completion:
             return {"completions": [], "suppress": False}
         fragment, offers = found
         return {
-            "completions": [SimpleCompletion(text, type=kind) for text, kind in offers],
+            "completions": [SimpleCompletion(text, type=_unbroken(kind)) for text, kind in offers],
             "matched_fragment": fragment,
             "suppress": True,
             "ordered": True,
@@ -97,10 +98,10 @@ class Completion:
         if before in options and options[before].nargs != 0:
             return _Asked(self._values(before, body), "," if before in _LISTS else "")
         if last.startswith("-"):
-            return _Asked(Offer(name, str(action.help)) for name, action in options.items())
+            return _Asked(Offer(name, _takes(action)) for name, action in options.items())
         if self._has_endpoint(given, options):
             long = [name for name in options if name.startswith("--")]
-            return _Asked(Offer(name, str(options[name].help)) for name in long)
+            return _Asked(Offer(name, _takes(options[name])) for name in long)
         return _Asked(self._endpoints())
 
     @staticmethod
@@ -139,7 +140,7 @@ class Completion:
 
     def _of_line(self, given: list[str], last: str) -> _Asked:
         if not given:
-            return _Asked(Offer(name, known.text) for name, known in SUBCOMMANDS.items())
+            return _Asked(Offer(name, "subcommand") for name in SUBCOMMANDS)
         command = given[0]
         known = SUBCOMMANDS.get(command)
         if known is None:
@@ -182,7 +183,17 @@ _LISTS = frozenset({"-i", "--input", "-o", "--output", "--result-serializer"})
 
 
 def _kind(run: Run) -> str:
-    return f"{run.endpoint}: {run.snapshot().sentence()}"
+    return f"{run.endpoint}, {run.progress()}"
+
+
+def _takes(action: argparse.Action) -> str:
+    """Returns the value of an option in short."""
+    return "option" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+
+
+def _unbroken(kind: str) -> str:
+    """Returns what front ends show in one line: they break types at blanks, and draw them over each other."""
+    return kind.replace(" ", "\u00a0")
 
 
 def _names(body: str, kind: type) -> list[str]:

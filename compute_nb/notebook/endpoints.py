@@ -187,6 +187,7 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
         name = LOCAL if ours else endpoint_id
     state = str(answer.get("status") or "")
     live = state == "online"
+    own = platform.python_version() if name == LOCAL else ""
     waiting, outstanding = details.get("pending_tasks"), details.get("outstanding_tasks")
     counted = live and isinstance(waiting, int) and isinstance(outstanding, int)
     return Endpoint(
@@ -194,7 +195,7 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
         service,
         endpoint_id,
         STARTS if name == LOCAL and not live else state,
-        str(agent.get("python") or details.get("python_version") or ""),
+        str(agent.get("python") or details.get("python_version") or own),
         agent.get("workers") or details.get("total_workers"),
         outstanding - waiting if counted and outstanding is not None and waiting is not None else None,
         waiting if counted else None,

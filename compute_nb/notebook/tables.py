@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,9 +15,13 @@ _BOX = (
 )
 _TABLE = "border-collapse:collapse;margin:4px 0;table-layout:auto;font-size:13px"
 _CELL = (
-    f"padding:2px 14px 2px 0;border:0;border-bottom:1px solid {_LINE};background:transparent;"
-    "vertical-align:top;max-width:46em;white-space:normal"
+    f"padding:2px 12px 2px 0;border:0;border-bottom:1px solid {_LINE};background:transparent;"
+    "vertical-align:top;max-width:46em;overflow-wrap:break-word"
 )
+_LONG = 56  # characters; what is shorter stays on one line
+_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_CODE = re.compile("`([^`]+)`")
+_CODE_STYLE = "font-family:var(--jp-code-font-family, monospace);font-size:12px;background:transparent;color:inherit;padding:0"
 _ASIDE = "opacity:.75;font-size:12px"
 # A state's glyph says the same as its colour, for who sees no colours and for text.
 _TONES = {
@@ -56,7 +61,9 @@ class Table:
     def html(self) -> str:
         """Returns it as HTML, all of it escaped."""
         title = f"<div><b>{html.escape(self.title)}</b></div>" if self.title else ""
-        lines = "".join(f'<div style="{_ASIDE}">{_toned(line)}</div>' for line in self.lines)
+        lines = "".join(
+            f'<div style="{"" if line[:1] in _TONES else _ASIDE}">{_toned(line)}</div>' for line in self.lines
+        )
         return f'<div style="{_BOX}">{title}{self._rows()}{lines}</div>'
 
     def _rows(self) -> str:
@@ -72,24 +79,33 @@ class Table:
         body = "".join(
             '<tr style="background:transparent">'
             + "".join(
-                f'<td style="{self._style(n)}{";font-weight:600" if place in self.strong else ""}">'
-                f"{_toned(text)}</td>"
+                f'<td style="{self._style(n, text)}'
+                f'{";font-weight:600" if place in self.strong and not n else ""}">{_toned(text)}</td>'
                 for n, text in enumerate(row)
             )
             + "</tr>"
             for place, row in enumerate(self.rows)
         )
-        return f'<table style="{_TABLE}">{head}<tbody>{body}</tbody></table>'
+        return (
+            f'<div style="overflow-x:auto"><table style="{_TABLE}">{head}<tbody>{body}</tbody></table></div>'
+        )
 
-    def _style(self, column: int) -> str:
-        return f"{_CELL};text-align:{'right' if column in self.numbers else 'left'}"
+    def _style(self, column: int, text: str = "") -> str:
+        side = "right" if column in self.numbers else "left"
+        small = ";font-size:11px" if _ID.fullmatch(text) else ""
+        return f"{_CELL};text-align:{side};white-space:{'nowrap' if len(text) < _LONG else 'normal'}{small}"
 
 
 def _toned(text: str) -> str:
     tone = _TONES.get(text[:1])
     if tone is None:
-        return html.escape(text)
-    return f'<span style="color:{tone}">{text[:1]}</span>{html.escape(text[1:])}'
+        return _marked(text)
+    return f'<span style="color:{tone}">{text[:1]}</span>{_marked(text[1:])}'
+
+
+def _marked(text: str) -> str:
+    """Returns text in which what stands between backticks is code."""
+    return _CODE.sub(f'<code style="{_CODE_STYLE}">\\1</code>', html.escape(text))
 
 
 def _aligned(rows: Sequence[Sequence[str]], numbers: frozenset[int]) -> list[str]:

@@ -38,7 +38,7 @@ class Kernel:
         answer = self.client.complete(line + after, len(line), reply=True, timeout=30)["content"]
         kinds = answer["metadata"].get("_jupyter_types_experimental", [])
         kept = line[: answer["cursor_start"]]
-        return {kept + kind["text"]: kind["type"] for kind in kinds}
+        return {kept + kind["text"]: kind["type"].replace("\u00a0", " ") for kind in kinds}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_lines_that_are_not_ours_are_left_to_others(kernel):
 
 def test_names_groups_and_a_live_endpoint(kernel):
     kernel.run("%%compute local -n sims -w\nsteps")
-    assert kernel.tab("%compute cancel s") == {"%compute cancel sims": "local: 1 of 1 done"}
+    assert kernel.tab("%compute cancel s") == {"%compute cancel sims": "local, 1 of 1 done"}
     offered = list(kernel.tab("%compute wait "))
     assert offered[0] == "%compute wait sims"
     assert offered[1].startswith("%compute wait In[")
