@@ -11,6 +11,7 @@ from compute_nb.notebook import outcome
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import bundle, results_bundle
 from compute_nb.notebook.cell import analyse
+from compute_nb.notebook.destinations import Destinations
 from compute_nb.notebook.front import Front, cell_id_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
@@ -20,6 +21,7 @@ from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options, check, points, shadowed
 from compute_nb.notebook.panel import Panel
 from compute_nb.notebook.pending import Outputs
+from compute_nb.notebook.retry import retry
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
 from compute_nb.notebook.tables import Table
@@ -52,16 +54,22 @@ class Desk:
         self._runs = Runs(shell.user_ns)
         self._scout = Scout()
         self._executors: dict[Run, Executor] = {}
+        destinations = Destinations(
+            self._runs,
+            magics.endpoints,
+            use=self._use,
+            default=lambda: str(magics.endpoint),
+            say=Lines.say,
+            lay=self._lay,
+        )
         self._lines = Lines(
             self._runs,
             self._outputs,
             self._home,
-            self._use,
             self._attach,
-            default=lambda: str(magics.endpoint),
             show=self._show_again,
             lay=self._lay,
-            endpoints=magics.endpoints,
+            destinations=destinations,
         )
         shell.events.register("pre_execute", self._arrive)
         shell.events.register("post_run_cell", self._arrive)
@@ -134,6 +142,7 @@ class Desk:
             self._shell.user_ns[run.name] = run.thing
         if run.group is not None:
             run.group.show = lambda: self._bundle(run)[0]
+        run.retry = lambda indices: retry(run, indices, self._shell.user_ns, self._outputs)
         self._outputs.promise(run)
 
     def _follow(self, run: Run, executor: Executor, wait: bool | None, defaults: Defaults) -> Any:

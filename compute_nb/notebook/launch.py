@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute_nb.client import Client
-from compute_nb.errors import ComputeError
+from compute_nb.errors import ComputeError, NotOffered
 from compute_nb.executor import Executor
+from compute_nb.future import ComputeFuture
 from compute_nb.notebook import preflight
 from compute_nb.notebook.capture import Captured, capture, pack_points
 from compute_nb.notebook.cell import CellBody
@@ -28,6 +29,8 @@ from compute_nb.notebook.tables import Table
 from compute_nb.notebook.there import Scout
 
 LOCAL = "local"
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def launch(
@@ -64,7 +67,9 @@ def launch(
     )
     try:
         preflight.check(flight, (scout or Scout()).about(endpoint, executor), notebook.home)
-        futures = _submitted(executor, flight.source, flight.points)
+        calls: list[Call] = [((index, swept), {}) for index, swept in enumerate(flight.points)]
+        function_id = executor.register_source_code(flight.source, FUNCTION_NAME) if calls else ""
+        futures = _submitted(executor, function_id, calls)
         run = Run(
             cell=cell,
             name=options.name,
@@ -79,6 +84,7 @@ def launch(
             cancel_all=executor.cancel_all,
             outage=lambda: executor.outage,
             wake=lambda: wake(executor.client),
+            send_again=lambda places: _again(executor, run, function_id, [calls[i] for i in places], places),
         )
         accepted(run)
     except ComputeError as error:
@@ -121,13 +127,21 @@ def wake(client: Client) -> None:
         client.version_check()
 
 
-def _submitted(executor: Executor, source: str, packed: Sequence[Any]) -> list[Any]:
-    if not packed:
+def _submitted(executor: Executor, function_id: str, calls: Sequence[Call]) -> list[ComputeFuture]:
+    if not calls:
         return []
-    function_id = executor.register_source_code(source, FUNCTION_NAME)
-    futures = executor.submit_many(function_id, [((index, swept), {}) for index, swept in enumerate(packed)])
+    futures = executor.submit_many(function_id, calls)
     executor.wait_accepted()
     return futures
+
+
+def _again(
+    executor: Executor, run: Run, function_id: str, calls: Sequence[Call], places: Sequence[int]
+) -> list[ComputeFuture]:
+    try:
+        return executor.retry_tasks([run.futures[place] for place in places])
+    except NotOffered:  # a service that keeps no inputs for us; this kernel still has them
+        return _submitted(executor, function_id, calls)
 
 
 def _packed(  # noqa: PLR0917

@@ -21,7 +21,10 @@ _CELL = (
 _LONG = 56  # characters; what is shorter stays on one line
 _ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CODE = re.compile("`([^`]+)`")
-_CODE_STYLE = "font-family:var(--jp-code-font-family, monospace);font-size:12px;background:transparent;color:inherit;padding:0"
+_CODE_STYLE = (
+    "font-family:var(--jp-code-font-family, monospace);font-size:12px;background:transparent;"
+    "color:inherit;padding:0"
+)
 _ASIDE = "opacity:.75;font-size:12px"
 # A state's glyph says the same as its colour, for who sees no colours and for text.
 _TONES = {

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Any
 from uuid import UUID
@@ -82,6 +83,7 @@ class Scout:
         return known
 
 
+@cache
 def own() -> There:
     """Returns what `local` is."""
     return There(LOCAL, True, "", platform.python_version(), metadata.version("dill"), platform.node())
