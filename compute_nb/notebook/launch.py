@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute_nb.client import Client
-from compute_nb.errors import ComputeError, NotOffered
+from compute_nb.errors import ComputeError, EndpointNotFound, NotOffered
 from compute_nb.executor import Executor
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook import preflight
+from compute_nb.notebook.arguments import SUBCOMMANDS
 from compute_nb.notebook.capture import Captured, capture, pack_points
 from compute_nb.notebook.cell import CellBody
 from compute_nb.notebook.companions import companions
@@ -66,7 +67,7 @@ def launch(
         retries=retries,
     )
     try:
-        preflight.check(flight, (scout or Scout()).about(endpoint, executor), notebook.home)
+        _check(flight, scout or Scout(), endpoint, executor, notebook)
         calls: list[Call] = [((index, swept), {}) for index, swept in enumerate(flight.points)]
         function_id = executor.register_source_code(flight.source, FUNCTION_NAME) if calls else ""
         futures = _submitted(executor, function_id, calls)
@@ -89,7 +90,7 @@ def launch(
         accepted(run)
     except ComputeError as error:
         executor.cancel_all()
-        raise CellRefused(str(error)) from error
+        raise CellRefused(_told(error, endpoint)) from error
     except KeyboardInterrupt:
         executor.cancel_all()
         raise CellRefused(
@@ -116,9 +117,24 @@ def dry_run(  # noqa: PLR0917
     try:
         there = scout.about(endpoint, Executor(endpoint), newest=True)
     except ComputeError as error:
-        raise CellRefused(str(error)) from error
+        raise CellRefused(_told(error, endpoint)) from error
     swept = {",".join(names): text for names, text in options.maps}
     return preflight.report(flight, there, notebook.home, inputs=options.inputs, swept=swept)
+
+
+def _check(
+    flight: preflight.Flight, scout: Scout, endpoint: str, executor: Executor, notebook: Notebook
+) -> None:
+    try:
+        preflight.check(flight, scout.about(endpoint, executor), notebook.home)
+    except CellRefused:  # what is known of it may be a minute old, and the mend just done
+        preflight.check(flight, scout.about(endpoint, executor, newest=True), notebook.home)
+
+
+def _told(error: ComputeError, endpoint: str) -> str:
+    if isinstance(error, EndpointNotFound) and endpoint in SUBCOMMANDS:
+        return f"`{endpoint}` is no endpoint but a line of its own: `%compute {endpoint}`"
+    return str(error)
 
 
 def wake(client: Client) -> None:

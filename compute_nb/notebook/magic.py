@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
-from traitlets import Bool, Int, Unicode, observe, validate
+from traitlets import Bool, Int, TraitError, Unicode, observe, validate
 
 from compute_nb.notebook.arguments import read_cell, read_line
 from compute_nb.notebook.manual import manual
-from compute_nb.notebook.nesting import check_nesting, nest
+from compute_nb.notebook.nesting import nest, why_not
 from compute_nb.notebook.options import words
 
 if TYPE_CHECKING:
@@ -89,7 +89,11 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
     @validate("nest_asyncio")
     def _can_nest(self, proposal: Any) -> bool:
         if proposal["value"]:
-            check_nesting()
+            problem = why_not()
+            if problem:
+                raise TraitError(
+                    f"ComputeMagics.nest_asyncio: {problem}"
+                )  # `%config` puts the old value back
         return bool(proposal["value"])
 
     @observe("nest_asyncio")

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from compute_nb.notebook.arguments import SUBCOMMANDS, parser
 
-WIDTH = 92  # of the output of a cell beside an open side bar
+WIDTH = 96  # of the output of a cell beside an open side bar
 _COLUMN = 26
 
 _EXAMPLES = """\
-    %%compute local -n f                                 one task; f.result() is its value, await f works
-    %%compute local --map seed=range(40) -n sims         40 tasks; sims.result() is a list
-    %%compute gpu -m lr=[0.1, 0.01] -m n=range(8) -w     the product, 16 tasks; waits for all of them
-    %%compute gpu -o model,loss                          both are bound here when the task has ended
-    %%compute gpu --dry-run                              what would travel, and what is missing there"""
+    %%compute local -n f                             one task; f.result() is its value
+    %%compute local --map seed=range(40) -n sims     40 tasks; sims.result() is a list
+    %%compute gpu -m lr=[0.1, 0.01] -m n=range(8)    the product: 16 tasks
+    %%compute gpu -o model,loss                      both are bound here when it has ended
+    %%compute gpu --dry-run                          what would travel, what is missing there"""
 
 # Options that are in no group stand in the last one.
 _OPTIONS: Mapping[str, Sequence[str]] = {
@@ -64,7 +64,7 @@ def _of_lines() -> Iterator[str]:
             yield _entry(f"    {name} {known.usage}".rstrip(), known.text, 38)
     yield ""
     yield "  NAME: what -n bound, In[7], a task group's id or its beginning; NAME[3] is one task of it."
-    yield "  Without NAME the last cell is meant. `%config ComputeMagics` shows the defaults of all cells."
+    yield "  Without NAME the last cell is meant. `%config ComputeMagics` shows the defaults."
 
 
 def _grouped(groups: Mapping[str, Sequence[str]], known: Sequence[str]) -> Iterator[tuple[str, list[str]]]:

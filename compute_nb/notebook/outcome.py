@@ -10,8 +10,9 @@ from compute_nb.errors import ComputeError, DeserializationError, SerializationE
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook import drawing, failures
 from compute_nb.notebook.refusal import CellRefused
-from compute_nb.notebook.results import cell_result, displayed, facts, harmless, printed
+from compute_nb.notebook.results import cell_result, displayed, facts, harmless, printed, said
 from compute_nb.notebook.run import Run
+from compute_nb.notebook.terminal import plain
 from compute_nb.tasks import TaskState
 
 _NAMED = 20
@@ -58,6 +59,9 @@ def print_all(run: Run, show: Show) -> None:
 
 def print_one(future: ComputeFuture, show: Show) -> None:
     """Prints and shows what one task left: its text, its displays, its value or its traceback."""
+    if not future.done():
+        print(plain(said(future)), flush=True)  # noqa: T201 - asked for
+        return
     _print_items(future, show)
     told = facts(future)
     if told.get("traceback"):
