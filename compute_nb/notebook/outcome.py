@@ -60,7 +60,8 @@ def print_all(run: Run, show: Show) -> None:
 def print_one(future: ComputeFuture, show: Show) -> None:
     """Prints and shows what one task left: its text, its displays, its value or its traceback."""
     if not future.done():
-        print(plain(said(future)), flush=True)  # noqa: T201 - asked for
+        if text := plain(said(future)):
+            print(text, flush=True)  # noqa: T201 - asked for
         return
     _print_items(future, show)
     told = facts(future)
