@@ -47,9 +47,9 @@ class Modules:
 def own_places() -> dict[str, Any]:
     """Returns where workers of this interpreter find modules; this process's own folder is none of theirs."""
     hooks = {getattr(one, "__module__", None) or type(one).__module__ for one in sys.meta_path}
-    here = os.getcwd()
+    first = 1 if sys.path and sys.path[0] in ("", os.getcwd()) else 0  # put there by `python -m`
     return {
-        "path": [path for path in sys.path if path and path != here],
+        "path": [path for path in sys.path[first:] if path],
         "builtin": list(sys.builtin_module_names),
         "hooks": sorted(hook for hook in hooks if not hook.startswith("_frozen_importlib")),
     }

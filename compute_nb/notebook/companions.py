@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -77,6 +78,36 @@ def _file(name: str, folders: Iterable[Path]) -> Path | None:
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts):
         return None
+    file = _beside(parts, folders)
+    return file if file is not None and _is_meant(parts[0], file) else None
+
+
+def _is_meant(top: str, file: Path) -> bool:
+    """Returns whether an import here takes the module from there, and not from an installed package.
+
+    A `pandas/` beside the notebook may be a clone, a `random.py` come too late.
+    """
+    try:
+        spec = getattr(sys.modules.get(top), "__spec__", None) or importlib.util.find_spec(top)
+    except (ImportError, ValueError, AttributeError):
+        spec = None
+    if spec is None:
+        return True
+    places = (
+        [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or [])
+    )
+    own = file.absolute()
+    return any(own == Path(place).absolute() or _holds(Path(place).absolute(), own) for place in places)
+
+
+def _holds(place: Path, file: Path) -> bool:
+    """Returns whether a file lies in a package, given by its folder or its `__init__.py`."""
+    return file.is_relative_to(place if place.is_dir() else place.parent) and (
+        place.is_dir() or place.name == "__init__.py"
+    )
+
+
+def _beside(parts: list[str], folders: Iterable[Path]) -> Path | None:
     for folder in folders:
         base = folder.joinpath(*parts)
         for file in (base / "__init__.py", base.with_name(base.name + ".py")):

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,8 +76,8 @@ class Endpoints:
     """
 
     def __init__(self) -> None:
-        self._asked: _Question | None = None
-        self._last: dict[str, Sequence[Endpoint]] = {}
+        self._asked: dict[Hashable, _Question] = {}
+        self._last: dict[Hashable, Sequence[Endpoint]] = {}
 
     def look(self, timeout_s: float, *, newest: bool = False) -> Answer:
         """Returns what is known, after at most `timeout_s`.
@@ -88,69 +88,62 @@ class Endpoints:
         home = Home.default()
         try:
             settings = Settings.load(home)
+            reaches = list(Places(home, lambda reach, ask: ask(reach.connection)).reaches())
         except ComputeError as error:
             return Answer([_idle_local("")], [str(error)], whole=True)
-        question = self._asked
-        stale = question is None or question.home != home or (question.whole and question.age(newest))
-        if stale:
-            question = self._asked = _Question(home, settings)
-        assert question is not None
-        question.wait(timeout_s)
-        for service, told in question.told():
-            self._last[service] = told
-        known = [one for service in question.services for one in self._last.get(service, ())]
-        return Answer(_named(known, settings), question.silent(), question.whole)
+        questions = [self._question(reach, settings, newest) for reach in reaches]
+        until = time.monotonic() + timeout_s
+        for question in questions:
+            question.ended.wait(max(0.0, until - time.monotonic()))
+        known: list[Endpoint] = []
+        for question in questions:
+            if question.told is not None:
+                self._last[question.reach.key] = question.told
+            known += self._last.get(question.reach.key, ())
+        silent = [line for question in questions if (line := question.silent())]
+        return Answer(_named(known, settings), silent, all(q.ended.is_set() for q in questions))
+
+    def _question(self, reach: Reach, settings: Settings, newest: bool) -> _Question:
+        """Returns the question that is still open, one that was answered lately, or a new one."""
+        known = self._asked.get(reach.key)
+        if known is None or (known.ended.is_set() and (newest or known.age_s() > KEPT_S)):
+            known = self._asked[reach.key] = _Question(reach, settings)
+        return known
 
 
 class _Question:
-    """One round of asking."""
+    """One question to one service, asked on a thread of its own.
 
-    def __init__(self, home: Home, settings: Settings) -> None:
-        self.home = home
-        self.services: list[str] = []
-        self._settings = settings
-        self._told: dict[str, Sequence[Endpoint] | str] = {}
-        self._lock = threading.Condition()
+    Attributes:
+        told: The answer; None before, and if there was none.
+        ended: Set once it is known whether there is one.
+    """
+
+    def __init__(self, reach: Reach, settings: Settings) -> None:
+        self.reach, self._settings = reach, settings
+        self.told: Sequence[Endpoint] | None = None
+        self.ended = threading.Event()
+        self._why = ""
         self._began = time.monotonic()
-        for reach in Places(home, lambda reach, ask: ask(reach.connection)).reaches():
-            self.services.append(reach.settings.name)
-            threading.Thread(
-                target=self._ask, args=(reach,), name="compute_nb endpoints", daemon=True
-            ).start()
+        threading.Thread(target=self._ask, name="compute_nb endpoints", daemon=True).start()
 
-    @property
-    def whole(self) -> bool:
-        return len(self._told) == len(self.services)
+    def age_s(self) -> float:
+        return time.monotonic() - self._began
 
-    def age(self, newest: bool) -> bool:
-        return newest or time.monotonic() - self._began > KEPT_S
+    def silent(self) -> str:
+        """Returns why there is no answer, "" if there is one."""
+        name = self.reach.settings.name
+        if not self.ended.is_set():
+            return f"service {name!r} has not answered yet"
+        return f"service {name!r} can't be asked: {self._why}" if self.told is None else ""
 
-    def wait(self, timeout_s: float) -> None:
-        with self._lock:
-            self._lock.wait_for(lambda: self.whole, timeout_s)
-
-    def told(self) -> list[tuple[str, Sequence[Endpoint]]]:
-        with self._lock:
-            return [(name, told) for name, told in self._told.items() if not isinstance(told, str)]
-
-    def silent(self) -> list[str]:
-        with self._lock:
-            said = {name: told for name, told in self._told.items() if isinstance(told, str)}
-            late = [name for name in self.services if name not in self._told]
-        return [
-            *(f"service {name!r} can't be asked: {why}" for name, why in said.items()),
-            *(f"service {name!r} has not answered yet" for name in late),
-        ]
-
-    def _ask(self, reach: Reach) -> None:
-        told: Sequence[Endpoint] | str
+    def _ask(self) -> None:
         try:
-            told = self._endpoints(reach)
+            self.told = self._endpoints(self.reach)
         except (ComputeError, OSError, ValueError, KeyError, TypeError) as error:
-            told = (str(error) or type(error).__name__).splitlines()[0]
-        with self._lock:
-            self._told[reach.settings.name] = told
-            self._lock.notify_all()
+            self._why = (str(error) or type(error).__name__).splitlines()[0]
+        finally:
+            self.ended.set()
 
     def _endpoints(self, reach: Reach) -> Sequence[Endpoint]:
         service = reach.settings.name
@@ -160,23 +153,24 @@ class _Question:
         for alias, target in self._settings.aliases.items():
             if target.service == service:
                 listed[str(target.endpoint_id)] = alias
-        found = [self._asked(reach, *one, number < MAX_ASKED) for number, one in enumerate(listed.items())]
+        found = [_asked(reach, *one, number < MAX_ASKED) for number, one in enumerate(listed.items())]
         return (
             found
             if any(one.name == LOCAL for one in found) or not reach.own
             else [_idle_local(service), *found]
         )
 
-    def _asked(self, reach: Reach, endpoint_id: str, name: str, ask: bool) -> Endpoint:
-        service = reach.settings.name
-        if not ask:
-            return Endpoint(name, service, endpoint_id)
-        try:
-            answer = reach.connection.get(f"/v2/endpoints/{endpoint_id}/status")
-        except ComputeError as error:
-            known = "not known there" if error.http_status == 404 else _SILENT
-            return Endpoint(name, service, endpoint_id, known)
-        return _read(name, service, endpoint_id, answer)
+
+def _asked(reach: Reach, endpoint_id: str, name: str, ask: bool) -> Endpoint:
+    service = reach.settings.name
+    if not ask:
+        return Endpoint(name, service, endpoint_id)
+    try:
+        answer = reach.connection.get(f"/v2/endpoints/{endpoint_id}/status")
+    except ComputeError as error:
+        known = "not known there" if error.http_status == 404 else _SILENT
+        return Endpoint(name, service, endpoint_id, known)
+    return _read(name, service, endpoint_id, answer)
 
 
 def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) -> Endpoint:

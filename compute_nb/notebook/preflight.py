@@ -120,6 +120,8 @@ def _needs(flight: Flight, home: Home, *, sure: bool = False) -> list[Need]:
     found: dict[str, Need] = {}
     for need in needs:
         top = need.module.partition(".")[0]
+        if top == "__future__":
+            continue
         if top not in found or (need.certain and not found[top].certain):
             found[top] = need
     return list(found.values())

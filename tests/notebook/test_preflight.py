@@ -164,6 +164,24 @@ def test_local_modules_travel_to_other_endpoints(nb, gpu):
     assert nb.here("%%compute gpu -w\nimport helpers\nhelpers.area(2)") == 6
 
 
+def test_what_is_installed_is_not_replaced_by_what_only_has_its_name(nb, gpu):
+    Path("numpy").mkdir()
+    Path("numpy/setup.py").write_text("raise SystemExit('a clone')")
+    Path("random.py").write_text("raise RuntimeError('too late')")
+    nb.here("import numpy, random")
+    assert (
+        nb.here("%%compute gpu -w\nimport numpy, random\nint(numpy.zeros(3).sum()) + random.randint(1, 1)")
+        == 1
+    )
+
+
+def test_packages_without_init_travel_too(nb, gpu):
+    Path("space/inner").mkdir(parents=True)
+    Path("space/inner/leaf.py").write_text("x = 8\n")
+    Path("space/top.py").write_text("from .inner import leaf\ny = leaf.x\n")
+    assert nb.here("%%compute gpu -w\nfrom space.top import y\nfrom space.inner.leaf import x\nx + y") == 16
+
+
 def test_an_error_in_a_module_that_travelled_shows_its_line(nb, gpu):
     with pytest.raises(ValueError, match="bad r") as caught:
         nb.here("%%compute gpu -w\nimport helpers\nhelpers.area(-1)")
