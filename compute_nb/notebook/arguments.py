@@ -45,7 +45,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "logs": Subcommand("[NAME] [--all]", "what the tasks printed; --all: without leaving out", 1, ("--all",)),
     "tb": Subcommand("[NAME]", "tracebacks of what failed, equal ones together", 1),
     "cancel": Subcommand("NAME | --all", "end the open tasks of NAME, or of this kernel", 1, ("--all",)),
-    "retry": Subcommand("[NAME]", "what failed, was lost or cancelled runs again with the same inputs", 1),
+    "retry": Subcommand("[NAME]", "what failed, was lost or cancelled: again, same inputs", 1),
     "reload": Subcommand(
         "GROUP [-n NAME] [-o x,y]",
         "a task group from anywhere; -o binds its outputs",

@@ -15,7 +15,7 @@ _BOX = (
 )
 _TABLE = "border-collapse:collapse;margin:4px 0;table-layout:auto;font-size:13px"
 _CELL = (
-    f"padding:2px 12px 2px 0;border:0;border-bottom:1px solid {_LINE};background:transparent;"
+    f"padding:2px 9px 2px 0;border:0;border-bottom:1px solid {_LINE};background:transparent;"
     "vertical-align:top;max-width:46em;overflow-wrap:break-word"
 )
 _LONG = 56  # characters; what is shorter stays on one line
