@@ -11,6 +11,7 @@ from compute_nb.notebook import outcome
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import bundle, results_bundle
 from compute_nb.notebook.cell import analyse
+from compute_nb.notebook.commandline import command_body
 from compute_nb.notebook.destinations import Destinations
 from compute_nb.notebook.front import Front, cell_id_of, front_of
 from compute_nb.notebook.kit.home import Home
@@ -70,6 +71,7 @@ class Desk:
             show=self._show_again,
             lay=self._lay,
             destinations=destinations,
+            fail=self._fail,
         )
         shell.events.register("pre_execute", self._arrive)
         shell.events.register("post_run_cell", self._arrive)
@@ -104,7 +106,8 @@ class Desk:
             StoppedWaiting: Interrupted once accepted; the tasks go on.
         """
         shell = self._shell
-        body = analyse(source, postponed=bool(shell.compile.flags & POSTPONED))
+        postponed = bool(shell.compile.flags & POSTPONED)
+        body = command_body(source) if options.command else analyse(source, postponed=postponed)
         check(options, body)
         values = points(options.maps, shell.ev, defaults.max_tasks) if options.maps else None
         endpoint = options.endpoint or defaults.endpoint
@@ -206,6 +209,10 @@ class Desk:
         executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()
         panel.news()
+
+    def _fail(self, error: BaseException, frames: Any) -> None:
+        """Shows an error with its frames, and leaves them for `%debug`."""
+        self._shell.showtraceback((type(error), error.with_traceback(frames), frames))
 
     def _attach(self, run: Run, executor: Executor) -> None:
         """Binds and shows a run that was reloaded."""

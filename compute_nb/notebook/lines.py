@@ -11,6 +11,7 @@ from compute_nb.executor import Executor
 from compute_nb.notebook import drawing, failures
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import capped
+from compute_nb.notebook.debug import rerun
 from compute_nb.notebook.destinations import Destinations
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.outcome import StoppedWaiting, stopped
@@ -18,6 +19,7 @@ from compute_nb.notebook.pending import Outputs
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.reload import reloaded
 from compute_nb.notebook.results import said
+from compute_nb.notebook.retry import lost_places
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
 from compute_nb.notebook.tables import Table
@@ -35,6 +37,7 @@ class Lines:
         show: Draws a run, or one task of it, again.
         lay: Shows a table.
         destinations: Does the lines on where cells go.
+        fail: Shows an error with its frames, as the notebook's own.
     """
 
     def __init__(
@@ -47,7 +50,9 @@ class Lines:
         show: Callable[[Target], None],
         lay: Callable[[Table], None],
         destinations: Destinations,
+        fail: Callable[[BaseException, Any], None],
     ) -> None:
+        self._fail = fail
         self._runs, self._outputs, self._home = runs, outputs, home
         self._attach, self._show, self._lay = attach, show, lay
         self._destinations = destinations
@@ -65,6 +70,7 @@ class Lines:
             "retry": self._retry,
             "logs": self._logs,
             "tb": self._tb,
+            "debug": self._debug,
             "reload": self._reload,
             "attach": self._reload,
             "show": self._show_again,
@@ -186,6 +192,25 @@ class Lines:
             still = sum(not future.done() for future in target.futures)
             told = f" so far, {still} of {len(target.futures)} still open" if still else ""
             self.say(f"{target.told}: nothing has failed{told}")
+
+    def _debug(self, line: Line) -> Any:
+        target = self._one(line)
+        lost = lost_places(target.run, target.indices)
+        if not target.indices or (len(target.indices) > 1 and not lost):
+            raise CellRefused(
+                f"`%compute debug {target.run.handle}[0]`: name one of its tasks, none has failed"
+            )
+        index = lost[0] if lost else target.indices[0]
+        if target.run.inputs is None:
+            raise CellRefused(f"{target.told}: its inputs are not known here")
+        ended = rerun(target.run.inputs(index))
+        where = target.run.place(index) if target.run.group is not None else "its inputs"
+        if ended.error is None:
+            self.say(f"{target.run.title}: with {where} it runs here without an error")
+            return ended.value
+        self._fail(ended.error, ended.frames)
+        self.say(f"{target.run.title}: that was {where}, here; `%debug` looks into it")
+        return None
 
     @staticmethod
     def _head(target: Target, index: int) -> str:

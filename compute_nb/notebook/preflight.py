@@ -5,16 +5,16 @@ from __future__ import annotations
 import pkgutil
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compute_nb.notebook.capture import Captured, looks_secret, secret_told
-from compute_nb.notebook.cell import CellBody
+from compute_nb.notebook.capture import looks_secret, secret_told
 from compute_nb.notebook.imported import imported_by
 from compute_nb.notebook.kit.home import MAIN, Home
 from compute_nb.notebook.kit.packer import pack
 from compute_nb.notebook.load import LIMIT_BYTES, codes_of
+from compute_nb.notebook.packing import Flight
 from compute_nb.notebook.refusal import CellRefused, nearest
 from compute_nb.notebook.tables import Table
 from compute_nb.notebook.there import There, own
@@ -28,23 +28,6 @@ _DISTRIBUTIONS = {
     "yaml": "pyyaml",
 }
 _PLACES = {True: "✓ there", False: "✗ missing there", None: "○ not known"}
-
-
-@dataclass(frozen=True, slots=True)
-class Flight:
-    """A cell that is ready to be submitted.
-
-    Attributes:
-        source: The text that travels.
-        points: Each task's own values as they travel.
-        companions: Modules beside the notebook that travel with it.
-    """
-
-    body: CellBody
-    source: str
-    points: Sequence[Any]
-    captured: Captured
-    companions: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +166,7 @@ def _summary(flight: Flight, there: There) -> Table:
         ["endpoint", _aside(there)],
         ["Python", _versions(here.python, there.python, there.here)],
         ["dill", _versions(here.dill, there.dill, there.here)],
-        ["strategy", "body, helpers and classes as source; values in one pickle; plain data comes back"],
+        ["strategy", flight.strategy],
         ["payload", sent],
     ]
     return Table(["", ""], rows, title=f"Dry run: {count} task{'s' * (count != 1)} for {there.endpoint}")

@@ -19,7 +19,7 @@ from compute_nb.local import find_service
 from compute_nb.notebook import preflight
 from compute_nb.notebook.arguments import read_cell
 from compute_nb.notebook.cell import analyse
-from compute_nb.notebook.launch import _packed
+from compute_nb.notebook.packing import Flight, pack_cell
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.there import There
 
@@ -227,8 +227,8 @@ def test_an_unknown_endpoint_is_named_in_a_dry_run_too(nb, gpu):
         nb.here("%%compute gpus --dry-run\n1")
 
 
-def flight(nb, body: str) -> preflight.Flight:
-    return _packed("In[1]", analyse(body), read_cell(["far"]), None, nb.notebook, "far")
+def flight(nb, body: str) -> Flight:
+    return pack_cell("In[1]", analyse(body), read_cell(["far"]), None, nb.notebook, "far")
 
 
 def test_code_without_source_is_refused_for_another_python(nb):
