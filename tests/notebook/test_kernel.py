@@ -169,6 +169,25 @@ def test_a_running_group_that_is_shown_again_does_not_look_live(person):
     assert "progressbar" in shown["data"]["text/html"]
 
 
+def test_tables_are_html_for_a_person_and_out_stays_empty(person):
+    person.run("%%compute local -n sims -w\n1")
+    for line in ("%compute tasks", "%compute endpoints", "%%compute local --dry-run\n1"):
+        messages = person.run(line)
+        (shown,) = of_type(messages, "display_data")
+        assert shown["data"].keys() == {"text/html", "text/plain"}
+        assert "<table" in shown["data"]["text/html"]
+        assert "local" in shown["data"]["text/plain"]
+        assert not of_type(messages, "execute_result", "stream", "error")
+
+
+def test_a_running_run_that_is_shown_again_is_live(person):
+    person.run("%%compute local -n g\nimport time\ntime.sleep(1)")
+    _, live = of_type(person.run("%compute show g", until="update_display_data"), "display_data")
+    assert "application/vnd.jupyter.widget-view+json" in live["data"]
+    (shown,) = of_type(person.run("%compute show g"), "display_data")
+    assert 'aria-valuenow="1"' in shown["data"]["text/html"]
+
+
 def test_await_gives_the_value(person):
     person.run("%%compute local -m s=range(3) -n g\ns")
     (shown,) = of_type(person.run("await g"), "execute_result")

@@ -20,5 +20,6 @@ MODULES = (
     "settings",
     "surroundings",
     "failure",
+    "travelled",
     "harness",
 )

@@ -41,6 +41,7 @@ from .packer import pack
 from .settings import own_decimals
 from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
+from .travelled import Travelled
 from .unpacker import unpack
 
 POINT_LIMIT = 100_000  # characters of a task's own values that are sent back, beyond it their texts tell
@@ -63,6 +64,7 @@ class Cell(NamedTuple):
         outputs: Names whose values travel back.
         seed: What generators of random numbers begin with, and the text of the module that sees to it.
         forms: How values travel back, tried in this order: "JSONData", "DillDataBase64"; () is the latter.
+        modules: Those beside the notebook, with their texts; see `travelled`.
     """
 
     label: str
@@ -74,6 +76,7 @@ class Cell(NamedTuple):
     outputs: tuple[str, ...]
     seed: tuple[int, str] | None = None
     forms: tuple[str, ...] = ()
+    modules: tuple[tuple[str, str, bool, str], ...] = ()
 
 
 def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
@@ -95,7 +98,7 @@ def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
         items = Items()
         current.append(items)
         try:
-            with Surroundings() as around:
+            with Surroundings() as around, Travelled(cell.modules):
                 turn = Turn(cell, index, items, around)
                 return contextvars.copy_context().run(turn.run, swept)
         finally:
