@@ -12,6 +12,7 @@ import builtins
 import contextvars
 import importlib
 import io
+import json
 import os
 import platform
 import sys
@@ -21,7 +22,7 @@ import traceback
 import types
 from typing import Any, NamedTuple, NoReturn
 
-from .display import bundle, plain
+from .display import bundle, plain, shows_itself
 from .failure import (
     RESULT_LIMIT,
     CellFailed,
@@ -42,6 +43,7 @@ from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
 from .unpacker import unpack
 
+MESSAGE_LIMIT = 10_000_000  # characters of values and displays together
 POINT_LIMIT = 100_000  # characters of a task's own values that are sent back, beyond it their texts tell
 
 _TURN = threading.RLock()
@@ -107,6 +109,7 @@ class _Turn:
         self._taken: dict[str, Any] = {}
         self._swept: dict[str, Any] = {}
         self._point: Any = {}
+        self._room = RESULT_LIMIT
         self._process_id = os.getpid()
         self._started_at = time.time()
 
@@ -167,13 +170,16 @@ class _Turn:
 
     def _answer(self, value: Any) -> dict[str, Any]:
         drawn = is_artist(value) and not is_figure(value)  # its figure is shown, not its repr
-        shown = bundle(value) if self._cell.shows and value is not None and not drawn else None
+        asked = self._cell.shows and value is not None and not drawn and not shows_itself(value)
+        shown = bundle(value) if asked else None
         if is_figure(value) and shown is not None:
             self._forget_figure(value)
         self._flush_figures()
         if is_artist(value):
             value = None
         answer = self._facts()
+        displayed = len(json.dumps([answer["items"], shown]))
+        self._room = min(RESULT_LIMIT, MESSAGE_LIMIT - displayed)
         answer.update(self._pack(value))
         answer["display"] = shown
         answer["point"] = self._point if len(self._point) <= POINT_LIMIT else {}
@@ -228,9 +234,9 @@ class _Turn:
     def _packed(self, thing: Any) -> str:
         packed, _, _ = pack(thing, self._home, self._name_there, with_globals=True)
         text = base64.b64encode(packed).decode()
-        if len(text) > RESULT_LIMIT:
+        if len(text) > self._room:
             raise ValueError(
-                f"it has {len(packed):,} bytes packed and about {RESULT_LIMIT * 3 // 4:,} can be sent: "
+                f"it has {len(packed):,} bytes packed and about {self._room * 3 // 4:,} can be sent: "
                 "write it to a file there and return the path"
             )
         return text
