@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 from .figures import figure_data, is_figure
-from .items import items_of_cell
+from .items import fitting, items_of_cell
 
-PICTURE_LIMIT = 4_000_000  # characters of one picture or text of display data
-UNFIT = 1 << 62
 ROWS_SHOWN = 1_000
 REPRS = (
     ("text/html", "_repr_html_"),
@@ -67,30 +63,6 @@ def _take(mime: str, found: Any, data: dict[str, Any], metadata: dict[str, Any])
     if isinstance(found, tuple):
         found, metadata[mime] = found
     data[mime] = base64.b64encode(found).decode() if isinstance(found, bytes) else found
-
-
-def fitting(data: dict[str, Any], thing: Any) -> dict[str, Any]:
-    """Returns display data without what can't be sent; says what is too large."""
-    kept = {}
-    for mime, value in data.items():
-        size = _size(mime, value)
-        if size <= PICTURE_LIMIT:
-            kept[mime] = value
-        elif size < UNFIT:
-            sys.stderr.write(
-                f"{mime} of a `{type(thing).__name__}` has {size:,} characters and {PICTURE_LIMIT:,} can be "
-                "shown: make it smaller, or write it to a file there\n"
-            )
-    return kept
-
-
-def _size(mime: str, value: Any) -> int:
-    if "javascript" in mime:
-        return UNFIT
-    try:
-        return len(json.dumps(value))
-    except (TypeError, ValueError):
-        return UNFIT
 
 
 def plain(thing: Any) -> str:

@@ -8,7 +8,7 @@ import sys
 import types
 from typing import Any
 
-from .items import items_of_cell
+from .items import fitting, items_of_cell
 
 FIGURES = "_compute_nb_figures"
 
@@ -65,7 +65,7 @@ def show_figures(*_: Any, **__: Any) -> None:
         return
     for manager in pylab.Gcf.get_all_fig_managers():
         figure = manager.canvas.figure
-        items.show(figure_data(figure), {})
+        items.show(fitting(figure_data(figure), figure), {})
     close_figures()
 
 

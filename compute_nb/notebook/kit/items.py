@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import threading
@@ -11,6 +12,8 @@ from typing import Any
 
 from .outside import LOG
 
+PICTURE_LIMIT = 4_000_000  # characters of one picture or text of display data
+UNFIT = 1 << 62
 SHOWN = 100  # displays of one task that come back
 SHOWN_LIMIT = 6_000_000  # characters of all of them
 TEXT_LIMIT = 1_000_000  # characters of printed text that come back; the middle is left out beyond it
@@ -197,6 +200,30 @@ class Items:
             else:
                 packed.append({"stream": entry["stream"], "text": text})
         return packed
+
+
+def fitting(data: dict[str, Any], thing: Any) -> dict[str, Any]:
+    """Returns display data without what can't be sent; says what is too large."""
+    kept = {}
+    for mime, value in data.items():
+        size = _size(mime, value)
+        if size <= PICTURE_LIMIT:
+            kept[mime] = value
+        elif size < UNFIT:
+            sys.stderr.write(
+                f"{mime} of a `{type(thing).__name__}` has {size:,} characters and {PICTURE_LIMIT:,} can be "
+                "shown: make it smaller, or write it to a file there\n"
+            )
+    return kept
+
+
+def _size(mime: str, value: Any) -> int:
+    if "javascript" in mime:
+        return UNFIT
+    try:
+        return len(json.dumps(value))
+    except (TypeError, ValueError):
+        return UNFIT
 
 
 def _live() -> Any:
