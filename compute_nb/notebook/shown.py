@@ -29,6 +29,7 @@ _TEXT = (
     "font-family:var(--jp-code-font-family, monospace);font-size:var(--jp-code-font-size, 13px)"
 )
 _STDERR = "background:var(--jp-rendermime-error-background, rgba(220,80,80,.15))"
+_BESIDE = "display:inline-block;vertical-align:top;margin:0 16px 8px 0;max-width:100%"
 _ASIDE = "opacity:.7;font-size:12px;font-family:var(--jp-ui-font-family, system-ui, sans-serif)"
 
 
@@ -147,8 +148,11 @@ class _Sheet:
             if self.count > self._most:
                 return
         if head and head != self._head:
+            opened = "" if not self._head else "</div>"
             self._head = head
-            self._markup.append(f'<div style="{_ASIDE}">{html.escape(head)}</div>')
+            self._markup.append(
+                f'{opened}<div style="{_BESIDE}"><div style="{_ASIDE}">{html.escape(head)}</div>'
+            )
             self._plain.append(head)
         size = _size(piece)
         if size > min(MAX_CHARS, self._room):
@@ -160,6 +164,8 @@ class _Sheet:
 
     def bundle(self, more: str) -> Mapping[str, Any]:
         """Returns all of it as one display; `more` is the line that shows what is left out."""
+        if self._head:
+            self._markup.append("</div>")
         if self.count > self._most:
             told = f"and {self.count - self._most} more: `{more}`"
             self._markup.append(f'<div style="{_ASIDE}">{html.escape(told)}</div>')
