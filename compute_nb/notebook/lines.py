@@ -63,6 +63,7 @@ class Lines:
             "tasks": self._tasks,
             "wait": self._wait,
             "cancel": self._cancel,
+            "retry": self._retry,
             "logs": self._logs,
             "tb": self._tb,
             "reload": self._reload,
@@ -134,6 +135,16 @@ class Lines:
             self._say(f"{target.told}: {told if still or not target.futures else 'had ended already'}")
         if not targets:
             self._say("nothing is running")
+
+    def _retry(self, line: Line) -> None:
+        target = self._one(line)
+        count, of = target.run.retry(target.indices), len(target.futures)
+        if count:
+            self._say(f"{target.told}: {count} of {drawing.tasks(of)} sent again")
+            return
+        still = sum(not future.done() for future in target.futures)
+        told = f" so far, {still} of {of} still open" if still else ""
+        self._say(f"{target.told}: nothing has failed{told}")
 
     def _logs(self, line: Line) -> None:
         target = self._one(line)
