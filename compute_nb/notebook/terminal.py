@@ -26,7 +26,16 @@ _TOKEN = re.compile(
     r"|(?P<control>[\x00-\x1f\x7f-\x9f])"
 )
 _SPECIAL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-_COLOURS = ("#6e7681", "#d1242f", "#2e8b3d", "#a06a00", "#2f74c0", "#a24fb5", "#138a8f", "#8b949e")
+_COLOURS = (  # readable on light and dark
+    "#7d8590",
+    "var(--jp-error-color1, #d1242f)",
+    "var(--jp-success-color1, #2e8b3d)",
+    "var(--jp-warn-color1, #a06a00)",
+    "var(--jp-brand-color1, #2f74c0)",
+    "#b565c9",
+    "var(--jp-info-color1, #138a8f)",
+    "#8b949e",
+)
 _STEPS = (0, 95, 135, 175, 215, 255)
 
 

@@ -51,7 +51,7 @@ def test_the_cursor_goes_no_further_than_a_line_may_be_long():
 
 def test_colours_are_spans_and_text_is_escaped():
     assert last_rows("\x1b[1;31m<b>\x1b[0m&", 5) == (
-        '<span style="color:#d1242f;font-weight:bold">&lt;b&gt;</span>&amp;'
+        '<span style="color:var(--jp-error-color1, #d1242f);font-weight:bold">&lt;b&gt;</span>&amp;'
     )
     assert "rgb(255,95,0)" in last_rows("\x1b[38;5;202mx", 1)
     assert "rgb(1,2,3)" in last_rows("\x1b[48;2;1;2;3mx", 1)
