@@ -292,7 +292,8 @@ class Turn:
             return self._packed((None, {}))
 
     def _fail(self, error: BaseException) -> NoReturn:
-        text = traceback_text(error, own_files())
+        own = (self._cell.label,) if "$" in self._swept else ()  # a command's text is not in these frames
+        text = traceback_text(error, own_files() + own)
         place = place_note(error, None if self._around is None else self._around.folder)
         if place:
             text += place
