@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
@@ -14,7 +16,7 @@ from compute_nb.batch import Batch
 from compute_nb.bearer import Authorizer, Bearer
 from compute_nb.config import GLOBUS, Home, ServiceSettings, Settings
 from compute_nb.connection import Connection, Repeat
-from compute_nb.errors import ComputeError, TaskExecutionFailed, TaskPending, VersionMismatch
+from compute_nb.errors import ComputeError, LoginWanted, TaskExecutionFailed, TaskPending, VersionMismatch
 from compute_nb.failure import failure
 from compute_nb.login import Login
 from compute_nb.places import Places
@@ -23,6 +25,8 @@ from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.serialize.strategy import SerializationStrategy
 from compute_nb.shell import ShellFunction
 from compute_nb.tasks import ErrorCode, TaskState, new_id, new_ids
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -110,7 +114,7 @@ class Client:
         Raises:
             VersionMismatch: It speaks another one, or asks for a newer endpoint.
         """
-        self._extended = self.reach.call(routes.extensions) is not None
+        self._again(self._check_version)
         if endpoint_version is not None:
             self.reach.call(lambda connection: routes.check_endpoint(connection, endpoint_version))
 
@@ -247,6 +251,7 @@ class Client:
         encoded = _encoded(body)
         routes.check_size(len(encoded), f"this batch of {len(batch):,} tasks")
         path = f"/v3/endpoints/{self._endpoint(endpoint_id)}/submit"
+        self._keep_pace(len(batch))
         repeat = Repeat.ALWAYS if extended else Repeat.UNREAD
         return self._dict(lambda c: c.send("POST", path, encoded, repeat), once=not extended)
 
@@ -381,12 +386,18 @@ class Client:
 
     # -- inside
 
+    def _keep_pace(self, tasks: int) -> None:
+        pause_s = self.reach.pace.take_turn(tasks) if self.reach.pace else 0.0
+        if pause_s:
+            log.info("the service limits small requests: this one waits %.1f s", pause_s)
+            time.sleep(pause_s)
+
     def _is_extended(self) -> bool:
         """True if the service has our extensions; it is asked once, whether its version is checked or not."""
         if self._extended is None:
             self.reach.sign_in()
             try:
-                self.version_check()
+                self._again(self._check_version)
             except VersionMismatch:
                 if self._unchecked:
                     raise
@@ -396,10 +407,24 @@ class Client:
 
     def _ask(self, question: Callable[[Connection], T], *, once: bool = False) -> T:
         self.reach.sign_in()
+        return self._again(lambda: self._asked(question, once))
+
+    def _asked(self, question: Callable[[Connection], T], once: bool) -> T:
         if self._unchecked:
-            self.version_check()
+            self._check_version()
             self._unchecked = False
         return self.reach.call(question, once=once)
+
+    def _again(self, ask: Callable[[], T]) -> T:
+        """Returns `ask()`; once more after another login, if the service wants one."""
+        try:
+            return ask()
+        except LoginWanted:
+            self.reach.sign_in()
+            return ask()
+
+    def _check_version(self) -> None:
+        self._extended = self.reach.call(routes.extensions) is not None
 
     def _dict(self, question: Callable[[Connection], Any], *, once: bool = False) -> dict[str, Any]:
         answer = self._ask(question, once=once)

@@ -161,12 +161,16 @@ class Connection:
     def send(self, method: str, path: str, body: bytes | None, repeat: Repeat) -> Any:
         """Returns the parsed answer to one request; raises as `get`.
 
-        A 401 is asked once more if the bearer has another token: whoever refuses one has done nothing.
+        A refused token is asked with once more if the bearer has another one, or gets one that meets what the
+        service wants of the login: whoever refuses has done nothing.
+
+        Raises:
+            LoginWanted: Only the person can log in as the service wants it.
         """
         authorization = self._authorization()
         answer = self._answer(method, path, body, repeat, authorization)
-        if answer.status_code == 401 and self._bearer.renew(authorization):
-            log.debug("%s %s: a new token after a 401", method, path)
+        if self._has_another(answer, authorization):
+            log.debug("%s %s: a new token after a %s", method, path, answer.status_code)
             answer.close()
             answer = self._answer(method, path, body, repeat, self._authorization())
         return _parsed(answer, f"{method} {self.url}{path}")
@@ -174,6 +178,15 @@ class Connection:
     def close(self) -> None:
         """Closes what is open; the connection opens again when it is used."""
         self._session.close()
+
+    def _has_another(self, answer: requests.Response, refused: str) -> bool:
+        """True if the bearer has another token for a request that was refused for the one that it had."""
+        if answer.status_code not in (401, 403):
+            return False
+        body = _json(answer)
+        if isinstance(body, dict) and isinstance(body.get("authorization_parameters"), dict):
+            return self._bearer.meet(body)
+        return answer.status_code == 401 and self._bearer.renew(refused)
 
     def _authorization(self) -> str:
         try:
@@ -299,13 +312,17 @@ def _parsed(answer: requests.Response, what: str) -> Any:
     Raises:
         ComputeError: The status is none, or the body no JSON.
     """
-    try:
-        body = json.loads(answer.content)
-    except ValueError:
-        body = None
+    body = _json(answer)
     if answer.status_code < 400 and body is not None:
         return body
     raise _refusal(answer.status_code, body, what, answer.reason or "no reason given")
+
+
+def _json(answer: requests.Response) -> Any:
+    try:
+        return json.loads(answer.content)
+    except ValueError:
+        return None
 
 
 def _refusal(status: int, body: Any, what: str, reason: str) -> ComputeError:

@@ -539,6 +539,7 @@ class Executor(concurrent.futures.Executor):
         session = self._session
         assert session is not None
         session.check_process()
+        session.reach.sign_in()  # here, where a person can be asked
         return session
 
     def _current_terms(self) -> Terms:

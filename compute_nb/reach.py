@@ -12,6 +12,7 @@ from compute_nb.config import Home, ServiceSettings
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable
 from compute_nb.login import Login
+from compute_nb.pace import Pace
 
 T = TypeVar("T")
 
@@ -60,6 +61,11 @@ class Reach:
             self.settings.ca,
             self.settings.verified,
         )
+
+    @property
+    def pace(self) -> Pace | None:
+        """Keeps small requests apart where the service limits them: Globus's own; None at all others."""
+        return Pace.of(self.key) if self.settings.auth == "globus" else None
 
     def sign_in(self) -> None:
         """Makes sure that there is a token, on the thread of who wants something: it may ask the person.

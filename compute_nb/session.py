@@ -14,7 +14,7 @@ from uuid import UUID
 from compute_nb import published, routes
 from compute_nb.connection import Connection
 from compute_nb.environment import warning_of
-from compute_nb.errors import ComputeError
+from compute_nb.errors import ComputeError, LoginWanted
 from compute_nb.future import ComputeFuture
 from compute_nb.groups import GroupQueues
 from compute_nb.ledger import Ledger
@@ -68,9 +68,11 @@ class Session:
         """
         self.check_process()
         self.reach.sign_in()
-        if not self._checked:
-            self._submitter.call(self._meet).result()
-        return self._submitter.call(question).result()
+        try:
+            return self._asked(question)
+        except LoginWanted:
+            self.reach.sign_in()
+            return self._asked(question)
 
     def submit(self, parcel: Parcel) -> None:
         """Has a task sent; returns at once."""
@@ -179,6 +181,11 @@ class Session:
                 f"this Executor belongs to process {self.process_id}, from which this one "
                 f"({os.getpid()}) was forked; make a new Executor here"
             )
+
+    def _asked(self, question: Callable[[Connection], T]) -> T:
+        if not self._checked:
+            self._submitter.call(self._meet).result()
+        return self._submitter.call(question).result()
 
     def _meet(self, connection: Connection) -> None:
         """On the submitter's thread: finds out once what the service speaks."""

@@ -21,7 +21,6 @@ from compute_nb import published, routes
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, EndpointNotFound, ServiceUnreachable, SubmitRefused
 from compute_nb.future import ComputeFuture
-from compute_nb.pace import Pace
 from compute_nb.reach import Reach
 from compute_nb.tasks import Submission, TaskSpec
 from compute_nb.terms import Terms, user_runtime
@@ -105,7 +104,6 @@ class Submitter:
         self._closing = threading.Event()
         self._ended = threading.Event()
         self._patience_s = patience_s
-        self._pace = Pace() if reach.settings.auth == "globus" else None
         self._published = False
 
     def speak_published(self) -> None:
@@ -249,20 +247,17 @@ class Submitter:
         return True
 
     def _post_published(self, terms: Terms, parcels: Sequence[Parcel]) -> published.Accepted:
-        self._keep_pace(terms)
+        self._keep_pace(terms, len(parcels))
         submission = self._submission(terms, parcels)
 
         def ask(connection: Connection) -> published.Accepted:
             return published.submit(connection, submission, user_runtime())
 
-        try:
-            return self._patiently(ask, once=True)
-        finally:
-            if self._pace is not None:
-                self._pace.sent(len(parcels), terms.burst_limit)
+        return self._patiently(ask, once=True)
 
-    def _keep_pace(self, terms: Terms) -> None:
-        pause_s = self._pace.pause_s(terms.burst_limit, terms.burst_window_s) if self._pace else 0.0
+    def _keep_pace(self, terms: Terms, tasks: int) -> None:
+        pace = self._reach.pace
+        pause_s = pace.take_turn(tasks, terms.burst_limit, terms.burst_window_s) if pace else 0.0
         if pause_s:
             log.info("the service limits small requests: the next one waits %.1f s", pause_s)
             self._closing.wait(pause_s)

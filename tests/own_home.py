@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -25,6 +26,24 @@ def own_home() -> Iterator[Home]:
             yield home
         finally:
             service(home, "stop")
+
+
+@contextmanager
+def plain_lab() -> Iterator[Home]:
+    """A home whose service is plain, with an agent of ours called `lab`."""
+    with own_home() as one:
+        service(one, "start", "--plain")
+        command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", "lab", "--workers", "2"]
+        agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(1_200):
+            names = {row["name"] for row in json.loads(service(one, "status", "--json"))["endpoints"]}
+            if "lab" in names:
+                break
+        try:
+            yield one
+        finally:
+            agent.terminate()
+            agent.wait(60)
 
 
 def service(home: Home, *words: str) -> str:

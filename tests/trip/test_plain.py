@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
-from own_home import own_home, service
+from own_home import plain_lab
 
 from compute_nb import Executor
 from compute_nb.client import Client
@@ -61,20 +58,8 @@ def lab(**settings) -> Executor:
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
-    """A home whose service is plain, with an agent of ours called `lab`."""
-    with own_home() as one:
-        service(one, "start", "--plain")
-        command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", "lab", "--workers", "2"]
-        agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(1_200):
-            names = {row["name"] for row in json.loads(service(one, "status", "--json"))["endpoints"]}
-            if "lab" in names:
-                break
-        try:
-            yield one
-        finally:
-            agent.terminate()
-            agent.wait(WAIT_S)
+    with plain_lab() as one:
+        yield one
 
 
 @pytest.fixture
