@@ -135,7 +135,10 @@ class Session:
         if endpoint_id in self._compared or endpoint_id in self._uncompared:
             return
         self._uncompared.add(endpoint_id)
-        agent = self.environment(endpoint_id) or self.ask(lambda c: routes.agent(c, endpoint_id))
+        agent = self.environment(endpoint_id)
+        if not agent:
+            details = self.ask(lambda c: routes.details(c, endpoint_id))
+            agent = details.get("compute_nb") or published.workers(details)
         self._warn(endpoint_id, agent)
 
     def answered(self, endpoint_id: UUID) -> None:

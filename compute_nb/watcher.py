@@ -462,6 +462,8 @@ class ResultWatcher:
         for result in results:
             future = self._claim(result)
             if future is not None:
+                if result.worker is not None and future.terms is not None:
+                    self.environments[future.terms.endpoint_id] = result.worker
                 future.take(result)
                 log.debug("task %s has ended: %s", result.task_id, result.state.value)
                 changed.append(future)

@@ -40,6 +40,7 @@ task_results = st.builds(
     times,
     maybe_times,
     maybe_times,
+    st.none(),
 )
 messages = st.one_of(
     st.builds(

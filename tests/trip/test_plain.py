@@ -5,12 +5,14 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import signal
+import subprocess
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
+from others import other_endpoint
 from own_home import plain_lab
 
 from compute_nb import Executor
@@ -219,6 +221,29 @@ def test_a_group_is_reloaded_by_another_process(executor: Executor, gate: str, r
     # The queue is shared: if the other process had the result, this one has to ask for it.
     executor._session._watcher.ask_about([held.id])
     assert held.result(WAIT_S) == "open"
+
+
+OTHER = """
+import sys, warnings
+from compute_nb import Executor
+
+warnings.simplefilter("always")
+with warnings.catch_warnings(record=True) as caught, Executor("other") as executor:
+    first = executor.submit(abs, -1)
+    executor.wait_accepted(60)
+    before = len(caught)
+    print(first.result(60), executor.submit(abs, -2).result(60), before, len(caught), caught[0].message)
+"""
+
+
+def test_another_python_is_told_with_the_first_answer(
+    home: Home, run_script: RunScript, other_python: str
+) -> None:
+    version = subprocess.run([other_python, "-V"], capture_output=True, text=True, check=True).stdout.strip()
+    with other_endpoint("other", other_python):
+        told = run_script(OTHER)
+    assert told.startswith("1 2 0 1 endpoint ")
+    assert f"runs tasks by {version}" in told
 
 
 KILLED = """
