@@ -16,6 +16,7 @@ __all__ = [
     "EndpointNotFound",
     "LoginWanted",
     "MaxResultSizeExceeded",
+    "NotOffered",
     "SerdeError",
     "SerializationError",
     "ServiceUnreachable",
@@ -115,6 +116,10 @@ class AccessRefused(ComputeError):
 
 class LoginWanted(AccessRefused):
     """The service wants the person to log in again, in a way of its own; nothing was done."""
+
+
+class NotOffered(ComputeError):
+    """The service has no such thing: it speaks the published protocol only, or is an older one of ours."""
 
 
 class EndpointNotFound(ComputeError):
