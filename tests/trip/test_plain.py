@@ -219,7 +219,7 @@ def test_a_group_is_reloaded_by_another_process(executor: Executor, gate: str, r
     printed = run_script(RELOAD, str(executor.task_group_id)).splitlines()
     assert printed == ["4", "['0', '1', '2', 'open']"]
     # The queue is shared: if the other process had the result, this one has to ask for it.
-    executor._session._watcher.ask_about([held.id])
+    executor._destination.session._watcher.ask_about([held.id])
     assert held.result(WAIT_S) == "open"
 
 
@@ -272,7 +272,7 @@ def test_a_group_without_a_queue_is_asked_for(executor: Executor, gate: str) -> 
     body = batch.prepare()
     connection = client.reach.connection
     answer = connection.post(f"/v3/endpoints/{executor.endpoint_id}/submit", body)
-    session = executor._session
+    session = executor._destination.session
     (task_id,) = answer["tasks"][function_id]
     future = _named(executor, task_id, answer["task_group_id"])
     session.ask(lambda c: session._watcher.follow(c, future.terms.task_group_id))
@@ -286,9 +286,9 @@ def _named(executor: Executor, task_id: str, group: str) -> ComputeFuture:
     from uuid import UUID
 
     terms = replace(executor._current_terms(), task_group_id=UUID(group))
-    future = ComputeFuture(UUID(task_id), terms, executor._session)
+    future = ComputeFuture(UUID(task_id), terms, executor._destination.session)
     future.sent = True
-    executor._session._watcher.add(future)
+    executor._destination.session._watcher.add(future)
     return future
 
 
