@@ -30,6 +30,7 @@ from compute_nb import proof, trust
 from compute_nb.bearer import Bearer, Token, token_of
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
 from compute_nb.loopback import is_loopback
+from compute_nb.proof import Prove
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +97,7 @@ class Connection:
         bearer: Whose token is sent, on plain http after the server's proof; a text is a token.
         ca: The certificate authorities that alone count for https, as in `trust.context`.
         verified: False: no certificate is asked for.
-        proven: False: on plain http a token of another form than ours, which no server can prove to know,
-            is sent all the same.
-        prove: False: on plain http any token is sent without a proof, to a service that has none.
+        prove: What plain http asks of the server; with https its certificate is enough.
 
     Raises:
         ComputeError: http to another host, or `ca` can't be read.
@@ -111,8 +110,7 @@ class Connection:
         *,
         ca: Path | None = None,
         verified: bool = True,
-        proven: bool = True,
-        prove: bool = True,
+        prove: Prove = Prove.ALWAYS,
     ) -> None:
         self.url = url.rstrip("/")
         self._parts = urlsplit(self.url)
@@ -134,8 +132,9 @@ class Connection:
         if self._parts.scheme == "https":
             tls = trust.context(ca) if verified else trust.blind()
         self._session = requests.Session()
-        proving = self._bearer if prove else None
-        self._adapters = {repeat: _Adapter(proving, proven, tls, retry) for repeat, retry in _RETRIES.items()}
+        self._adapters = {
+            repeat: _Adapter(self._bearer, prove, tls, retry) for repeat, retry in _RETRIES.items()
+        }
         first = self._adapters[Repeat.ALWAYS]
         for adapter in self._adapters.values():
             adapter.poolmanager, adapter.proxy_manager = first.poolmanager, first.proxy_manager
@@ -264,22 +263,22 @@ def _never_connected(error: Exception) -> bool:
 class _Adapter(HTTPAdapter):
     """Opens connections that prove the server first: by its certificate, on plain http by the token."""
 
-    def __init__(self, bearer: Bearer | None, proven: bool, tls: ssl.SSLContext | None, retry: Retry) -> None:
+    def __init__(self, bearer: Bearer, prove: Prove, tls: ssl.SSLContext | None, retry: Retry) -> None:
         self._bearer = bearer
-        self._proven = proven
+        self._prove = prove
         self._tls = tls
         super().__init__(pool_maxsize=4, max_retries=retry)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kw: Any) -> None:
-        bearer, always = self._bearer, self._proven
+        bearer, prove = self._bearer, self._prove
 
-        class Proven(HTTPConnection):
+        class Careful(HTTPConnection):
             def connect(self) -> None:
                 super().connect()
-                if bearer is None:
+                if prove is Prove.NEVER:
                     return
                 token = token_of(bearer.header())
-                if not always and not proof.possible(token):
+                if prove is Prove.WHERE_POSSIBLE and not proof.possible(token):
                     return
                 try:
                     proof.hello(self.sock, proof.host_header(self.host, self.port or 80), token)
@@ -288,7 +287,7 @@ class _Adapter(HTTPAdapter):
                     raise
 
         class Pool(HTTPConnectionPool):
-            ConnectionCls = Proven
+            ConnectionCls = Careful
 
         self.poolmanager = PoolManager(
             num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._tls, **kw

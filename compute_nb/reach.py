@@ -169,8 +169,7 @@ class Reach:
             named,
             ca=self.settings.ca,
             verified=self.settings.verified,
-            proven=self.settings.auth == "token",
-            prove=self.settings.prove,
+            prove=self.settings.proving,
         )
         self._known = url, bearer
 

@@ -10,6 +10,7 @@ from compute_nb.config import Home, ServiceSettings
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable, SubmitRefused
 from compute_nb.future import ComputeFuture
+from compute_nb.proof import Prove
 from compute_nb.reach import Reach
 from compute_nb.submitter import Parcel, Submitter
 from compute_nb.tasks import TaskState, new_id
@@ -247,7 +248,7 @@ def test_a_token_without_a_proof_only_if_that_was_said(server):
     with pytest.raises(ComputeError):
         Connection(server.url, "secret").get("/v2/x")
     assert server.asked == []
-    open_door = Connection(server.url, "secret", prove=False)
+    open_door = Connection(server.url, "secret", prove=Prove.NEVER)
     assert open_door.get("/v2/x") == {"well": 1}
     assert server.headers["Authorization"] == "Bearer secret"
     open_door.close()
