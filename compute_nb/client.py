@@ -346,7 +346,7 @@ class Client:
 
     def get_worker_hardware_details(self, endpoint_id: Id) -> str:
         """Has a worker report what its machine is; returns the id of that task, whose value is a text."""
-        function_id = self.register_source_code(hardware.source(), hardware.NAME)
+        function_id = self.register_source_code(hardware.source(), hardware.NAME, hardware.DESCRIPTION)
         return self.run(endpoint_id=endpoint_id, function_id=function_id)
 
     def get_endpoints(self, role: str | None = None) -> list[dict[str, Any]]:

@@ -319,7 +319,8 @@ class Executor(concurrent.futures.Executor):
         Raises:
             ComputeError: As `submit`, or the task failed.
         """
-        function_id = self.register_source_code(hardware.source(), hardware.NAME)
+        report = hardware.DESCRIPTION
+        function_id = self.register_source_code(hardware.source(), hardware.NAME, description=report)
         return str(self.submit_to_registered_function(function_id, ("Compute Endpoint worker",)).result())
 
     def wait_accepted(self, timeout: float | None = None) -> None:
