@@ -29,15 +29,22 @@ def own_home() -> Iterator[Home]:
 
 
 @contextmanager
-def plain_lab() -> Iterator[Home]:
-    """A home whose service is plain, with an agent of ours called `lab`."""
+def lab(name: str = "lab", *, plain: bool, workers: int = 2) -> Iterator[Home]:
+    """A home with a service, plain or not, and an agent of ours in its terminal.
+
+    Args:
+        name: What the endpoint is called.
+        plain: True for a service without extensions.
+        workers: How many the agent has.
+    """
     with own_home() as one:
-        service(one, "start", "--plain")
-        command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", "lab", "--workers", "2"]
-        agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        service(one, "start", *(["--plain"] if plain else []))
+        command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", name]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        agent = subprocess.Popen([*command, "--workers", str(workers)], **quiet)
         for _ in range(1_200):
             names = {row["name"] for row in json.loads(service(one, "status", "--json"))["endpoints"]}
-            if "lab" in names:
+            if name in names:
                 break
         try:
             yield one

@@ -12,7 +12,7 @@ import globus_sdk
 import pytest
 from globus_sdk.globus_app import GlobusAppConfig
 from globus_sdk.token_storage import MemoryTokenStorage
-from own_home import plain_lab
+from own_home import lab
 from tiny_auth import CODE, COMPUTE, SECRET, TinyAuth
 from tiny_compute import TinyCompute, tiny_compute
 
@@ -41,7 +41,7 @@ def fail(reason):
 
 @pytest.fixture(scope="module")
 def theirs() -> Iterator[Home]:
-    with plain_lab() as one:
+    with lab(plain=True) as one:
         yield one
 
 
@@ -90,7 +90,7 @@ def make_the_trip(executor: Executor, client: Client) -> None:
         found = Executor(client=client).reload_tasks(executor.task_group_id)
         assert sum(f.exception() is None for f in found) == 21
     function_id = client.register_source_code("def f(x):\n    return x + 1\n", "f")
-    batch = client.create_batch(create_websocket_queue=True)
+    batch = client.create_batch()  # its group has no queue
     for n in range(5):
         batch.add(function_id, (n,))
     answer = client.batch_run("lab", batch)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 from others import other_endpoint
-from own_home import plain_lab
+from own_home import lab as running_lab
 
 from compute_nb import Executor
 from compute_nb.client import Client
@@ -60,7 +60,7 @@ def lab(**settings) -> Executor:
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
-    with plain_lab() as one:
+    with running_lab(plain=True) as one:
         yield one
 
 
