@@ -29,6 +29,8 @@ from compute_nb.watcher import ResultWatcher
 T = TypeVar("T")
 
 EXIT_BOUND_S = 5.0
+LEAST_BOUND_S = 0.2
+SENDING_SHARE = 0.9
 
 
 class Session:
@@ -195,11 +197,17 @@ class Session:
         """
         return self.ask(lambda connection: self._reload(connection, terms))
 
-    def close(self, timeout_s: float) -> None:
-        """Sends what is queued and ends both threads."""
+    def finish(self) -> None:
+        """Has what is queued sent and no more begun; `close` waits for it."""
         self._watcher.seal()
-        self._submitter.close(timeout_s)
-        self._watcher.stop(timeout_s)
+        self._submitter.finish()
+
+    def close(self, timeout_s: float) -> None:
+        """Sends what is queued and ends both threads, within `timeout_s` seconds or without the rest."""
+        until = time.monotonic() + timeout_s
+        self.finish()
+        self._submitter.close(SENDING_SHARE * timeout_s)
+        self._watcher.stop(max(0.0, until - time.monotonic()))
 
     def check_process(self) -> None:
         """Raises if this is not the process that the session belongs to.
@@ -348,12 +356,15 @@ class _Sessions:
                 self._by_key[key] = Session(reach, amqp_port)
             return self._by_key[key]
 
-    def close(self) -> None:
+    def close(self, bound_s: float = EXIT_BOUND_S) -> None:
         with self._lock:
             sessions = list(self._by_key.values())
             self._by_key.clear()
         for session in sessions:
-            session.close(EXIT_BOUND_S)
+            session.finish()
+        until = time.monotonic() + bound_s
+        for session in sessions:
+            session.close(max(LEAST_BOUND_S, until - time.monotonic()))
 
     def after_fork(self) -> None:
         atexit.unregister(self.close)

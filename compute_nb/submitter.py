@@ -132,12 +132,17 @@ class Submitter:
         """Has the service end tasks whose futures have been withdrawn."""
         self._put(_Cancel(list(futures)))
 
+    def finish(self) -> None:
+        """Has the thread end when what is waiting now has been sent; `close` waits for that."""
+        if self._thread is not None:
+            self._queue.put(_Stop())
+
     def close(self, timeout_s: float) -> bool:
         """Sends what is waiting, then ends; True if that was done within `timeout_s` seconds."""
+        self.finish()
         thread = self._thread
         if thread is None:
             return True
-        self._queue.put(_Stop())
         thread.join(timeout_s / 2)
         self._closing.set()
         thread.join(timeout_s / 2)
