@@ -18,10 +18,11 @@ def test_a_service_that_does_not_answer_holds_nobody_up(tmp_path):
         settings = ServiceSettings("deaf", f"http://127.0.0.1:{deaf.getsockname()[1]}", token=TOKEN)
         session = Session(Reach(settings, Home(tmp_path)))
         asked = session._submitter.call(lambda connection: connection.get("/v2/x"))
-        deaf.accept()[0].close()  # it is in the middle of it, and tries again
-        began = time.monotonic()
-        session.close(0.4)
-        assert time.monotonic() - began < 2
+        with deaf.accept()[0]:  # it waits for an answer
+            began = time.monotonic()
+            session.close(0.4)
+            assert 0.3 < time.monotonic() - began < 2
+            assert not asked.done()
     asked.exception(timeout=20)
 
 
