@@ -366,7 +366,7 @@ class Submitter:
         self, parcels: Sequence[Parcel], terms: Terms, error: ComputeError, *, answered: bool = False
     ) -> None:
         """Ends futures; `answered` if the service took the request and what it said of them can't be used."""
-        refusal = _refusal(terms, len(parcels), error, answered)
+        refusal = _refusal(terms, parcels, error, answered)
         futures = [parcel.future for parcel in parcels]
         self._watching.discard(futures)
         for future in futures:
@@ -447,7 +447,8 @@ def _chunks(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
     yield chunk
 
 
-def _refusal(terms: Terms, count: int, error: ComputeError, answered: bool) -> ComputeError:
+def _refusal(terms: Terms, parcels: Sequence[Parcel], error: ComputeError, answered: bool) -> ComputeError:
+    count = len(parcels)
     tasks, were = ("1 task", "was") if count == 1 else (f"{count:,} tasks", "were")
     where = f"{tasks} of group {terms.task_group_id} for endpoint {terms.endpoint_id}"
     if isinstance(error, ServiceUnreachable):
@@ -459,8 +460,15 @@ def _refusal(terms: Terms, count: int, error: ComputeError, answered: bool) -> C
     elif answered:
         kind, text = SubmitRefused, f"{where} can't be followed: {error}"
     else:
-        kind = EndpointNotFound if error.http_status == 404 else SubmitRefused
+        unknown = error.http_status == 404 and not _names_a_function(parcels, error)
+        kind = EndpointNotFound if unknown else SubmitRefused
         text = f"{where} {were} refused, none was accepted: {error}"
     refusal = kind(text)
     refusal.code, refusal.http_status, refusal.__cause__ = error.code, error.http_status, error
     return refusal
+
+
+def _names_a_function(parcels: Sequence[Parcel], error: ComputeError) -> bool:
+    """True if it is a function of these tasks that the service does not know, not the endpoint."""
+    said = str(error)
+    return any(str(function_id) in said for function_id in {parcel.function_id for parcel in parcels})

@@ -292,7 +292,7 @@ def test_a_group_that_cannot_be_written_is_not_sent(executor):
 def test_a_refused_group_is_refused_whole(executor):
     unknown = new_id()
     futures = executor.submit_many(unknown, [((n,), {}) for n in range(3)])
-    with pytest.raises(ComputeError, match="none was accepted") as caught:
+    with pytest.raises(SubmitRefused, match="none was accepted") as caught:
         executor.wait_accepted(WAIT_S)
     assert {f.exception(WAIT_S) for f in futures} == {caught.value}
     executor.wait_accepted(0)
