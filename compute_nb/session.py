@@ -156,6 +156,14 @@ class Session:
         """True if an agent of the endpoint takes tasks now; None if nothing was heard, or nothing can be."""
         return None if self.outage else self._watcher.presence.get(endpoint_id)
 
+    def agent(self, endpoint_id: UUID) -> Mapping[str, Any]:
+        """As `environment`; asks the service if nothing was heard yet, and blocks then."""
+        heard = self.environment(endpoint_id)
+        if heard:
+            return heard
+        details = self.ask(lambda c: routes.details(c, endpoint_id))
+        return details.get("compute_nb") or published.workers(details)
+
     def compare(self, endpoint_id: UUID) -> None:
         """Warns, once an endpoint, if its Python is not ours; before functions go there as bytecode; blocks.
 
@@ -165,11 +173,7 @@ class Session:
         if endpoint_id in self._compared or endpoint_id in self._uncompared:
             return
         self._uncompared.add(endpoint_id)
-        agent = self.environment(endpoint_id)
-        if not agent:
-            details = self.ask(lambda c: routes.details(c, endpoint_id))
-            agent = details.get("compute_nb") or published.workers(details)
-        self._warn(endpoint_id, agent)
+        self._warn(endpoint_id, self.agent(endpoint_id))
 
     def answered(self, endpoint_id: UUID) -> None:
         """Compares an endpoint that was not known well enough when functions went there."""
