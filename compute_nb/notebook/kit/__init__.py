@@ -18,10 +18,12 @@ MODULES = (
     "items",
     "figures",
     "display",
+    "ipython",
     "settings",
     "loggers",
     "surroundings",
     "trace",
     "failure",
+    "travelled",
     "harness",
 )

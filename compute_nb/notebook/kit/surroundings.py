@@ -10,6 +10,7 @@ from typing import Any
 
 from .display import display
 from .figures import prepare_figures, put_back_figures
+from .ipython import Stand
 from .loggers import Loggers
 from .settings import Settings
 
@@ -28,6 +29,7 @@ class Surroundings:
         self._main = sys.modules.get("__main__")
         self._loggers = Loggers()
         self._settings = Settings()
+        self._stand = Stand()
 
     def __enter__(self) -> Surroundings:
         random.seed()
@@ -35,6 +37,7 @@ class Surroundings:
         if numpy_random is not None:
             numpy_random.seed()
         builtins.__dict__["display"] = display
+        self._stand.begin()
         prepare_figures()
         return self
 
@@ -42,6 +45,7 @@ class Surroundings:
         sys.stdin, sys.stdout, sys.stderr = self._streams
         if self._main is not None:
             sys.modules["__main__"] = self._main
+        self._stand.end()
         _put_back_builtins()
         self._loggers.put_back()
         self._settings.put_back()
