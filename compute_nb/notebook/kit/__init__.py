@@ -17,6 +17,7 @@ MODULES = (
     "items",
     "figures",
     "display",
+    "ipython",
     "settings",
     "surroundings",
     "failure",
