@@ -195,7 +195,7 @@ class Publisher:
         for queue in changed:
             watch = self._watches[queue]
             held = self._broker.held_bytes(queue)
-            if held > MAX_PRINTED_BYTES:
+            if held + sum([len(one.text) for one in watch.printed]) > MAX_PRINTED_BYTES:
                 watch.printed.clear()
             room = MAX_WATCH_BYTES - held
             if not all(self._send(watch, events) for events in _messages(watch, room)):

@@ -134,7 +134,8 @@ def test_check_makes_it_a_failure_with_its_output(nb, capsys):
     assert isinstance(error, TaskExecutionFailed)
     assert type(error).__name__ == "CalledProcessError"
     assert (error.returncode, error.stdout, error.stderr) == (4, "before\n", "why\n")
-    nb.here("%compute logs one")
+    assert "Command of" not in str(error)
+    nb.here("%compute tb one\n%compute logs one")
     assert "before\nwhy" in capsys.readouterr().out
     nb.here("%%compute --shell --check -w\ntrue")
 
