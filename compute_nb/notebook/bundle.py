@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compute_nb.notebook import drawing, failures
+from compute_nb.notebook import drawing, failures, look, squares
+from compute_nb.notebook.census import Census
+from compute_nb.notebook.failures import Failure
 from compute_nb.notebook.results import displayed, facts, harmless, printed
 from compute_nb.notebook.run import Run, Snapshot
+from compute_nb.notebook.times import Times, times_of
 
 PANEL_MIME = "application/vnd.compute-nb.panel+json"
 _PICTURES = 6
 _FAILURES = 5
+_FOLDED = 3
+_FOLDED_CHARS = 4_000
+_REASON_CHARS = 300
 _LOOKED_AT = 500  # reading why a task failed takes a while; with 100,000 of them nobody reads all reasons
+_LOOKED_THROUGH = 2_000
 
 
 def bundle(
     run: Run,
-    snapshot: Snapshot,
+    census: Census,
     *,
     max_lines: int,
     headless: bool = False,
@@ -29,11 +36,13 @@ def bundle(
     """Returns data and metadata of the output that stays.
 
     Args:
+        census: Of this run, as it was counted last.
         max_lines: How much printed text is shown.
         headless: Whether text is kept free of ids and times, so that a run can be compared with the last.
         told_elsewhere: Whether the cell itself prints what its tasks printed, and raises what failed.
         live_below: Whether a widget below it shows how the tasks stand.
     """
+    snapshot, times = census.last, times_of(census)
     entry = {
         "id": run.task_group_id,
         "endpoint": run.endpoint,
@@ -44,24 +53,68 @@ def bundle(
         "outputs": list(run.outputs),
         "submitted_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(snapshot.submitted_at)),
     }
+    quiet = headless or told_elsewhere
+    found = [] if quiet else _found(run, snapshot)
     panel = {
         "version": 1,
         "entry": entry,
         "counts": {state.value: count for state, count in snapshot.counts.items() if count},
         "started_at": snapshot.started_at,
         "ended_at": snapshot.ended_at,
+        "times": {"waited_s": times.waited_s, "ran_s": times.ran_s, "elapsed_s": times.elapsed_s},
+        "squares": squares.compact(census.codes),
+        "failures": [_for_programs(run, one) for one in found],
     }
     text = "" if headless else drawing.line(run, snapshot)
-    quiet = headless or told_elsewhere
-    lines = notes(run) + ([] if quiet else reasons(run, snapshot))
+    lines = notes(run) + _told(run, snapshot, found)
     below = drawing.details(lines, "" if quiet else output(run, max_lines))
     if snapshot.ended:
-        markup = drawing.bar(run, snapshot, times=not headless)
+        markup = _end(run, census, times, headless=headless)
+        below += _tracebacks(run, found)
     elif live_below:
         markup = drawing.begun(run, snapshot.total)
     else:
         markup = drawing.still(run, snapshot)
-    return {PANEL_MIME: panel, "text/html": markup + below, "text/plain": text}, {"compute_nb": entry}
+    kind = "cnb-panel cnb-final" if snapshot.ended else "cnb-panel"
+    style = "" if headless else look.STYLE
+    shown = f'<div class="{kind}">{markup}{below}</div>{style}'
+    return {PANEL_MIME: panel, "text/html": shown, "text/plain": text}, {"compute_nb": entry}
+
+
+def _end(run: Run, census: Census, times: Times, *, headless: bool) -> str:
+    """Returns how a run has ended; squares where they show which tasks have no value."""
+    told = drawing.bar(run, census.last)
+    if headless:
+        return told
+    told += drawing.aside(run, times, shows_id=True)
+    mixed = len(set(census.codes)) > 1
+    return told + (squares.markup(census.codes, run.known_place) if mixed else "")
+
+
+def _found(run: Run, snapshot: Snapshot) -> Sequence[Failure]:
+    """Returns why tasks of a run that has ended failed, as far as it is looked at."""
+    if not snapshot.failed or not snapshot.ended:
+        return []
+    return failures.same_reason(run, failures.failed(run)[:_LOOKED_AT])[:_FAILURES]
+
+
+def _for_programs(run: Run, failure: Failure) -> dict[str, Any]:
+    return {
+        "reason": failure.reason[:_REASON_CHARS],
+        "tasks": len(failure.indices),
+        "places": failure.places(run)[:_REASON_CHARS],
+    }
+
+
+def _tracebacks(run: Run, found: Sequence[Failure]) -> str:
+    """Returns one traceback of each kind, folded; that of a task alone is shown as its output."""
+    if len(run.futures) == 1:
+        return ""
+    traced = [one for one in found if one.text.strip() != one.reason]
+    return "".join(
+        drawing.folded(f"traceback of {one.places(run)}", one.text[-_FOLDED_CHARS:])
+        for one in traced[:_FOLDED]
+    )
 
 
 def notes(run: Run) -> list[str]:
@@ -71,14 +124,16 @@ def notes(run: Run) -> list[str]:
 
 def reasons(run: Run, snapshot: Snapshot) -> list[str]:
     """Returns why tasks of a run that has ended failed, a line for each reason."""
-    if not snapshot.failed or not snapshot.ended:
+    return _told(run, snapshot, _found(run, snapshot))
+
+
+def _told(run: Run, snapshot: Snapshot, found: Sequence[Failure]) -> list[str]:
+    if not found:
         return []
-    failed = failures.failed(run)
-    found = failures.same_reason(run, failed[:_LOOKED_AT])[:_FAILURES]
     alone = len(run.futures) == 1 and not run.point(0)
     lines = [one.reason if alone else f"{one.places(run)}: {one.reason}" for one in found]
-    if left := len(failed) - sum(len(one.indices) for one in found):
-        lines.append(f"and {left} more: `%compute tb {run.handle}`")
+    if left := snapshot.failed - sum(len(one.indices) for one in found):
+        lines.append(f"and {left:,} more: `%compute tb {run.handle}`")
     return lines
 
 
@@ -120,7 +175,7 @@ def plain_results(run: Run) -> str:
 
 def _shown(run: Run) -> list[Mapping[str, Any]]:
     shown: list[Mapping[str, Any]] = []
-    for future in run.futures:
+    for future in run.futures[:_LOOKED_THROUGH]:
         told = facts(future)
         shown += [data for data, _ in displayed(list(told.get("items") or ()))]
         value = told.get("display")

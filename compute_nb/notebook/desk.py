@@ -11,6 +11,7 @@ from compute_nb.notebook import outcome
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import bundle
 from compute_nb.notebook.cell import analyse
+from compute_nb.notebook.census import Census
 from compute_nb.notebook.front import Front, cell_id_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
@@ -158,7 +159,10 @@ class Desk:
                 outcome.say(note)
 
     def _bundle(self, run: Run, *, headless: bool = False) -> Any:
-        return bundle(run, run.snapshot(), max_lines=self._magics.max_output_lines, headless=headless)
+        census = Census(run)
+        while census.unsure:
+            census.take()
+        return bundle(run, census, max_lines=self._magics.max_output_lines, headless=headless)
 
     def _show(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         self._shell.display_pub.publish(data=data, metadata=metadata)

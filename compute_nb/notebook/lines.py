@@ -22,6 +22,7 @@ from compute_nb.notebook.reload import reloaded
 from compute_nb.notebook.results import facts, printed
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
+from compute_nb.notebook.times import moment
 from compute_nb.session import Session
 from compute_nb.tasks import TaskState
 
@@ -92,7 +93,7 @@ class Lines:
             [
                 run.cell,
                 run.name or "-",
-                drawing.moment(run.submitted_at),
+                moment(run.submitted_at),
                 run.endpoint,
                 run.snapshot().sentence(),
                 run.task_group_id or "-",

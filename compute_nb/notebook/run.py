@@ -66,15 +66,20 @@ class Snapshot:
 
     def progress(self) -> str:
         """Returns "31 of 40 done", and how many ended otherwise."""
-        ended = [state for state in _SAID if state.ended and self.counts.get(state)]
-        done = f"{self.counts.get(TaskState.SUCCEEDED, 0)} of {self.total} done"
-        return ", ".join([done, *(f"{self.counts[state]} {state.word}" for state in ended)])
+        return ", ".join(text for state, text in self.parts() if state.ended)
 
     def sentence(self) -> str:
         """Returns the counts as people read them."""
-        parts = [f"{self.counts.get(TaskState.SUCCEEDED, 0)} of {self.total} done"]
-        parts += [f"{self.counts[state]} {state.word}" for state in _SAID if self.counts.get(state)]
-        return ", ".join(parts)
+        return ", ".join(text for _, text in self.parts())
+
+    def parts(self) -> list[tuple[TaskState, str]]:
+        """Returns the counts one by one: "31 of 40 done" first, then each other state that there is."""
+        done = f"{self.counts.get(TaskState.SUCCEEDED, 0):,} of {self.total:,} done"
+        others = [state for state in _SAID if self.counts.get(state)]
+        return [
+            (TaskState.SUCCEEDED, done),
+            *((state, f"{self.counts[state]:,} {state.word}") for state in others),
+        ]
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +99,8 @@ class Run:
         outage: Says why no news can come now, None while it can.
         waited_for: Whether its cell waits, and shows what its tasks gave.
         wake: Starts its service if that is the home's own and was stopped; blocks.
+        live: What an open task has printed so far, by its place; does not block.
+        retry: Submits tasks without a value again, those at these places or all; returns how many; blocks.
     """
 
     cell: str
@@ -111,6 +118,8 @@ class Run:
     earlier: Sequence[Run] = ()
     outage: Callable[[], str | None] = lambda: None
     wake: Callable[[], None] = lambda: None
+    live: Callable[[int], str] = lambda index: ""
+    retry: Callable[[Sequence[int] | None], int] = lambda indices: 0
     waited_for: bool = False
     submitted_at: float = field(default_factory=time.time)
     left_alone: list[str] = field(default_factory=list)
@@ -188,6 +197,11 @@ class Run:
             return self.group.point(index)
         swept = facts(self.futures[index]).get("swept") or {}
         return ", ".join(f"{name}={value}" for name, value in swept.items())
+
+    def known_place(self, index: int) -> str:
+        """Returns "task 3 (seed=3)" with the values that are at hand; looks into no result."""
+        point = self.group.known_point(index) if self.group is not None else ""
+        return f"task {index:,} ({point})" if point else f"task {index:,}"
 
     def place(self, index: int) -> str:
         """Returns "seed=3" for a task, "task 3" if it has no values that are known."""

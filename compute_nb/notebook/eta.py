@@ -1,0 +1,184 @@
+"""This module is the ETA: when the rest of a run may be done, as a range, with what that rests on."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_FEWEST = 3
+_NEWEST = 64
+_PACE_OF = 12
+_CHANGED = 1.6
+_SEEN_IN_TIME_S = 1.0
+_QUIET = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an estimate is made from; times are seconds since the epoch.
+
+    Attributes:
+        recent: (began or None, ended) of the tasks that ended last, in that order.
+        finished: How many have ended by themselves.
+        waiting: How many have not begun.
+        running: When those that run began.
+    """
+
+    recent: Sequence[tuple[float | None, float]]
+    finished: int
+    waiting: int
+    running: Sequence[float]
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long the rest may take.
+
+    Attributes:
+        low_s, high_s: The range in seconds.
+        finished: From how many finished tasks.
+        workers: How many of them ran at once; 0 if that is not known.
+        now: How many run at once now.
+        changed: Whether they are those since the pace changed.
+        overdue: How many of the last tasks have run longer than any before; then there is no range.
+    """
+
+    low_s: float
+    high_s: float
+    finished: int
+    workers: int = 0
+    now: int = 0
+    changed: bool = False
+    overdue: int = 0
+
+    def told(self) -> str:
+        """Returns "about 2 to 4 min left, from 31 finished tasks on 2 workers"."""
+        if self.overdue:
+            what = "the last task has" if self.overdue == 1 else f"the last {self.overdue} tasks have"
+            return f"{what} run longer than any before: no estimate"
+        on = f" on {self.workers} worker{'s' * (self.workers != 1)}" if self.workers else ""
+        since = " since the pace changed" if self.changed else ""
+        now = f"; {self.now} run now" if self.workers and self.now != self.workers else ""
+        return (
+            f"{_range(self.low_s, self.high_s)} left, from {self.finished:,} finished tasks{on}{since}{now}"
+        )
+
+
+def estimate(work: Work) -> Estimate | None:
+    """Returns how long the rest may take; None if too little is known, or nothing moves."""
+    rest = work.waiting + len(work.running)
+    if not rest or work.finished < _FEWEST or len(work.recent) < _FEWEST:
+        return None
+    recent, changed = _since_change(work.recent)
+    finished = len(recent) if changed else work.finished
+    spans = [(begun, ended) for begun, ended in recent if begun is not None]
+    if len(spans) < _FEWEST:
+        return _by_rate(recent, rest, finished, changed)
+    runs = [max(0.0, ended - begun) for begun, ended in spans]
+    workers = _most_at_once(spans[-_NEWEST:])
+    mean_s = statistics.fmean(runs)
+    now = _at_once_now(work, workers, mean_s)
+    if not now:
+        return None
+    slot_s = max(mean_s, _pace_s(spans, workers), 1e-6)
+    if not work.waiting:
+        return _of_the_last(work, runs, finished, workers, changed)
+    started = sum(max(slot_s - (work.now - at), 0.1 * slot_s) for at in work.running)
+    all_s = (work.waiting * slot_s + started) / now
+    spread = statistics.pstdev(runs) / mean_s if mean_s else 0.0
+    unsure = min(0.9, max(0.1, 1.3 * spread * math.sqrt(1 / len(runs) + 1 / rest)))
+    last_s = 0.5 * mean_s if now > 1 else 0.0
+    return Estimate(all_s * (1 - unsure), all_s * (1 + unsure) + last_s, finished, workers, now, changed)
+
+
+def _since_change(
+    recent: Sequence[tuple[float | None, float]],
+) -> tuple[Sequence[tuple[float | None, float]], bool]:
+    """Returns the newest part alone if its tasks take another time than those before."""
+    if len(recent) < _PACE_OF:
+        return recent, False
+    cut = -max(len(recent) // 4, _PACE_OF // 3)
+    old, new = _typical_s(recent[:cut]), _typical_s(recent[cut:])
+    changed = old is not None and new is not None and max(old, new) > _CHANGED * max(min(old, new), 0.05)
+    return (recent[cut:], True) if changed else (recent, False)
+
+
+def _typical_s(recent: Sequence[tuple[float | None, float]]) -> float | None:
+    runs = [ended - begun for begun, ended in recent if begun is not None]
+    return statistics.median(runs) if runs else None
+
+
+def _most_at_once(spans: Sequence[tuple[float, float]]) -> int:
+    """Returns how many of these ran at the same time at most."""
+    # An end before a begin of the same moment: one worker does both.
+    steps = sorted([(begun, 1) for begun, _ in spans] + [(ended, -1) for _, ended in spans])
+    most = at_once = 0
+    for _, step in steps:
+        at_once += step
+        most = max(most, at_once)
+    return most
+
+
+def _at_once_now(work: Work, workers: int, mean_s: float) -> int:
+    """Returns how many run at once now; 0 if nothing does."""
+    if work.running and (mean_s >= _SEEN_IN_TIME_S or not work.waiting):
+        return len(work.running)
+    last = work.recent[-1][1]
+    return workers if work.now - last < max(_QUIET, 3 * mean_s) else len(work.running)
+
+
+def _pace_s(spans: Sequence[tuple[float, float]], workers: int) -> float:
+    """Returns a worker's seconds for each task with what lies between two; 0 if that can't be told yet."""
+    if len(spans) < 4 * workers:
+        return 0.0
+    return workers * (spans[-1][1] - spans[0][1]) / (len(spans) - 1)
+
+
+def _of_the_last(
+    work: Work, runs: Sequence[float], finished: int, workers: int, changed: bool
+) -> Estimate | None:
+    """Returns the rest of tasks that all run already."""
+    longest = max(work.now - at for at in work.running)
+    newest = work.now - max(work.running)
+    if longest > max(runs) + 1:
+        over = sum(work.now - at > max(runs) + 1 for at in work.running)
+        return Estimate(0, 0, finished, workers, len(work.running), overdue=over)
+    low, high = statistics.median(runs) - newest, max(runs) - newest
+    return Estimate(max(0.0, 0.9 * low), max(0.0, 1.1 * high), finished, workers, workers, changed)
+
+
+def _by_rate(
+    recent: Sequence[tuple[float | None, float]], rest: int, finished: int, changed: bool
+) -> Estimate | None:
+    """Returns an estimate where nobody says when tasks began: from how they ended one after the other."""
+    gaps = [later[1] - earlier[1] for earlier, later in itertools.pairwise(recent)]
+    mean_s = statistics.fmean(gaps)
+    if mean_s <= 0:
+        return None
+    unsure = min(0.9, max(0.15, 1.3 * statistics.pstdev(gaps) / mean_s / math.sqrt(len(gaps))))
+    return Estimate(rest * mean_s * (1 - unsure), rest * mean_s * (1 + unsure), finished, changed=changed)
+
+
+def _range(low_s: float, high_s: float) -> str:
+    """Returns "about 2 to 4 min"; nobody wants more digits than are known."""
+    if high_s < 8:
+        return "a few seconds"
+    for limit_s, unit_s, unit, step in _UNITS:
+        if high_s < limit_s:
+            low = max(step, step * math.floor(low_s / unit_s / step))
+            high = max(low, step * math.ceil(high_s / unit_s / step))
+            return f"about {low:g} {unit}" if low == high else f"about {low:g} to {high:g} {unit}"
+    raise AssertionError(high_s)
+
+
+_UNITS = (
+    (30, 1, "s", 1),
+    (100, 1, "s", 5),
+    (95 * 60, 60, "min", 1),
+    (48 * 3600, 3600, "h", 0.5),
+    (math.inf, 86_400, "days", 0.5),
+)
