@@ -17,7 +17,6 @@ from compute_nb.notebook.times import Times, times_of
 PANEL_MIME = "application/vnd.compute-nb.panel+json"
 _PICTURES = 6
 _FAILURES = 5
-_FOLDED = 3
 _FOLDED_CHARS = 4_000
 _REASON_CHARS = 300
 _LOOKED_AT = 500  # reading why a task failed takes a while; with 100,000 of them nobody reads all reasons
@@ -54,7 +53,7 @@ def bundle(
         "submitted_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(snapshot.submitted_at)),
     }
     quiet = headless or told_elsewhere
-    found = [] if quiet else _found(run, snapshot)
+    failed = [] if quiet else found(run, snapshot)
     panel = {
         "version": 1,
         "entry": entry,
@@ -63,21 +62,19 @@ def bundle(
         "ended_at": snapshot.ended_at,
         "times": {"waited_s": times.waited_s, "ran_s": times.ran_s, "elapsed_s": times.elapsed_s},
         "squares": squares.compact(census.codes),
-        "failures": [_for_programs(run, one) for one in found],
+        "failures": [_for_programs(run, one) for one in failed],
     }
-    text = "" if headless else drawing.line(run, snapshot)
-    lines = notes(run) + _told(run, snapshot, found)
-    below = drawing.details(lines, "" if quiet else output(run, max_lines))
     if snapshot.ended:
         markup = _end(run, census, times, headless=headless)
-        below += _tracebacks(run, found)
     elif live_below:
         markup = drawing.begun(run, snapshot.total)
     else:
         markup = drawing.still(run, snapshot)
+    markup += below(run, failed, 0 if quiet else max_lines)
     kind = "cnb-panel cnb-final" if snapshot.ended else "cnb-panel"
     style = "" if headless else look.STYLE
-    shown = f'<div class="{kind}">{markup}{below}</div>{style}'
+    text = "" if headless else drawing.line(run, snapshot)
+    shown = f'<div class="{kind}">{markup}</div>{style}'
     return {PANEL_MIME: panel, "text/html": shown, "text/plain": text}, {"compute_nb": entry}
 
 
@@ -91,11 +88,30 @@ def _end(run: Run, census: Census, times: Times, *, headless: bool) -> str:
     return told + (squares.markup(census.codes, run.known_place) if mixed else "")
 
 
-def _found(run: Run, snapshot: Snapshot) -> Sequence[Failure]:
+def found(run: Run, snapshot: Snapshot) -> Sequence[Failure]:
     """Returns why tasks of a run that has ended failed, as far as it is looked at."""
     if not snapshot.failed or not snapshot.ended:
         return []
     return failures.same_reason(run, failures.failed(run)[:_LOOKED_AT])[:_FAILURES]
+
+
+def below(run: Run, failed: Sequence[Failure], max_lines: int) -> str:
+    """Returns what stands below the bar in the end: notes, why tasks failed, what the only one printed."""
+    told = drawing.details(notes(run))
+    told += "".join(_reason(run, failure) for failure in failed)
+    if failed and (left := run.snapshot().failed - sum(len(one.indices) for one in failed)):
+        told += drawing.details([f"and {left:,} more: `%compute tb {run.handle}`"])
+    return told + drawing.details((), output(run, max_lines))
+
+
+def _reason(run: Run, failure: Failure) -> str:
+    """Returns what some tasks failed of as a line; of several the traceback too, folded."""
+    if len(run.futures) == 1:
+        return drawing.details([failure.reason if not run.point(0) else f"{run.point(0)}: {failure.reason}"])
+    said = f"{failure.places(run)}: {failure.reason}"
+    if failure.text.strip() == failure.reason:
+        return drawing.details([said])
+    return drawing.folded(said, failure.text[-_FOLDED_CHARS:])
 
 
 def _for_programs(run: Run, failure: Failure) -> dict[str, Any]:
@@ -106,35 +122,9 @@ def _for_programs(run: Run, failure: Failure) -> dict[str, Any]:
     }
 
 
-def _tracebacks(run: Run, found: Sequence[Failure]) -> str:
-    """Returns one traceback of each kind, folded; that of a task alone is shown as its output."""
-    if len(run.futures) == 1:
-        return ""
-    traced = [one for one in found if one.text.strip() != one.reason]
-    return "".join(
-        drawing.folded(f"traceback of {one.places(run)}", one.text[-_FOLDED_CHARS:])
-        for one in traced[:_FOLDED]
-    )
-
-
 def notes(run: Run) -> list[str]:
     """Returns what is to be said of a run beside how it stands."""
     return [*run.notes, *(f"`{name}` was bound anew meanwhile and left alone" for name in run.left_alone)]
-
-
-def reasons(run: Run, snapshot: Snapshot) -> list[str]:
-    """Returns why tasks of a run that has ended failed, a line for each reason."""
-    return _told(run, snapshot, _found(run, snapshot))
-
-
-def _told(run: Run, snapshot: Snapshot, found: Sequence[Failure]) -> list[str]:
-    if not found:
-        return []
-    alone = len(run.futures) == 1 and not run.point(0)
-    lines = [one.reason if alone else f"{one.places(run)}: {one.reason}" for one in found]
-    if left := snapshot.failed - sum(len(one.indices) for one in found):
-        lines.append(f"and {left:,} more: `%compute tb {run.handle}`")
-    return lines
 
 
 def output(run: Run, max_lines: int) -> str:

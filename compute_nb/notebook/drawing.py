@@ -9,15 +9,6 @@ from collections.abc import Sequence
 from compute_nb.notebook import look
 from compute_nb.notebook.run import Run, Snapshot
 from compute_nb.notebook.times import Times, day
-from compute_nb.tasks import TaskState
-
-_GLYPHS = {
-    "done": look.GLYPHS[TaskState.SUCCEEDED],
-    "failed": look.GLYPHS[TaskState.FAILED],
-    "cancelled": look.GLYPHS[TaskState.CANCELLED],
-    "running": look.GLYPHS[TaskState.RUNNING],
-    "waiting": look.GLYPHS[TaskState.WAITING],
-}
 
 
 def bar(run: Run, snapshot: Snapshot) -> str:
@@ -37,7 +28,7 @@ def _said(run: Run, snapshot: Snapshot) -> str:
         for state, text in snapshot.parts()
     )
     return (
-        f"{_glyph(*_GLYPHS[snapshot.state])}&nbsp;<b><bdi>{html.escape(run.title)}</bdi></b> on "
+        f"<b><bdi>{html.escape(run.title)}</bdi></b> on "
         f"<bdi>{html.escape(run.endpoint)}</bdi>: {counts or 'no tasks'}"
     )
 
@@ -74,7 +65,8 @@ def begun(run: Run, total: int) -> str:
     again = html.escape(f"after a restart: %compute reload {run.task_group_id}")
     told = html.escape(f": {tasks(total)} submitted to {run.endpoint} at {day(run.submitted_at)}")
     later = f' <span style="{look.ASIDE}">{again}</span>'
-    return f'<div style="{look.BOX}"><b><bdi>{html.escape(run.title)}</bdi></b>{told}{later}</div>'
+    title = f"<b><bdi>{html.escape(run.title)}</bdi></b>"
+    return f'<div class="cnb-begun" style="{look.BOX}">{title}{told}{later}</div>'
 
 
 def tasks(count: int) -> str:

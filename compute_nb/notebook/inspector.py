@@ -52,7 +52,7 @@ def _rows(run: Run, index: int, point: str, mark: str) -> list[tuple[str, str]]:
     future = run.futures[index]
     environment = future.environment
     shown = [
-        ("task", html.escape(f"{index:,} of {len(run.futures):,}")),
+        ("task", html.escape(f"{index:,} of 0 to {len(run.futures) - 1:,}")),
         ("parameters", html.escape(point)),
         ("state", f"{mark}{html.escape(future.state.word)}{_attempt(future)}"),
         ("task id", f'<code style="{look.ID}">{html.escape(future.task_id or "")}</code>'),

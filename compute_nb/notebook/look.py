@@ -53,8 +53,8 @@ GLYPHS = {
 
 _VIEW = '[data-mime-type="application/vnd.jupyter.widget-view+json"]'
 
-# The last two: beside a panel whose end has been put in its place, the live parts would say it twice; and a
-# widget that died with its kernel would only say that it is not found, where the panel says how it stands.
+# The last two: nothing is said twice, by the widget and by the panel that outlives it; and a widget that died
+# with its kernel would only say that it is not found.
 STYLE = f"""<style>
 .cnb-box, .cnb-box > .widget-html, .cnb-box .cnb-part {{ overflow: hidden; margin: 0 }}
 .cnb-box .widget-html-content {{ line-height: 1.5 }}
@@ -78,7 +78,7 @@ STYLE = f"""<style>
 .cnb-squares i.f {{ border-color: {BAD}; border-radius: 0; color: #fff; background: {BAD} }}
 .cnb-squares i.l {{ border-color: {BAD}; border-radius: 6px; color: #fff; background: {_STRIPES}, {BAD} }}
 .cnb-fold:not(:has(details[open])) + .cnb-folded {{ display: none }}
-.jp-OutputArea:has(.cnb-final) .cnb-live {{ display: none }}
+.jp-OutputArea:has(.cnb-final) .cnb-live, .jp-OutputArea:has(.cnb-box) .cnb-begun {{ display: none }}
 .jp-OutputArea:has(.cnb-panel) > .jp-OutputArea-child:has(> {_VIEW}:not(:has(*))) {{ display: none }}
 </style>"""
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from compute_nb.errors import ComputeError
 from compute_nb.notebook import drawing, eta, failures, inspector, look, squares
-from compute_nb.notebook.bundle import bundle, notes, output, plain_results, reasons, results_bundle
+from compute_nb.notebook.bundle import below, bundle, found, plain_results, results_bundle
 from compute_nb.notebook.census import STATES, Census
 from compute_nb.notebook.pulse import pulse
 from compute_nb.notebook.run import Run, Snapshot
@@ -72,6 +72,7 @@ class Panel:
         self._said = ""
         self._squares_at = 0.0
         self._soon = False
+        self._census.take()
         self._widgets = self._made()
 
     def _made(self) -> Widgets | None:
@@ -80,7 +81,8 @@ class Panel:
         except ImportError:
             return None
         total, group = len(self._run.futures), self._run.task_group_id or ""
-        return Widgets(ipywidgets, self._cancel, self._retry, self._inspect, total=total, task_group_id=group)
+        does = self._cancel, self._retry, self._inspect
+        return Widgets(ipywidgets, *does, self._parts(), total=total, task_group_id=group)
 
     def show(self) -> None:
         """Puts the panel under the running cell."""
@@ -91,10 +93,8 @@ class Panel:
             self._shown = True
 
     def _show(self) -> None:
-        self._census.take()
         self._put_bundle(update=False)
         if self._widgets is not None:
-            self._move(self._widgets)
             self._put_view(self._widgets.box, update=False)
         if not self._run.waited_for:
             self._publish(_nothing(), {}, self._ids[2], False)
@@ -130,23 +130,27 @@ class Panel:
         return _SOON_S if self._soon else None if self._final or not self._shown else _HEART_S
 
     def _move(self, widgets: Widgets) -> int:
+        snapshot = self._census.last
+        sent = widgets.put(self._parts())
+        sent += widgets.offer(cancel=True, retry=_retryable(snapshot), cancelling=self._cancelling)
+        place = widgets.inspected
+        return sent if place is None or self._run.futures[place].done() else sent + widgets.refresh()
+
+    def _parts(self) -> dict[str, str]:
+        """Returns what the parts of the widget show while tasks are open."""
         run, snapshot = self._run, self._census.last
-        sent = widgets.put(
-            head=drawing.bar(run, snapshot),
-            aside=drawing.aside(run, times_of(self._census), self._left()),
-            notes=drawing.details(self._notes(snapshot)),
-            said=self._saying(snapshot),
+        parts = {
+            "head": drawing.bar(run, snapshot),
+            "aside": drawing.aside(run, times_of(self._census), self._left()),
+            "notes": drawing.details(self._notes(snapshot)),
+            "said": self._saying(snapshot),
             **self._printed(),
-        )
+        }
         now = time.monotonic()
         if snapshot.total > 1 and now - self._squares_at >= _SQUARES_S:
             self._squares_at = now
-            sent += widgets.put(squares=squares.markup(self._census.codes, run.known_place))
-        sent += widgets.offer(
-            cancel=not snapshot.ended, retry=_retryable(snapshot), cancelling=self._cancelling
-        )
-        place = widgets.inspected
-        return sent if place is None or run.futures[place].done() else sent + widgets.refresh()
+            parts["squares"] = squares.markup(self._census.codes, run.known_place)
+        return parts
 
     def _left(self) -> str:
         """Returns when the rest may be done, "" while nobody can say."""
@@ -231,21 +235,21 @@ class Panel:
 
     def _end(self, widgets: Widgets) -> int:
         run, snapshot = self._run, self._census.last
-        lines = notes(run) + reasons(run, snapshot)
         marks = squares.markup(self._census.codes, run.known_place) if snapshot.total > 1 else ""
         sent = widgets.offer(cancel=False, retry=_retryable(snapshot))
         place = widgets.inspected
         sent += 0 if place is None else widgets.refresh()
-        return sent + widgets.put(
-            said=self._saying(snapshot),
-            aside=drawing.aside(run, times_of(self._census), shows_id=True),
-            squares=marks,
-            notes=drawing.details(lines, output(run, self._max_lines)),
-            fold="",
-            printed="",
-            results="" if run.waited_for else plain_results(run),
-            head=drawing.bar(run, snapshot),
-        )
+        parts = {
+            "said": self._saying(snapshot),
+            "aside": drawing.aside(run, times_of(self._census), shows_id=True),
+            "squares": marks,
+            "notes": below(run, found(run, snapshot), self._max_lines),
+            "fold": "",
+            "printed": "",
+            "results": "" if run.waited_for else plain_results(run),
+            "head": drawing.bar(run, snapshot),
+        }
+        return sent + widgets.put(parts)
 
     def _revive(self) -> int:
         """Moves again: tasks of a run that had ended were submitted anew."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-_MESSAGE_S = 0.11  # nine a second, all panels together
+_MESSAGE_S = 0.125  # eight a second, all panels together; an end brings a few more at once
 _SHARE = 50  # of the time, what counting and drawing may take
 
 

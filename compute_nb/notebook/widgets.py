@@ -7,7 +7,7 @@ What is folded is unfolded by the page alone (`look.STYLE`), also while the kern
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _LATER = "takes effect when the running cell has ended"
@@ -21,6 +21,7 @@ class Widgets:
     Args:
         cancel, retry, inspect: What the buttons do; `inspect` is given a task's place and whether the next
             one without a value after it is meant, and returns (place, HTML).
+        parts: What its parts show first, by name.
         total: How many tasks there are.
         task_group_id: What "copy id" shows.
     """
@@ -31,6 +32,7 @@ class Widgets:
         cancel: Callable[[], None],
         retry: Callable[[], None],
         inspect: Callable[[int, bool], tuple[int, str]],
+        parts: Mapping[str, str],
         *,
         total: int,
         task_group_id: str,
@@ -38,15 +40,16 @@ class Widgets:
         self._kit = ipywidgets
         self._inspect, self._total, self._id = inspect, total, task_group_id
         self._plain = ipywidgets.Layout(margin="0", width="auto", min_width="0")
-        self._parts = {name: self._html("", *_CLASSES.get(name, ("cnb-live",))) for name in _PARTS}
+        self._parts = {
+            name: self._html(parts.get(name, ""), *_CLASSES.get(name, ("cnb-live",))) for name in _PARTS
+        }
         self.trouble = self._html("", "cnb-part")
-        self._cancel = self._button("cancel", f"Ends all open tasks of this run; {_LATER}", cancel)
-        self._retry = self._button(
-            "retry failed", f"Submits the tasks without a value again, with the same inputs; {_LATER}", retry
-        )
-        self._retry.layout.display = "none"
-        self._details = self._button("details", f"Shows all of one task; {_LATER}", self._toggle_details)
-        self._copy = self._button("copy id", f"Shows the task group's id; {_LATER}", self._toggle_id)
+        button = self._button
+        self._cancel = button("cancel", f"Ends all open tasks of this run; {_LATER}", cancel)
+        again = f"Submits the tasks without a value again, with the same inputs; {_LATER}"
+        self._retry = button("retry failed", again, retry, display="none")
+        self._details = button("details", f"Shows all of one task; {_LATER}", self._toggle_details)
+        self._copy = button("copy id", f"Shows the task group's id; {_LATER}", self._toggle_id)
         buttons = [self._cancel, self._retry, self._details, self._copy]
         row = ipywidgets.Layout(flex_flow="row wrap", margin="2px 0")
         self._row = ipywidgets.HBox(buttons, layout=row)
@@ -60,10 +63,11 @@ class Widgets:
     def _column(self, children: Sequence[Any]) -> Any:
         return self._kit.VBox(children, layout=self._plain, _dom_classes=("cnb-box",))
 
-    def _button(self, name: str, tooltip: str, action: Callable[[], None]) -> Any:
-        button = self._kit.Button(
-            description=name, tooltip=tooltip, layout=self._kit.Layout(width="auto", height="26px")
-        )
+    def _button(
+        self, name: str, tooltip: str, action: Callable[[], None], *, display: str | None = None
+    ) -> Any:
+        layout = self._kit.Layout(width="auto", height="26px", display=display)
+        button = self._kit.Button(description=name, tooltip=tooltip, layout=layout)
         button.on_click(lambda _: self._do(action))
         return button
 
@@ -84,7 +88,7 @@ class Widgets:
 
     # -- what moves
 
-    def put(self, **parts: str) -> int:
+    def put(self, parts: Mapping[str, str]) -> int:
         """Sets parts by name; returns how many have changed, each of which is one message."""
         sent = 0
         for name, value in parts.items():
@@ -137,7 +141,8 @@ class Widgets:
             self._id,
             description="task group",
             tooltip="Select all, then copy",
-            layout=self._kit.Layout(width="min(36em, 98%)"),
+            layout=self._kit.Layout(width="min(34em, 98%)"),
+            style={"description_width": "initial"},
         )
         # Not disabled, which would keep the keyboard out; what is typed over it is put back.
         field.observe(lambda _: setattr(field, "value", self._id), "value")
@@ -154,9 +159,9 @@ class Widgets:
             max=max(self._total - 1, 0),
             description="task",
             tooltip="A task's place, counted from 0",
-            layout=kit.Layout(width="14em"),
+            layout=kit.Layout(width="11em"),
+            style={"description_width": "initial"},
         )
-        self._number.style.description_width = "initial"
         after = self._button("next failed", f"The next task without a value; {_LATER}", self._next)
         self._told = self._html("", "cnb-part")
         chooser = [self._number, after] if self._total > 1 else []
