@@ -13,7 +13,8 @@ _NEWEST = 64
 _PACE_OF = 12
 _CHANGED = 1.6
 _SEEN_IN_TIME_S = 1.0
-_QUIET = 3.0
+_BETWEEN_S = 0.5
+_QUIET_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,14 @@ def _most_at_once(spans: Sequence[tuple[float, float]]) -> int:
 
 def _at_once_now(work: Work, workers: int, mean_s: float) -> int:
     """Returns how many run at once now; 0 if nothing does."""
-    if work.running and (mean_s >= _SEEN_IN_TIME_S or not work.waiting):
+    if not work.waiting:
         return len(work.running)
+    if work.running and mean_s >= _SEEN_IN_TIME_S:
+        # News of an end comes before news of the next begin.
+        between = sum(work.now - ended < _BETWEEN_S for _, ended in work.recent)
+        return min(len(work.running) + between, max(workers, len(work.running)))
     last = work.recent[-1][1]
-    return workers if work.now - last < max(_QUIET, 3 * mean_s) else len(work.running)
+    return workers if work.now - last < max(_QUIET_S, 3 * mean_s) else len(work.running)
 
 
 def _pace_s(spans: Sequence[tuple[float, float]], workers: int) -> float:

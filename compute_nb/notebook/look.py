@@ -51,14 +51,13 @@ GLYPHS = {
     TaskState.CANCELLED: ("–", WARN),
 }
 
-_VIEW = '[data-mime-type="application/vnd.jupyter.widget-view+json"]'
-
 # The last two: nothing is said twice, by the widget and by the panel that outlives it; and a widget that died
 # with its kernel would only say that it is not found.
 STYLE = f"""<style>
 .cnb-box, .cnb-box > .widget-html, .cnb-box .cnb-part {{ overflow: hidden; margin: 0 }}
 .cnb-box .widget-html-content {{ line-height: 1.5 }}
-.cnb-box button:focus-visible, .cnb-box summary:focus-visible, .cnb-panel summary:focus-visible {{
+.cnb-box button.jupyter-button.widget-button:focus-visible,
+.cnb-box summary:focus-visible, .cnb-panel summary:focus-visible {{
   outline: 2px solid {BUSY}; outline-offset: 1px }}
 .cnb-panel summary, .cnb-box summary {{ cursor: pointer; width: fit-content }}
 .cnb-aside {{ {ASIDE} }}
@@ -79,7 +78,7 @@ STYLE = f"""<style>
 .cnb-squares i.l {{ border-color: {BAD}; border-radius: 6px; color: #fff; background: {_STRIPES}, {BAD} }}
 .cnb-fold:not(:has(details[open])) + .cnb-folded {{ display: none }}
 .jp-OutputArea:has(.cnb-final) .cnb-live, .jp-OutputArea:has(.cnb-box) .cnb-begun {{ display: none }}
-.jp-OutputArea:has(.cnb-panel) > .jp-OutputArea-child:has(> {_VIEW}:not(:has(*))) {{ display: none }}
+.jp-OutputArea:has(.cnb-panel) > .jp-OutputArea-child:has(> .jupyter-widgets:not(:has(*))) {{ display: none }}
 </style>"""
 
 

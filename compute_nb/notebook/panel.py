@@ -132,7 +132,7 @@ class Panel:
     def _move(self, widgets: Widgets) -> int:
         snapshot = self._census.last
         sent = widgets.put(self._parts())
-        sent += widgets.offer(cancel=True, retry=_retryable(snapshot), cancelling=self._cancelling)
+        sent += widgets.offer(cancel=True, retry=_missed(snapshot), cancelling=self._cancelling)
         place = widgets.inspected
         return sent if place is None or self._run.futures[place].done() else sent + widgets.refresh()
 
@@ -147,7 +147,8 @@ class Panel:
             **self._printed(),
         }
         now = time.monotonic()
-        if snapshot.total > 1 and now - self._squares_at >= _SQUARES_S:
+        pause_s = 0.0 if snapshot.total <= squares.MOST else _SQUARES_S
+        if snapshot.total > 1 and now - self._squares_at >= pause_s:
             self._squares_at = now
             parts["squares"] = squares.markup(self._census.codes, run.known_place)
         return parts
@@ -236,7 +237,7 @@ class Panel:
     def _end(self, widgets: Widgets) -> int:
         run, snapshot = self._run, self._census.last
         marks = squares.markup(self._census.codes, run.known_place) if snapshot.total > 1 else ""
-        sent = widgets.offer(cancel=False, retry=_retryable(snapshot))
+        sent = widgets.offer(cancel=False, retry=_missed(snapshot))
         place = widgets.inspected
         sent += 0 if place is None else widgets.refresh()
         parts = {
@@ -307,8 +308,10 @@ class Panel:
         return place, inspector.markup(self._run, place, self._max_lines)
 
 
-def _retryable(snapshot: Snapshot) -> bool:
-    return bool(snapshot.failed or snapshot.counts.get(TaskState.CANCELLED))
+def _missed(snapshot: Snapshot) -> str:
+    """Returns what tasks without a value are called, "" if there are none."""
+    counts = {"failed": snapshot.failed, "cancelled": snapshot.counts.get(TaskState.CANCELLED, 0)}
+    return " and ".join(word for word, count in counts.items() if count)
 
 
 def _view(model_id: str) -> dict[str, Any]:

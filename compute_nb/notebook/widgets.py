@@ -12,7 +12,7 @@ from typing import Any
 
 _LATER = "takes effect when the running cell has ended"
 _PARTS = ("head", "aside", "squares", "notes", "said", "fold", "printed", "results")
-_CLASSES = {"fold": ("cnb-live", "cnb-fold"), "printed": ("cnb-live", "cnb-folded")}
+_CLASSES = {"said": ("cnb-part",), "fold": ("cnb-live", "cnb-fold"), "printed": ("cnb-live", "cnb-folded")}
 
 
 class Widgets:
@@ -98,11 +98,17 @@ class Widgets:
                 sent += 1
         return sent
 
-    def offer(self, *, cancel: bool, retry: bool, cancelling: bool = False) -> int:
-        """Shows the buttons that can do something; returns how many messages that took."""
+    def offer(self, *, cancel: bool, retry: str, cancelling: bool = False) -> int:
+        """Shows the buttons that can do something; returns how many messages that took.
+
+        Args:
+            retry: What tasks without a value are called, "" if there are none.
+        """
         sent = self._set(self._cancel, "disabled", not cancel or cancelling)
         sent += self._set(self._cancel, "description", "cancelling" if cancel and cancelling else "cancel")
-        for button, shown in ((self._cancel, cancel), (self._retry, retry)):
+        if retry:
+            sent += self._set(self._retry, "description", f"retry {retry}")
+        for button, shown in ((self._cancel, cancel), (self._retry, bool(retry))):
             sent += self._set(button.layout, "display", None if shown else "none")
         return sent
 

@@ -150,14 +150,16 @@ def test_a_failure_is_told_once(person):
 
 def test_the_widget_keeps_the_end_and_no_button(person):
     messages = person.run(
-        "%%compute local -m s=range(4) -n g\nimport time\ntime.sleep(0.5)\nif s == 1: 1 / 0\ns",
+        "%%compute local -m s=range(4) -n g\nimport time\nif s == 1: 1 / 0\ntime.sleep(1)\ns",
         until="update_display_data",
     )
     states = [m["data"]["state"] for m in of_type(messages, "comm_msg") if "state" in m["data"]]
     texts = [state["value"] for state in states if "value" in state]
     assert "3 of 4 done, 1 failed" in texts[-1]
-    failed = [place for place, text in enumerate(texts) if "s=1: ZeroDivisionError" in text]
-    assert any(" running" in text for text in texts[failed[0] :])
+    (failed, *_) = [place for place, text in enumerate(texts) if "g: s=1: ZeroDivisionError" in text]
+    (ended, *_) = [place for place, text in enumerate(texts) if "3 of 4 done, 1 failed" in text]
+    assert failed < ended
+    assert any("1 failed" in text and " running" in text for text in texts[:ended])
     assert {"disabled": True} in states
     assert {"display": "none"} in states
     assert not of_type(messages, "comm_close")
