@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from compute_nb.notebook import look
 from compute_nb.notebook.run import Run, Snapshot
+from compute_nb.notebook.terminal import last_rows
 from compute_nb.notebook.times import Times, day
 
 
@@ -85,6 +86,17 @@ def folded(summary: str, text: str) -> str:
     """Returns text that is shown when somebody opens it."""
     body = f'<pre style="{look.PRE}">{html.escape(text)}</pre>'
     return f'<details style="{look.BOX}"><summary>{html.escape(summary)}</summary>{body}</details>'
+
+
+def speech(run: Run, places: Sequence[int], rows: int) -> str:
+    """Returns the last rows of what each of these open tasks has printed, as HTML."""
+    parts = []
+    for place in places:
+        text = last_rows(run.live(place), rows)
+        name = html.escape(run.known_place(place)) if len(run.futures) > 1 else ""
+        head = f'<div style="{look.ASIDE}">{name}</div>' if name else ""
+        parts.append(head + look.tail(text) if text else "")
+    return "".join(parts)
 
 
 def line(run: Run, snapshot: Snapshot) -> str:

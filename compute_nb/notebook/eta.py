@@ -63,7 +63,8 @@ class Estimate:
             return f"{what} run longer than any before: no estimate"
         on = f" on {self.workers} worker{'s' * (self.workers != 1)}" if self.workers else ""
         since = " since the pace changed" if self.changed else ""
-        now = f"; {self.now} run now" if self.workers and self.now != self.workers else ""
+        other = self.workers and abs(self.now - self.workers) > self.workers / 5
+        now = f"; {self.now} run now" if other else ""
         return (
             f"{_range(self.low_s, self.high_s)} left, from {self.finished:,} finished tasks{on}{since}{now}"
         )

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from compute_nb.errors import ComputeError
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook import drawing, failures, look
-from compute_nb.notebook.results import facts, printed
+from compute_nb.notebook.results import said
 from compute_nb.notebook.run import Run
+from compute_nb.notebook.terminal import last_rows
 from compute_nb.notebook.times import moment, span
 from compute_nb.tasks import TaskState
 
@@ -44,7 +45,11 @@ def markup(run: Run, index: int, max_lines: int) -> str:
     return (
         f'<div style="{look.BOX};{grid}">{rows}</div>'
         + (_error(error) if error else "")
-        + (drawing.details((), _tail(text, max_lines)) if text else "")
+        + (
+            f'<pre style="{look.PRE};{look.TAIL}"><span>{last_rows(text, max_lines)}</span></pre>'
+            if text
+            else ""
+        )
     )
 
 
@@ -90,10 +95,4 @@ def _error(text: str) -> str:
 def _printed(run: Run, index: int, future: ComputeFuture) -> str:
     if not future.done():
         return run.live(index)
-    return "".join(text for _, text in printed(list(facts(future).get("items") or ())))
-
-
-def _tail(text: str, max_lines: int) -> str:
-    lines = text.splitlines()
-    left = len(lines) - max_lines
-    return text if left <= 0 else "\n".join([f"[... {left:,} lines above ...]", *lines[-max_lines:]])
+    return said(future)

@@ -28,6 +28,8 @@ PRE = (
     "font-family:var(--jp-code-font-family, monospace);font-size:12px;line-height:1.4;"
     f"background:{_SHADE};color:inherit"
 )
+# Its end is what one sees first, wherever it was scrolled to when its text was replaced.
+TAIL = "display:flex;flex-direction:column-reverse"
 ASIDE = "opacity:.75;font-size:12px"
 TRACK = f"display:flex;height:8px;margin:4px 0;overflow:hidden;border-radius:4px;background:{_TRACK}"
 ID = (

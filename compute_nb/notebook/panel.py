@@ -12,6 +12,7 @@ is opened below them keep the focus; elsewhere these alone take the widget's pla
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 import uuid
@@ -37,8 +38,7 @@ _SOON_S = 0.02
 _COMING_S = 5.0  # an endpoint that starts by itself is not away
 _KEPT = 50
 _LIVE_TASKS = 4
-_LIVE_LINES = 5
-_LIVE_CHARS = 16_000
+_LIVE_ROWS = 20
 _FAILED = STATES.index(TaskState.FAILED)
 _LOST = STATES.index(TaskState.LOST)
 _OPEN = [code for code, state in enumerate(STATES) if not state.ended]
@@ -74,6 +74,7 @@ class Panel:
         self._soon = False
         self._census.take()
         self._widgets = self._made()
+        run.on_reopen.append(self.reopen)
 
     def _made(self) -> Widgets | None:
         try:
@@ -104,6 +105,14 @@ class Panel:
     def news(self, *_: Any) -> None:
         """Has it drawn when its turn comes."""
         pulse.ask(self)
+
+    def reopen(self) -> None:
+        """Follows the run once more: tasks of it were sent again."""
+        with self._lock:
+            if self._final:
+                self._census.take()
+                self._revive()
+        self.news()
 
     # -- the pulse's thread
 
@@ -205,17 +214,12 @@ class Panel:
 
     def _printed(self) -> dict[str, str]:
         """Returns what running tasks have printed last, folded; a page keeps it open by itself."""
-        run, several = self._run, len(self._run.futures) > 1
-        texts = []
-        for place in sorted(self._census.running)[:_LIVE_TASKS]:
-            text = run.live(place)[-_LIVE_CHARS:]
-            if text.strip():
-                lines = text.splitlines()[-(_LIVE_LINES if several else self._max_lines) :]
-                head = [f"--- {run.known_place(place)}"] if several else []
-                texts.append("\n".join([*head, *lines]))
-        if not texts:
-            return {"fold": "", "printed": ""}
-        return {"fold": look.fold("printed so far"), "printed": drawing.details((), "\n".join(texts))}
+        futures = self._run.futures
+        heard = [(futures[place].live_at, place) for place in self._census.running]
+        speakers = sorted(place for at, place in heapq.nlargest(_LIVE_TASKS, heard) if at)
+        rows = _LIVE_ROWS // len(speakers) if len(futures) > 1 and speakers else self._max_lines
+        told = drawing.speech(self._run, speakers, rows)
+        return {"fold": look.fold("printed so far") if told else "", "printed": told}
 
     # -- the end, and what may follow it
 
