@@ -12,6 +12,7 @@ _FEWEST = 3
 _NEWEST = 64
 _PACE_OF = 12
 _CHANGED = 1.6
+_SHORT_S = 0.05
 _SEEN_IN_TIME_S = 1.0
 _BETWEEN_S = 0.5
 _QUIET_S = 3.0
@@ -104,14 +105,14 @@ def _since_change(
     if len(recent) < _PACE_OF:
         return recent, False
     cut = -max(len(recent) // 4, _PACE_OF // 3)
-    old, new = _typical_s(recent[:cut]), _typical_s(recent[cut:])
-    changed = old is not None and new is not None and max(old, new) > _CHANGED * max(min(old, new), 0.05)
-    return (recent[cut:], True) if changed else (recent, False)
+    faster, slower = sorted([_quartiles_s(recent[:cut]), _quartiles_s(recent[cut:])], key=lambda one: one[1])
+    apart = slower[0] > faster[2] and slower[1] > _CHANGED * max(faster[1], _SHORT_S)
+    return (recent[cut:], True) if apart else (recent, False)
 
 
-def _typical_s(recent: Sequence[tuple[float | None, float]]) -> float | None:
+def _quartiles_s(recent: Sequence[tuple[float | None, float]]) -> Sequence[float]:
     runs = [ended - begun for begun, ended in recent if begun is not None]
-    return statistics.median(runs) if runs else None
+    return statistics.quantiles(runs, n=4, method="inclusive") if len(runs) > 1 else (0.0, 0.0, 0.0)
 
 
 def _most_at_once(spans: Sequence[tuple[float, float]]) -> int:

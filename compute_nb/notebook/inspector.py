@@ -45,11 +45,7 @@ def markup(run: Run, index: int, max_lines: int) -> str:
     return (
         f'<div style="{look.BOX};{grid}">{rows}</div>'
         + (_error(error) if error else "")
-        + (
-            f'<pre style="{look.PRE};{look.TAIL}"><span>{last_rows(text, max_lines)}</span></pre>'
-            if text
-            else ""
-        )
+        + (look.tail(last_rows(text, max_lines)) if text else "")
     )
 
 

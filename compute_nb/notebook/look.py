@@ -28,8 +28,6 @@ PRE = (
     "font-family:var(--jp-code-font-family, monospace);font-size:12px;line-height:1.4;"
     f"background:{_SHADE};color:inherit"
 )
-# Its end is what one sees first, wherever it was scrolled to when its text was replaced.
-TAIL = "display:flex;flex-direction:column-reverse"
 ASIDE = "opacity:.75;font-size:12px"
 TRACK = f"display:flex;height:8px;margin:4px 0;overflow:hidden;border-radius:4px;background:{_TRACK}"
 ID = (
@@ -92,3 +90,8 @@ def unseen(text: str) -> str:
 def fold(summary: str) -> str:
     """Returns a line that shows and hides the widget after its own; no kernel is needed to open it."""
     return f'<details style="{BOX}"><summary>{html.escape(summary)}</summary></details>'
+
+
+def tail(markup: str) -> str:
+    """Returns printed text of which one sees the end first, also after it was replaced."""
+    return f'<pre style="{PRE};display:flex;flex-direction:column-reverse"><span>{markup}</span></pre>'

@@ -43,7 +43,7 @@ def test_most_estimates_hold(spread, count):
         assert found is not None
         told += 1
         hits += found.low_s * 0.95 <= left <= found.high_s * 1.05
-        assert 0.9 * count <= found.workers <= count
+        assert (1 - spread / 2) * count <= found.workers <= count
     assert hits >= 0.75 * told
     assert told > 50
 
