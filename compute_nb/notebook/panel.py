@@ -35,6 +35,7 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 _HEART_S = 1.0
 _SQUARES_S = 1.0
 _SOON_S = 0.02
+_END_MESSAGES = 8
 _COMING_S = 5.0  # an endpoint that starts by itself is not away
 _KEPT = 50
 _LIVE_TASKS = 4
@@ -72,6 +73,7 @@ class Panel:
         self._said = ""
         self._squares_at = 0.0
         self._soon = False
+        self._last_sent = 0
         self._census.take()
         self._widgets = self._made()
         run.on_reopen.append(self.reopen)
@@ -128,11 +130,20 @@ class Panel:
                 return 0
             if ended:
                 return 0 if self._final else self._finish()
-            revived = self._revive() if self._final else 0
-            if self._widgets is not None:
-                return revived + self._move(self._widgets)
-            self._put_bundle(update=True)
-            return 1
+            if self._final:
+                self._revive()
+            self._last_sent = self._put_moves()
+            return self._last_sent
+
+    def _put_moves(self) -> int:
+        if self._widgets is not None:
+            return self._move(self._widgets)
+        self._put_bundle(update=True)
+        return 1
+
+    def weight(self) -> int:
+        """Returns how many messages the next drawing may take."""
+        return _END_MESSAGES if self._run.ended and not self._final else self._last_sent + 1
 
     def next_draw_s(self) -> float | None:
         """Returns in how many seconds it wants to be drawn though there is no news; None: never."""
@@ -236,7 +247,7 @@ class Panel:
         _ended.append(self)
         if len(_ended) > _KEPT:
             _ended.popleft()._let_go()
-        return sent + 3
+        return sent
 
     def _end(self, widgets: Widgets) -> int:
         run, snapshot = self._run, self._census.last
@@ -256,7 +267,7 @@ class Panel:
         }
         return sent + widgets.put(parts)
 
-    def _revive(self) -> int:
+    def _revive(self) -> None:
         """Moves again: tasks of a run that had ended were submitted anew."""
         self._final = False
         self._first_failure = ""
@@ -266,7 +277,6 @@ class Panel:
         widgets = self._widgets
         if widgets is not None and self._run.cell_id is None:
             self._put_view(widgets.box, update=True)
-        return 2
 
     def _let_go(self) -> None:
         """The oldest ended panels give their widgets back."""

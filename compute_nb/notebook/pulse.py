@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-_MESSAGE_S = 0.125  # eight a second, all panels together; an end brings a few more at once
-_SHARE = 50  # of the time, what counting and drawing may take
+MESSAGES = 10  # in any second, all panels together
+_SECOND_S = 1.05
+_PAUSE_S = 0.25
+_SHARE = 50  # of the time, what counting and drawing one panel may take
 
 
 class Drawn(Protocol):
@@ -18,6 +21,9 @@ class Drawn(Protocol):
 
     def draw(self) -> int:
         """Draws what has changed; returns how many messages that took."""
+
+    def weight(self) -> int:
+        """Returns how many messages the next drawing may take."""
 
     def next_draw_s(self) -> float | None:
         """Returns in how many seconds it wants to be drawn though there is no news; None: never."""
@@ -31,6 +37,7 @@ class Pulse:
         self._due: dict[Drawn, float] = {}
         self._not_before: dict[Drawn, float] = {}
         self._thread: threading.Thread | None = None
+        self._sent: deque[float] = deque()
 
     def ask(self, drawn: Drawn) -> None:
         """Has it drawn as soon as its turn comes; does not block."""
@@ -45,15 +52,25 @@ class Pulse:
 
     def _run(self) -> None:
         while (drawn := self._next()) is not None:
+            self._wait_for_room(min(drawn.weight(), MESSAGES))
             began = time.monotonic()
-            sent = 0
             try:
                 sent = drawn.draw()
+                self._sent.extend([time.monotonic()] * sent)
             except Exception:  # the other panels go on; shown, it would stand under another cell
                 log.info("a panel could not be drawn", exc_info=True)
-            took_s = time.monotonic() - began
-            self._wait_for_more(drawn, took_s)
-            time.sleep(sent * _MESSAGE_S)
+            self._wait_for_more(drawn, time.monotonic() - began)
+
+    def _wait_for_room(self, weight: int) -> None:
+        """Waits until so many messages more are not too many for a second."""
+        while self._sent:
+            left = self._sent[0] + _SECOND_S - time.monotonic()
+            if left <= 0:
+                self._sent.popleft()
+            elif len(self._sent) + weight > MESSAGES:
+                time.sleep(left)
+            else:
+                return
 
     def _next(self) -> Drawn | None:
         """Waits for the one that is due first; None ends the thread: nothing moves any more."""
@@ -75,7 +92,7 @@ class Pulse:
             if again_s is None:
                 self._not_before.pop(drawn, None)
                 return
-            pause_s = _SHARE * took_s
+            pause_s = max(_PAUSE_S, _SHARE * took_s)
             self._not_before[drawn] = time.monotonic() + pause_s
             at = time.monotonic() + max(again_s, pause_s)
             self._due[drawn] = max(min(at, self._due.get(drawn, at)), self._not_before[drawn])

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from compute_nb.notebook.pulse import Pulse
+from compute_nb.notebook.pulse import MESSAGES, Pulse
 
 
 class Counted:
@@ -20,20 +20,24 @@ class Counted:
             self.done.set()
         return self.messages
 
+    def weight(self) -> int:
+        return self.messages
+
     def next_draw_s(self) -> float | None:
         return None if self.done.is_set() else 0.0
 
 
-def test_all_share_ten_messages_a_second():
-    pulse, drawn = Pulse(), [Counted(3, messages=2) for _ in range(2)]
-    began = time.monotonic()
+def test_all_together_send_ten_messages_in_any_second():
+    pulse, drawn = Pulse(), [Counted(4, messages=2) for _ in range(2)]
     for one in drawn:
         pulse.ask(one)
     for one in drawn:
         assert one.done.wait(10)
-    sent = sum(len(one.times) * one.messages for one in drawn)
-    assert sent - 2 <= 10 * (time.monotonic() - began)
-    assert abs(len(drawn[0].times) - len(drawn[1].times)) <= 1
+    sent = sorted(at for one in drawn for at in one.times for _ in range(one.messages))
+    assert len(sent) == 16
+    assert max(sum(at <= other < at + 1 for other in sent) for at in sent) == MESSAGES
+    assert drawn[0].times[-1] - drawn[0].times[0] >= 0.75
+    assert abs(drawn[0].times[-1] - drawn[1].times[-1]) < 0.5
 
 
 def test_the_thread_ends_when_nothing_moves_and_starts_again():
