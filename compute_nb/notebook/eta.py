@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _FEWEST = 3
 _NEWEST = 64
@@ -15,6 +15,7 @@ _CHANGED = 1.6
 _SHORT_S = 0.05
 _SEEN_IN_TIME_S = 1.0
 _BETWEEN_S = 0.5
+_OVERDUE_S = 1.0
 _QUIET_S = 3.0
 
 
@@ -46,7 +47,8 @@ class Estimate:
         workers: How many of them ran at once; 0 if that is not known.
         now: How many run at once now.
         changed: Whether they are those since the pace changed.
-        overdue: How many of the last tasks have run longer than any before; then there is no range.
+        overdue: How many that run now have run longer than any before.
+        stuck: Whether these are all that run; then there is no range.
     """
 
     low_s: float
@@ -56,19 +58,20 @@ class Estimate:
     now: int = 0
     changed: bool = False
     overdue: int = 0
+    stuck: bool = False
 
     def told(self) -> str:
         """Returns "about 2 to 4 min left, from 31 finished tasks on 2 workers"."""
-        if self.overdue:
-            what = "the last task has" if self.overdue == 1 else f"the last {self.overdue} tasks have"
-            return f"{what} run longer than any before: no estimate"
+        longer = f"{self.overdue} task{' runs' if self.overdue == 1 else 's run'} longer than any before"
+        if self.stuck:
+            return f"no estimate: {longer}"
         on = f" on {self.workers} worker{'s' * (self.workers != 1)}" if self.workers else ""
         since = " since the pace changed" if self.changed else ""
         other = self.workers and abs(self.now - self.workers) > self.workers / 5
         now = f"; {self.now} run now" if other else ""
-        return (
-            f"{_range(self.low_s, self.high_s)} left, from {self.finished:,} finished tasks{on}{since}{now}"
-        )
+        also = f"; {longer}" if self.overdue else ""
+        left = _range(self.low_s, self.high_s)
+        return f"{left} left, from {self.finished:,} finished tasks{on}{since}{now}{also}"
 
 
 def estimate(work: Work) -> Estimate | None:
@@ -88,14 +91,20 @@ def estimate(work: Work) -> Estimate | None:
     if not now:
         return None
     slot_s = max(mean_s, _pace_s(spans, workers), 1e-6)
+    sound = [work.now - at for at in work.running if work.now - at <= max(runs) + _OVERDUE_S]
+    overdue = len(work.running) - len(sound)
+    if work.running and not sound:
+        return Estimate(0, 0, finished, workers, now, overdue=overdue, stuck=True)
     if not work.waiting:
-        return _of_the_last(work, runs, finished, workers, changed)
-    started = sum(max(slot_s - (work.now - at), 0.1 * slot_s) for at in work.running)
+        return _of_the_last(sound, runs, Estimate(0, 0, finished, workers, workers, changed, overdue))
+    started = sum(max(slot_s - ran_s, 0.1 * slot_s) for ran_s in sound)
+    now = max(now - overdue, 1)
     all_s = (work.waiting * slot_s + started) / now
     spread = statistics.pstdev(runs) / mean_s if mean_s else 0.0
     unsure = min(0.9, max(0.1, 1.3 * spread * math.sqrt(1 / len(runs) + 1 / rest)))
     last_s = 0.5 * mean_s if now > 1 else 0.0
-    return Estimate(all_s * (1 - unsure), all_s * (1 + unsure) + last_s, finished, workers, now, changed)
+    low_s, high_s = all_s * (1 - unsure), all_s * (1 + unsure) + last_s
+    return Estimate(low_s, high_s, finished, workers, now, changed, overdue)
 
 
 def _since_change(
@@ -145,17 +154,11 @@ def _pace_s(spans: Sequence[tuple[float, float]], workers: int) -> float:
     return workers * (spans[-1][1] - spans[0][1]) / (len(spans) - 1)
 
 
-def _of_the_last(
-    work: Work, runs: Sequence[float], finished: int, workers: int, changed: bool
-) -> Estimate | None:
-    """Returns the rest of tasks that all run already."""
-    longest = max(work.now - at for at in work.running)
-    newest = work.now - max(work.running)
-    if longest > max(runs) + 1:
-        over = sum(work.now - at > max(runs) + 1 for at in work.running)
-        return Estimate(0, 0, finished, workers, len(work.running), overdue=over)
-    low, high = statistics.median(runs) - newest, max(runs) - newest
-    return Estimate(max(0.0, 0.9 * low), max(0.0, 1.1 * high), finished, workers, workers, changed)
+def _of_the_last(ran: Sequence[float], runs: Sequence[float], grounds: Estimate) -> Estimate:
+    """Returns the rest of tasks that all run already, for so long."""
+    newest = min(ran)
+    low_s, high_s = statistics.median(runs) - newest, max(runs) - newest
+    return replace(grounds, low_s=max(0.0, 0.9 * low_s), high_s=max(0.0, 1.1 * high_s))
 
 
 def _by_rate(

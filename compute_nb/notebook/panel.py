@@ -35,7 +35,7 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 _HEART_S = 1.0
 _SQUARES_S = 1.0
 _SOON_S = 0.02
-_END_MESSAGES = 8
+_END_MESSAGES, _FEW_MESSAGES = 9, 4
 _COMING_S = 5.0  # an endpoint that starts by itself is not away
 _KEPT = 50
 _LIVE_TASKS = 4
@@ -143,7 +143,8 @@ class Panel:
 
     def weight(self) -> int:
         """Returns how many messages the next drawing may take."""
-        return _END_MESSAGES if self._run.ended and not self._final else self._last_sent + 1
+        ends = self._run.ended and not self._final
+        return _END_MESSAGES if ends else max(_FEW_MESSAGES, self._last_sent + 1)
 
     def next_draw_s(self) -> float | None:
         """Returns in how many seconds it wants to be drawn though there is no news; None: never."""

@@ -11,9 +11,9 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 MESSAGES = 10  # in any second, all panels together
-_SECOND_S = 1.05
+_SECOND_S = 1.1
 _PAUSE_S = 0.25
-_SHARE = 50  # of the time, what counting and drawing one panel may take
+_SHARE = 50  # of the processor, what counting and drawing one panel may take
 
 
 class Drawn(Protocol):
@@ -53,13 +53,13 @@ class Pulse:
     def _run(self) -> None:
         while (drawn := self._next()) is not None:
             self._wait_for_room(min(drawn.weight(), MESSAGES))
-            began = time.monotonic()
+            began_s = time.thread_time()
             try:
                 sent = drawn.draw()
                 self._sent.extend([time.monotonic()] * sent)
             except Exception:  # the other panels go on; shown, it would stand under another cell
                 log.info("a panel could not be drawn", exc_info=True)
-            self._wait_for_more(drawn, time.monotonic() - began)
+            self._wait_for_more(drawn, time.thread_time() - began_s)
 
     def _wait_for_room(self, weight: int) -> None:
         """Waits until so many messages more are not too many for a second."""
