@@ -98,6 +98,7 @@ class Panel:
     def _show(self) -> None:
         self._put_bundle(update=False)
         if self._widgets is not None:
+            self._widgets.offer(cancel=True, retry=_missed(self._census.last))
             self._put_view(self._widgets.box, update=False)
         if not self._run.waited_for:
             self._publish(_nothing(), {}, self._ids[2], False)

@@ -76,16 +76,14 @@ def test_a_change_of_pace_is_seen_and_said():
 
 def test_the_last_that_run_too_long_have_no_estimate():
     work, _ = simulated([2.0] * 9 + [500.0], [(0, 1)], 60)
-    assert estimate(work).told() == "no estimate: 1 runs longer than any before"
+    assert estimate(work).told() == "no estimate: 1 task runs longer than any before"
 
 
 def test_one_that_takes_too_long_is_said_and_counts_as_no_worker():
     work, _ = simulated([500.0] + [4.0] * 60, [(0, 2)], 81)
     found = estimate(work)
     assert found.low_s <= 160 <= found.high_s
-    assert found.told().endswith(
-        "from 20 finished tasks on 1 worker; 2 run now; 1 runs longer than any before"
-    )
+    assert found.told().endswith("from 20 finished tasks on 1 worker; 1 task runs longer than any before")
 
 
 def test_nothing_is_said_while_nothing_runs():

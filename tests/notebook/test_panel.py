@@ -73,7 +73,7 @@ def test_a_run_in_the_middle():
     )
     assert 'aria-valuetext="3 of 8 done, 1 running, 3 waiting, 1 failed"' in bar[0]
     assert words(shown.part("aside")).startswith("waited 3.0 s and ran 1.0 s (medians), 1 min 4")
-    assert words(shown.part("aside")).endswith("so far · no estimate: 1 runs longer than any before")
+    assert words(shown.part("aside")).endswith("so far · no estimate: 1 task runs longer than any before")
     assert words(shown.part("notes")) == 's=4: ZeroDivisionError: division <by> "zero"'
     assert shown.part("squares").count("<i ") == 8
     assert shown.buttons == ["cancel", "retry failed", "details", "copy id"]
