@@ -196,3 +196,60 @@ def test_an_interrupt_during_the_first_import_breaks_nothing(person):
         person.run("import compute_nb.notebook.desk\n'compute_nb.watcher' in sys.modules"), "execute_result"
     )
     assert shown["data"]["text/plain"] == "True"
+
+
+def click(person: Person, messages: list[Any], name: str) -> None:
+    """A page's user presses the newest button of that name."""
+    (*_, button) = [
+        message["content"]["comm_id"]
+        for message in messages
+        if message["msg_type"] == "comm_open"
+        and message["content"]["data"]["state"].get("description", "").startswith(name)
+    ]
+    said = {"comm_id": button, "data": {"method": "custom", "content": {"event": "click"}}}
+    session = person.client.session
+    person.client.shell_channel.send(session.msg("comm_msg", said))
+
+
+def test_what_failed_is_sent_again_by_a_button_and_the_panel_moves_on(person, tmp_path):
+    messages = person.run(
+        f"%%compute local -m s=range(3) -n g\nimport os\nif s == 1: os.stat({str(tmp_path / 'gate')!r})\ns",
+        until="update_display_data",
+    )
+    (final,) = of_type(messages, "update_display_data")[:1]
+    assert "FileNotFoundError" in final["data"]["text/html"]
+    (tmp_path / "gate").touch()
+    click(person, messages, "retry")
+    told = ""
+    while "3 of 3 done" not in told:
+        message = person.client.get_iopub_msg(timeout=30)
+        if message["msg_type"] == "update_display_data":
+            told = message["content"]["data"].get("text/html", "")
+    (shown,) = of_type(person.run("g.result()"), "execute_result")
+    assert shown["data"]["text/plain"] == "[0, 1, 2]"
+
+
+def test_details_of_a_running_task_show_what_it_has_printed(person):
+    messages = person.run(
+        "%%compute local -n f\nimport time\nprint('half', 'way', flush=True)\ntime.sleep(3)", until="comm_msg"
+    )
+    click(person, messages, "details")
+    told = ""
+    while "half way" not in told or "has run for" not in told:
+        message = person.client.get_iopub_msg(timeout=30)
+        data = message["content"].get("data", {}) if message["msg_type"].startswith("comm_") else {}
+        value = data.get("state", {}).get("value")
+        told = value if isinstance(value, str) and "task id" in value else told
+    assert "running" in told
+
+
+def test_panels_share_ten_messages_a_second(person):
+    messages = person.run(
+        "for name in 'abc':\n"
+        "    get_ipython().run_cell_magic('compute', f'local -m s=range(150) -n {name}',"
+        " 'import time\\ntime.sleep(0.02)\\ns')\n"
+        "%compute wait\n"
+    )
+    moves = [m["header"]["date"].timestamp() for m in messages if m["msg_type"] == "comm_msg"]
+    assert len(moves) > 10
+    assert max(sum(at <= other < at + 1 for other in moves) for at in moves) <= 10

@@ -6,6 +6,8 @@ import re
 import sys
 from typing import Any
 
+import nbconvert
+import nbformat
 import pytest
 from made_runs import end, published, run_of, start
 
@@ -327,3 +329,26 @@ def test_the_oldest_ended_panels_give_their_widgets_back(monkeypatch):
     first = [data for data, _, display_id, _ in shown[0].got if display_id == shown[0].panel._ids[1]][-1]
     assert first[WIDGET_MIME]["model_id"] == ""
     assert shown[-1].widgets.box.comm is not None
+
+
+def test_it_reads_the_same_in_a_page_and_in_markdown_without_a_kernel():
+    run = run_of(6)
+    for place, future in enumerate(run.futures):
+        end(
+            future,
+            TaskState.FAILED if place == 2 else TaskState.SUCCEEDED,
+            data=TRACEBACK if place == 2 else "",
+        )
+    shown = Shown(run)
+    shown.panel.draw()
+    widget = {WIDGET_MIME: {"version_major": 2, "version_minor": 0, "model_id": "gone"}, "text/plain": ""}
+    made = nbformat.v4.new_notebook()
+    outputs = [nbformat.v4.new_output("display_data", data=data) for data in (shown.kept(), widget)]
+    made.cells = [nbformat.v4.new_code_cell("%%compute -m s=range(6) -n sims", outputs=outputs)]
+    for exporter in (nbconvert.HTMLExporter(), nbconvert.MarkdownExporter()):
+        page, _ = exporter.from_notebook_node(made)
+        told = words(page)
+        assert "sims on local: ✓ 5 of 6 done, ✗ 1 failed" in told
+        assert 's=2: ZeroDivisionError: division <by> "zero"' in told
+        assert "waited 1.0 s and ran 1.0 s (medians), 2.0 s in all" in told
+        assert "gone" not in page
