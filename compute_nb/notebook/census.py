@@ -57,6 +57,7 @@ class Census:
         recent: (began or None, ended) of the tasks that ended last, in that order.
         running: When those that run now began, by place.
         last: How the run stood at the last count.
+        submitted_at: When the first of those that have begun was; the time of the run is that of the last.
     """
 
     def __init__(self, run: Run) -> None:
@@ -69,6 +70,7 @@ class Census:
         self._ended: float | None = None
         self._late: list[int] = []
         self.last = Snapshot({}, 0, run.submitted_at, None, None)
+        self.submitted_at = run.submitted_at
 
     def take(self) -> Snapshot:
         """Counts, and returns how the run stands."""
@@ -117,6 +119,7 @@ class Census:
         if began is not None and (state is TaskState.RUNNING or (state.ended and was_running is None)):
             self._began = began if self._began is None else min(self._began, began)
             if future.submitted_at is not None:
+                self.submitted_at = min(self.submitted_at, future.submitted_at)
                 self.waits.add(max(0.0, began - future.submitted_at))
         if state.ended and ended is not None:
             self._ended = ended if self._ended is None else max(self._ended, ended)

@@ -10,6 +10,7 @@ from compute_nb.notebook import look
 from compute_nb.notebook.run import Run, Snapshot
 from compute_nb.notebook.terminal import last_rows
 from compute_nb.notebook.times import Times, day
+from compute_nb.tasks import TaskState
 
 
 def bar(run: Run, snapshot: Snapshot) -> str:
@@ -25,7 +26,7 @@ def still(run: Run, snapshot: Snapshot) -> str:
 
 def _said(run: Run, snapshot: Snapshot) -> str:
     counts = ", ".join(
-        f'<span style="white-space:nowrap">{_glyph(*look.GLYPHS[state])}&nbsp;{html.escape(text)}</span>'
+        f'<span style="white-space:nowrap">{_glyph(snapshot, state)}&nbsp;{html.escape(text)}</span>'
         for state, text in snapshot.parts()
     )
     return (
@@ -34,7 +35,9 @@ def _said(run: Run, snapshot: Snapshot) -> str:
     )
 
 
-def _glyph(glyph: str, colour: str) -> str:
+def _glyph(snapshot: Snapshot, state: TaskState) -> str:
+    glyph, colour = look.GLYPHS[state]
+    colour = colour if snapshot.counts.get(state) else "inherit"
     return f'<span aria-hidden="true" style="color:{colour};font-weight:bold">{glyph}</span>'
 
 

@@ -50,7 +50,7 @@ def times_of(census: Census) -> Times:
     """Returns the times of a run as it was counted last."""
     snapshot = census.last
     until = snapshot.ended_at if snapshot.ended else time.time()
-    elapsed_s = None if until is None else max(0.0, until - snapshot.submitted_at)
+    elapsed_s = None if until is None else max(0.0, until - census.submitted_at)
     return Times(census.waits.median, census.runs.median, elapsed_s, snapshot.total, snapshot.ended)
 
 

@@ -153,7 +153,8 @@ def test_the_widget_keeps_the_end_and_no_button(person):
         "%%compute local -m s=range(4) -n g\nimport time\nif s == 1: 1 / 0\ntime.sleep(1)\ns",
         until="update_display_data",
     )
-    states = [m["data"]["state"] for m in of_type(messages, "comm_msg") if "state" in m["data"]]
+    shown = of_type(messages, "comm_open", "comm_msg")
+    states = [m["data"]["state"] for m in shown if "state" in m["data"]]
     texts = [state["value"] for state in states if "value" in state]
     assert "3 of 4 done, 1 failed" in texts[-1]
     (failed, *_) = [place for place, text in enumerate(texts) if "g: s=1: ZeroDivisionError" in text]
