@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -237,6 +238,20 @@ class Executor(concurrent.futures.Executor):
     def serializer(self, serializer: ComputeSerializer) -> None:
         self._serializer, self._terms = serializer, None
         self._functions = Functions()
+
+    @property
+    def worker_python(self) -> str | None:
+        """The version of the Python that runs tasks there, "3.11.2"; None if it isn't known yet. Blocks.
+
+        Raises:
+            ComputeError: As `endpoint_id`.
+        """
+        place = self._found()
+        if place.here:
+            return platform.python_version()
+        endpoint_id = place.endpoint_id
+        told = str(self._ready().ask(lambda c: routes.agent(c, endpoint_id)).get("python") or "")
+        return told.split(maxsplit=1)[0] if told.split() else None
 
     @property
     def task_count_submitted(self) -> int:
@@ -480,6 +495,15 @@ class Executor(concurrent.futures.Executor):
             return given
         again = dict(zip(map(id, wanted), self._connected().retry(wanted), strict=True))
         return [again.get(id(future), future) for future in given]
+
+    def inputs_of(self, future: ComputeFuture) -> routes.Inputs:
+        """Returns the packed function and arguments that a task was submitted with; blocks.
+
+        Raises:
+            NotOffered: The service does not give them back.
+            ComputeError: It can't be reached, or does not know the task as one of yours.
+        """
+        return self._connected().inputs(future.id)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks; what was submitted is still sent.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from compute_nb.notebook.conditions import conditions
 from compute_nb.notebook.options import Options, names_of, split_map
 from compute_nb.notebook.refusal import CellRefused, nearest
 from compute_nb.tasks import MAX_RETRIES
@@ -42,6 +43,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "retry": Subcommand("[NAME]", "what failed, was lost or cancelled runs again with the same inputs", 1),
     "logs": Subcommand("[NAME] [--all]", "what the tasks printed; --all: without leaving out", 1, ("--all",)),
     "tb": Subcommand("[NAME]", "tracebacks of what failed, equal ones together", 1),
+    "debug": Subcommand("[NAME[i]]", "runs a task's body here with its stored inputs; then `%debug`", 1),
     "reload": Subcommand(
         "GROUP [-n NAME] [-o x,y]",
         "a task group from anywhere by its id; -o binds outputs of its cell",
@@ -136,6 +138,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--retries", type=int, metavar="N", help="begin again up to N times if the worker or agent is lost")
     add("--label", default="", metavar="TEXT", help="what the panel calls it")
+    add("--walltime", metavar="S", help="end a task that has run for S seconds; it has failed then")
+    add("--resources", metavar="JSON", help="what an engine is asked for (resource_specification)")
+    add("--config", metavar="JSON", help="what an endpoint with a template is asked for")
+    add("--seed", metavar="N", help="random numbers from N and the task's place: the same in every run")
+    add("--cache", action="store_true", help="take results of the same cell, inputs and endpoint, if any")
+    commands = parser.add_mutually_exclusive_group()
+    commands.add_argument(
+        "--shell", action="store_true", help="the body is a shell command; {x} is filled in"
+    )
+    commands.add_argument(
+        "--mpi", action="store_true", help="as --shell, started by an MPI engine's launcher"
+    )
+    add("--check", action="store_true", help="with --shell: an exit code that is not 0 is a failure")
+    add("--serializer", metavar="NAME", help="how inputs travel: JSONData keeps pickles out")
+    add(
+        "--result-serializer",
+        action="append",
+        default=[],
+        metavar="NAME,NAME",
+        help="how results come back: JSONData, DillDataBase64 or both, tried in this order",
+    )
     return parser
 
 
@@ -157,6 +180,8 @@ def read_cell(given: Sequence[str]) -> Options:
         names_of([args.name], "-n")
     if args.retries is not None and not 0 <= args.retries <= MAX_RETRIES:
         raise CellRefused(f"`--retries {args.retries}`: a number from 0 to {MAX_RETRIES}")
+    command = "shell" if args.shell else "mpi" if args.mpi else ""
+    _check_command(args, command)
     return Options(
         endpoint=args.endpoint,
         name=args.name,
@@ -166,7 +191,29 @@ def read_cell(given: Sequence[str]) -> Options:
         wait=args.wait,
         retries=args.retries,
         label=args.label,
+        conditions=conditions(args),
+        command=command,
+        check=args.check,
     )
+
+
+def _check_command(args: argparse.Namespace, command: str) -> None:
+    if args.check and not command:
+        raise CellRefused("`--check` is for `--shell` and `--mpi`: an error of Python is a failure anyway")
+    if not command:
+        return
+    for given, option in ((args.input, "-i"), (args.output, "-o")):
+        if given:
+            raise CellRefused(
+                f"`{option} {','.join(given)}`: a command has no names of Python; `{{name}}` in it is "
+                "replaced from the notebook, and `-n NAME` binds its result: stdout, stderr, returncode"
+            )
+    if args.seed is not None or args.serializer or args.result_serializer:
+        raise CellRefused("`--seed` and the serializers are for cells of Python: a command has neither")
+    if command == "mpi" and args.resources is None:
+        raise CellRefused(
+            '`--mpi` needs to know how many ranks: `--resources {"num_nodes": 2, "ranks_per_node": 4}`'
+        )
 
 
 def _without_blanks(given: Sequence[str]) -> list[str]:

@@ -86,7 +86,8 @@ class Census:
         counts = {state: codes.count(code) for code, state in enumerate(STATES)}
         still_open = any(count for state, count in counts.items() if not state.ended)
         ended = None if still_open else self._ended
-        self.last = Snapshot(counts, len(codes), self._run.submitted_at, self._began, ended)
+        run = self._run
+        self.last = Snapshot(counts, len(codes), run.submitted_at, self._began, ended, run.exits())
         return self.last
 
     @property

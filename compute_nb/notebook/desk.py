@@ -12,6 +12,7 @@ from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import bundle
 from compute_nb.notebook.cell import analyse
 from compute_nb.notebook.census import Census
+from compute_nb.notebook.commandline import command_body
 from compute_nb.notebook.front import Front, cell_id_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
@@ -50,7 +51,9 @@ class Desk:
         self._home = Home(shell.user_ns, self._label)
         self._outputs = Outputs(shell.user_ns)
         self._runs = Runs(shell.user_ns)
-        self._lines = Lines(self._runs, self._outputs, self._home, self._use, self._attach)
+        self._lines = Lines(
+            self._runs, self._outputs, self._home, use=self._use, attach=self._attach, fail=self._fail
+        )
         shell.events.register("pre_execute", self._arrive)
         shell.events.register("post_run_cell", self._arrive)
 
@@ -79,7 +82,8 @@ class Desk:
             StoppedWaiting: Interrupted once accepted; the tasks go on.
         """
         shell = self._shell
-        body = analyse(source, postponed=bool(shell.compile.flags & POSTPONED))
+        postponed = bool(shell.compile.flags & POSTPONED)
+        body = command_body(source) if options.command else analyse(source, postponed=postponed)
         check(options, body)
         values = points(options.maps, shell.ev, defaults.max_tasks) if options.maps else None
         hidden = shadowed(options.name, shell.user_ns)
@@ -149,6 +153,10 @@ class Desk:
         executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()
         panel.news()
+
+    def _fail(self, error: BaseException, frames: Any) -> None:
+        """Shows an error with its frames, and leaves them for `%debug`."""
+        self._shell.showtraceback((type(error), error.with_traceback(frames), frames))
 
     def _attach(self, run: Run, executor: Executor) -> None:
         """Binds and shows a run that was reloaded."""

@@ -35,9 +35,10 @@ def _said(run: Run, snapshot: Snapshot) -> str:
     )
 
 
-def _glyph(snapshot: Snapshot, state: TaskState) -> str:
-    glyph, colour = look.GLYPHS[state]
-    colour = colour if snapshot.counts.get(state) else "inherit"
+def _glyph(snapshot: Snapshot, state: TaskState | None) -> str:
+    glyph, colour = look.EXIT if state is None else look.GLYPHS[state]
+    if state is not None and not snapshot.counts.get(state):
+        colour = "inherit"
     return f'<span aria-hidden="true" style="color:{colour};font-weight:bold">{glyph}</span>'
 
 

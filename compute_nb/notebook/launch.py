@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute_nb.client import Client
-from compute_nb.errors import ComputeError, NotOffered
+from compute_nb.config import Home as HomeFolder
+from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
-from compute_nb.future import ComputeFuture
+from compute_nb.mpi import MPIFunction
+from compute_nb.notebook import seeds
+from compute_nb.notebook.cache import cache_of
 from compute_nb.notebook.capture import Captured, capture, pack_points
 from compute_nb.notebook.cell import CellBody
+from compute_nb.notebook.commandline import commands, worker_source
+from compute_nb.notebook.conditions import JSON, PICKLE, Conditions
 from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.harness import Cell
 from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options
-from compute_nb.notebook.payload import FUNCTION_NAME, function_source
+from compute_nb.notebook.payload import function_source
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.results import CellSerializer
+from compute_nb.notebook.reuse import Recipe, Reuse, local_files, look
 from compute_nb.notebook.run import Run
+from compute_nb.notebook.secret import secret_of
+from compute_nb.notebook.sending import Sending
+from compute_nb.serialize import JSONData
+from compute_nb.terms import Terms
 
 LOCAL = "local"
-
-Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def launch(
@@ -51,14 +61,19 @@ def launch(
     executor = Executor(
         endpoint,
         label=options.label or options.name or cell,
-        serializer=CellSerializer(notebook.home),
+        serializer=_serializer(options.conditions, notebook),
         result_serializers=["compute_nb.serialize.JSONData"],
         retries=retries,
+        walltime=options.conditions.walltime_s,
+        resource_specification=_resources(options),
+        user_endpoint_config=options.conditions.config,
     )
     try:
-        calls: list[Call] = [((index, swept), {}) for index, swept in enumerate(packed)]
-        function_id = executor.register_source_code(source, FUNCTION_NAME) if calls else ""
-        futures = _submitted(executor, function_id, calls)
+        reuse = None
+        if options.conditions.cache:
+            reuse = _reuse(executor, body, options, packed if options.command else points, captured, notebook)
+        sending = Sending(executor, source, packed, reuse)
+        futures = sending.all()
         run = Run(
             cell=cell,
             name=options.name,
@@ -69,11 +84,14 @@ def launch(
             group=None if points is None else ComputeGroup(futures, points, options.name),
             outputs=options.outputs,
             shows=body.shows,
-            notes=captured.notes,
+            is_command=bool(options.command),
+            notes=captured.notes + (() if reuse is None else reuse.notes),
+            reused=0 if reuse is None else len(reuse.futures),
             cancel_all=executor.cancel_all,
             outage=lambda: executor.outage,
             wake=lambda: wake(executor.client),
-            send_again=lambda places: _again(executor, run, function_id, [calls[i] for i in places], places),
+            inputs=sending.inputs,
+            send_again=lambda places: sending.again(run.futures, places),
         )
         accepted(run)
     except ComputeError as error:
@@ -93,21 +111,36 @@ def wake(client: Client) -> None:
         client.version_check()
 
 
-def _submitted(executor: Executor, function_id: str, calls: Sequence[Call]) -> list[ComputeFuture]:
-    if not calls:
-        return []
-    futures = executor.submit_many(function_id, calls)
-    executor.wait_accepted()
-    return futures
-
-
-def _again(
-    executor: Executor, run: Run, function_id: str, calls: Sequence[Call], places: Sequence[int]
-) -> list[ComputeFuture]:
-    try:
-        return executor.retry_tasks([run.futures[place] for place in places])
-    except NotOffered:  # a service that keeps no inputs for us; this kernel still has them
-        return _submitted(executor, function_id, calls)
+def _reuse(  # noqa: PLR0917
+    executor: Executor,
+    body: CellBody,
+    options: Options,
+    points: Sequence[Mapping[str, Any]] | None,
+    captured: Captured,
+    notebook: Notebook,
+) -> Reuse:
+    """Returns what was computed before of the tasks of a cell."""
+    python = executor.worker_python
+    home = HomeFolder.default()
+    cache = cache_of(home)
+    points = points if points is not None else [{}]
+    if python is None:
+        why = "the Python of the endpoint isn't known before it has connected: all is computed"
+        return Reuse(cache, [None] * len(points), {}, (f"`--cache`: {why}",))
+    where = str(executor.endpoint_id), python
+    what: tuple[Any, ...] = options.command, options.check, body.source
+    values = {}
+    if not options.command:
+        modules = [module for _, module, _ in captured.imports]
+        files = local_files(body.source, modules, os.getcwd())
+        form = body.shows, body.postponed, options.outputs, options.conditions.results_as
+        what += (*form, options.conditions.seed, captured.imports, files)
+        values = {name: notebook.home.namespace[name] for name in captured.names}
+    recipe = Recipe((where, what), values, points, options.conditions.seed is not None)
+    terms = Terms(
+        executor.endpoint_id, executor.task_group_id, serializer=executor.serializer, label=executor.label
+    )
+    return look(cache, secret_of(home), recipe, terms)
 
 
 def _packed(  # noqa: PLR0917
@@ -119,7 +152,11 @@ def _packed(  # noqa: PLR0917
     endpoint: str,
 ) -> tuple[str, Sequence[Any], Captured]:
     swept = {name for names, _ in options.maps for name in names}
-    packed, also = pack_points(points if points is not None else [{}], notebook)
+    if options.command:
+        return _command(cell, body, options, points, notebook)
+    conditions = options.conditions
+    plain = conditions.inputs_as == JSON
+    packed, also = pack_points(points if points is not None else [{}], notebook, plain=plain)
     captured = capture(
         body,
         notebook,
@@ -127,6 +164,7 @@ def _packed(  # noqa: PLR0917
         swept=swept,
         also=also,
         guard_secrets=endpoint != LOCAL,
+        plain=plain,
     )
     for name in sorted(swept):
         if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
@@ -142,5 +180,37 @@ def _packed(  # noqa: PLR0917
         captured.imports,
         captured.values,
         options.outputs,
+        None if conditions.seed is None else (conditions.seed, inspect.getsource(seeds)),
+        conditions.results_as,
     )
     return function_source(travelling), packed, captured
+
+
+def _command(
+    cell: str,
+    body: CellBody,
+    options: Options,
+    points: Sequence[Mapping[str, Any]] | None,
+    notebook: Notebook,
+) -> tuple[str, Sequence[Any], Captured]:
+    """Returns what travels of a command, as a cell whose body runs it."""
+    swept = [name for names, _ in options.maps for name in names]
+    tasks = commands(body.source, points, swept, notebook)
+    source = worker_source(options.command, check=options.check)
+    travelling = Cell(f"Command of {cell}", source, True, False, (), "", (), forms=(JSON, PICKLE))
+    return function_source(travelling), tasks, Captured((), "", (), (), frozenset())
+
+
+def _resources(options: Options) -> Mapping[str, Any] | None:
+    resources = options.conditions.resources
+    if options.command != "mpi":
+        return resources
+    try:
+        return MPIFunction("ranks").specification(resources)
+    except ValueError as error:
+        raise CellRefused(f"`--resources`: {error}") from None
+
+
+def _serializer(conditions: Conditions, notebook: Notebook) -> CellSerializer:
+    inputs = JSONData() if conditions.inputs_as == JSON else None
+    return CellSerializer(notebook.home, inputs, plain=conditions.results_as == (JSON,))

@@ -14,12 +14,14 @@ from compute_nb.local import find_service
 from compute_nb.notebook import drawing, failures
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import capped
+from compute_nb.notebook.debug import rerun
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.outcome import StoppedWaiting, stopped
 from compute_nb.notebook.pending import Outputs
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.reload import reloaded
 from compute_nb.notebook.results import said
+from compute_nb.notebook.retry import lost_places
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
 from compute_nb.notebook.terminal import plain
@@ -39,6 +41,7 @@ class Lines:
     Args:
         use: Sets the default endpoint.
         attach: Binds and shows a run that was reloaded.
+        fail: Shows an error with its frames, as the notebook's own.
     """
 
     def __init__(
@@ -46,9 +49,12 @@ class Lines:
         runs: Runs,
         outputs: Outputs,
         home: Home,
+        *,
         use: Callable[[str], None],
         attach: Callable[[Run, Executor], None],
+        fail: Callable[[BaseException, Any], None],
     ) -> None:
+        self._fail = fail
         self._runs, self._outputs, self._home = runs, outputs, home
         self._use, self._attach = use, attach
 
@@ -67,6 +73,7 @@ class Lines:
             "retry": self._retry,
             "logs": self._logs,
             "tb": self._tb,
+            "debug": self._debug,
             "reload": self._reload,
             "attach": self._reload,
             "service": self._service,
@@ -181,6 +188,25 @@ class Lines:
             still = sum(not future.done() for future in target.futures)
             told = f" so far, {still} of {len(target.futures)} still open" if still else ""
             self._say(f"{target.told}: nothing has failed{told}")
+
+    def _debug(self, line: Line) -> Any:
+        target = self._one(line)
+        lost = lost_places(target.run, target.indices)
+        if not target.indices or (len(target.indices) > 1 and not lost):
+            raise CellRefused(
+                f"`%compute debug {target.run.handle}[0]`: name one of its tasks, none has failed"
+            )
+        index = lost[0] if lost else target.indices[0]
+        if target.run.inputs is None:
+            raise CellRefused(f"{target.told}: its inputs are not known here")
+        ended = rerun(target.run.inputs(index))
+        where = target.run.place(index) if target.run.group is not None else "its inputs"
+        if ended.error is None:
+            self._say(f"{target.run.title}: with {where} it runs here without an error")
+            return ended.value
+        self._fail(ended.error, ended.frames)
+        self._say(f"{target.run.title}: that was {where}, here; `%debug` looks into it")
+        return None
 
     @staticmethod
     def _head(target: Target, index: int) -> str:

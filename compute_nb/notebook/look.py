@@ -51,6 +51,8 @@ GLYPHS = {
     TaskState.CANCELLED: ("–", WARN),
 }
 
+EXIT = ("!", WARN)
+
 # The last two: nothing is said twice, by the widget and by the panel that outlives it; and a widget that died
 # with its kernel would only say that it is not found.
 STYLE = f"""<style>

@@ -25,7 +25,7 @@ class StoppedWaiting(CellRefused):
 
 def submitted(run: Run) -> str:
     """Returns what is said of a run that was accepted."""
-    return f"{run.title}: {drawing.tasks(len(run.futures))} submitted to {run.endpoint}"
+    return f"{run.title}: {drawing.tasks(len(run.futures) - run.reused)} submitted to {run.endpoint}"
 
 
 def wait(run: Run, *, alone: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from compute_nb.client import Client
@@ -11,6 +12,7 @@ from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.arguments import Line
+from compute_nb.notebook.debug import stored
 from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.launch import wake
@@ -45,16 +47,27 @@ def reloaded(line: Line, runs: Runs, home: Home) -> tuple[Run, Executor]:
         label="",
         futures=futures,
         home=home,
-        group=None if single else ComputeGroup(futures, name=name),
+        group=None if single else ComputeGroup(futures, name=name, ask=lambda place: _own_values(run, place)),
         outputs=outputs,
         notes=() if outputs or known else (again,),
         cancel_all=lambda: _cancel_each(run.futures),
         outage=lambda: executor.outage,
         wake=lambda: wake(Client(do_version_check=False)),
+        inputs=lambda place: stored(executor.inputs_of(run.futures[place])),
         send_again=lambda places: executor.retry_tasks([run.futures[place] for place in places]),
         submitted_at=min((f.submitted_at for f in futures if f.submitted_at), default=time.time()),
     )
     return run, executor
+
+
+def _own_values(run: Run, place: int) -> dict[str, Any]:
+    """Returns a task's own values as the service has stored them, {} where it gives none back."""
+    if run.inputs is None:
+        return {}
+    try:
+        return run.inputs(place).values(run.home)
+    except ComputeError:
+        return {}
 
 
 def _cancel_each(futures: Sequence[ComputeFuture]) -> None:
