@@ -12,18 +12,17 @@ is opened below them keep the focus; elsewhere these alone take the widget's pla
 
 from __future__ import annotations
 
-import heapq
 import threading
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from compute_nb.errors import ComputeError
-from compute_nb.notebook import drawing, eta, failures, inspector, look, squares
+from compute_nb.notebook import drawing, inspector, squares
+from compute_nb.notebook.account import Account
 from compute_nb.notebook.bundle import below, bundle, found, plain_results, results_bundle
-from compute_nb.notebook.census import STATES, Census
+from compute_nb.notebook.census import Census
 from compute_nb.notebook.pulse import pulse
 from compute_nb.notebook.run import Run, Snapshot
 from compute_nb.notebook.times import times_of
@@ -33,16 +32,9 @@ from compute_nb.tasks import TaskState
 LIVE_MIME = "application/vnd.compute-nb.live+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 _HEART_S = 1.0
-_SQUARES_S = 1.0
 _SOON_S = 0.02
 _END_MESSAGES, _FEW_MESSAGES = 9, 4
-_COMING_S = 5.0  # an endpoint that starts by itself is not away
 _KEPT = 50
-_LIVE_TASKS = 4
-_LIVE_ROWS = 20
-_FAILED = STATES.index(TaskState.FAILED)
-_LOST = STATES.index(TaskState.LOST)
-_OPEN = [code for code, state in enumerate(STATES) if not state.ended]
 
 _ended: deque[Panel] = deque()
 
@@ -69,9 +61,7 @@ class Panel:
         self._lock = threading.RLock()
         self._shown = self._final = self._cancelling = False
         self._ids = uuid.uuid4().hex, uuid.uuid4().hex, uuid.uuid4().hex
-        self._first_failure = ""
-        self._said = ""
-        self._squares_at = 0.0
+        self._account = Account(run, self._census, max_lines)
         self._soon = False
         self._last_sent = 0
         self._census.take()
@@ -85,7 +75,8 @@ class Panel:
             return None
         total, group = len(self._run.futures), self._run.task_group_id or ""
         does = self._cancel, self._retry, self._inspect
-        return Widgets(ipywidgets, *does, self._parts(), total=total, task_group_id=group)
+        parts = self._account.parts()
+        return Widgets(ipywidgets, self._lock, *does, parts=parts, total=total, task_group_id=group)
 
     def show(self) -> None:
         """Puts the panel under the running cell."""
@@ -153,86 +144,10 @@ class Panel:
 
     def _move(self, widgets: Widgets) -> int:
         snapshot = self._census.last
-        sent = widgets.put(self._parts())
+        sent = widgets.put(self._account.parts())
         sent += widgets.offer(cancel=True, retry=_missed(snapshot), cancelling=self._cancelling)
         place = widgets.inspected
         return sent if place is None or self._run.futures[place].done() else sent + widgets.refresh()
-
-    def _parts(self) -> dict[str, str]:
-        """Returns what the parts of the widget show while tasks are open."""
-        run, snapshot = self._run, self._census.last
-        parts = {
-            "head": drawing.bar(run, snapshot),
-            "aside": drawing.aside(run, times_of(self._census), self._left()),
-            "notes": drawing.details(self._notes(snapshot)),
-            "said": self._saying(snapshot),
-            **self._printed(),
-        }
-        now = time.monotonic()
-        pause_s = 0.0 if snapshot.total <= squares.MOST else _SQUARES_S
-        if snapshot.total > 1 and now - self._squares_at >= pause_s:
-            self._squares_at = now
-            parts["squares"] = squares.markup(self._census.codes, run.known_place)
-        return parts
-
-    def _left(self) -> str:
-        """Returns when the rest may be done, "" while nobody can say."""
-        last, census = self._census.last, self._census
-        if self._away():
-            return ""
-        waiting = last.counts.get(TaskState.WAITING, 0) + last.counts.get(TaskState.DELIVERED, 0)
-        finished = last.counts.get(TaskState.SUCCEEDED, 0) + last.counts.get(TaskState.FAILED, 0)
-        work = eta.Work(list(census.recent), finished, waiting, list(census.running.values()), time.time())
-        found = eta.estimate(work)
-        return found.told() if found is not None else ""
-
-    def _away(self) -> str:
-        """Returns why nothing moves now, "" if something may."""
-        last, outage = self._census.last, self._run.outage()
-        if outage:
-            return outage
-        first = min((p for p in map(self._census.codes.find, _OPEN) if p >= 0), default=None)
-        came = last.started_at is not None or time.time() - last.submitted_at > _COMING_S
-        if first is not None and came and self._run.futures[first].endpoint_online is False:
-            return (
-                f"endpoint {self._run.endpoint} is offline: open tasks wait until it is back, nothing need "
-                "be submitted again"
-            )
-        return ""
-
-    def _notes(self, snapshot: Snapshot) -> list[str]:
-        lines = [self._away(), self._failure(snapshot), *self._run.earlier_lines()]
-        return [line for line in lines if line]
-
-    def _failure(self, snapshot: Snapshot) -> str:
-        """Returns the first failure while others still run."""
-        if not snapshot.failed:
-            return ""
-        if not self._first_failure:
-            codes, run = self._census.codes, self._run
-            first = min(place for place in (codes.find(_FAILED), codes.find(_LOST)) if place >= 0)
-            self._first_failure = f"{run.place(first)}: {failures.reason(run.futures[first])}"
-        return self._first_failure
-
-    def _saying(self, snapshot: Snapshot) -> str:
-        """Returns what a screen reader says when it changes: first failure, half done, the end."""
-        title = self._run.title
-        if snapshot.ended:
-            said = drawing.line(self._run, snapshot)
-        elif snapshot.failed:
-            said = f"{title}: {self._failure(snapshot)}"
-        else:
-            said = f"{title}: half done" if snapshot.total > 3 and 2 * snapshot.done >= snapshot.total else ""
-        return look.unseen(said) if said else ""
-
-    def _printed(self) -> dict[str, str]:
-        """Returns what running tasks have printed last, folded; a page keeps it open by itself."""
-        futures = self._run.futures
-        heard = [(futures[place].live_at, place) for place in self._census.running]
-        speakers = sorted(place for at, place in heapq.nlargest(_LIVE_TASKS, heard) if at)
-        rows = _LIVE_ROWS // len(speakers) if len(futures) > 1 and speakers else self._max_lines
-        told = drawing.speech(self._run, speakers, rows)
-        return {"fold": look.fold("printed so far") if told else "", "printed": told}
 
     # -- the end, and what may follow it
 
@@ -258,7 +173,7 @@ class Panel:
         place = widgets.inspected
         sent += 0 if place is None else widgets.refresh()
         parts = {
-            "said": self._saying(snapshot),
+            "said": self._account.saying(snapshot),
             "aside": drawing.aside(run, times_of(self._census), shows_id=True),
             "squares": marks,
             "notes": below(run, found(run, snapshot), self._max_lines),
@@ -272,7 +187,7 @@ class Panel:
     def _revive(self) -> None:
         """Moves again: tasks of a run that had ended were submitted anew."""
         self._final = False
-        self._first_failure = ""
+        self._account.begin_again()
         if self in _ended:
             _ended.remove(self)
         self._put_bundle(update=True)

@@ -80,7 +80,7 @@ class Snapshot:
         return ", ".join(text for _, text in self.parts())
 
     def parts(self) -> list[tuple[TaskState | None, str]]:
-        """Returns the counts one by one: "31 of 40 done", each other state that there is, exit codes (None)."""
+        """Returns the counts one by one: "31 of 40 done", each other state, exit codes (of None)."""
         done = f"{self.counts.get(TaskState.SUCCEEDED, 0):,} of {self.total:,} done"
         others = [state for state in _SAID if self.counts.get(state)]
         return [

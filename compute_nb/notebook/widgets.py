@@ -7,6 +7,8 @@ What is folded is unfolded by the page alone (`look.STYLE`), also while the kern
 from __future__ import annotations
 
 import contextlib
+import html
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +18,10 @@ _CLASSES = {"said": ("cnb-part",), "fold": ("cnb-live", "cnb-fold"), "printed": 
 
 
 class Widgets:
-    """The ipywidgets of one panel; under its lock.
+    """The ipywidgets of one panel. What moves is set under its lock, what a click opens takes it.
 
     Args:
+        lock: The panel's.
         cancel, retry, inspect: What the buttons do; `inspect` is given a task's place and whether the next
             one without a value after it is meant, and returns (place, HTML).
         parts: What its parts show first, by name.
@@ -29,15 +32,16 @@ class Widgets:
     def __init__(
         self,
         ipywidgets: Any,
+        lock: threading.RLock,
         cancel: Callable[[], None],
         retry: Callable[[], None],
         inspect: Callable[[int, bool], tuple[int, str]],
-        parts: Mapping[str, str],
         *,
+        parts: Mapping[str, str],
         total: int,
         task_group_id: str,
     ) -> None:
-        self._kit = ipywidgets
+        self._kit, self._lock = ipywidgets, lock
         self._inspect, self._total, self._id = inspect, total, task_group_id
         self._plain = ipywidgets.Layout(margin="0", width="auto", min_width="0")
         self._parts = {
@@ -80,8 +84,6 @@ class Widgets:
             self._say("")
 
     def _say(self, text: str) -> None:
-        import html
-
         told = f'<div role="alert" style="line-height:1.5">{html.escape(text)}</div>' if text else ""
         if self.trouble.value != told:
             self.trouble.value = told
@@ -133,11 +135,12 @@ class Widgets:
 
     def _open(self, name: str, widget: Any | None) -> None:
         """Puts a widget below the buttons, after those that are there: none of them is drawn anew."""
-        if widget is None:
-            self._opened.pop(name).close()
-        else:
-            self._opened[name] = widget
-        self.tail.children = (self._row, self.trouble, *self._opened.values())
+        with self._lock:
+            if widget is None:
+                self._opened.pop(name).close()
+            else:
+                self._opened[name] = widget
+            self.tail.children = (self._row, self.trouble, *self._opened.values())
 
     def _toggle_id(self) -> None:
         if "id" in self._opened:
