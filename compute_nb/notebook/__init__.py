@@ -5,7 +5,10 @@ from typing import Any
 
 def load_ipython_extension(ipython: Any) -> None:
     """Brings `%%compute` into an IPython shell, once."""
+    from compute_nb.notebook.completion import install
     from compute_nb.notebook.magic import ComputeMagics
 
     if "ComputeMagics" not in ipython.magics_manager.registry:
-        ipython.register_magics(ComputeMagics)
+        magics = ComputeMagics(ipython)
+        ipython.register_magics(magics)
+        install(ipython, magics)

@@ -79,6 +79,8 @@ def capture(
     imports = tuple((name, space[name].__name__, wanted[name]) for name in sorted(modules))
     load = Load(notebook, {name: sure for name, sure in wanted.items() if name not in modules}, set(swept))
     values = load.packed()
+    for name in load.things:
+        _check_secret(name, inputs, guard_secrets)
     if plain:
         values = _json(load.things)
     imports += tuple(load.imports)
@@ -132,10 +134,18 @@ def _wanted(body: CellBody, notebook: Notebook, swept: Collection[str]) -> dict[
 
 
 def _check_secret(name: str, inputs: Collection[str], guard: bool) -> None:
-    if guard and name not in inputs and any(part in name.lower() for part in _SECRET_PARTS):
-        raise CellRefused(
-            f"`{name}` looks like a secret and would leave this machine: say `-i {name}` if that is meant"
-        )
+    if guard and name not in inputs and looks_secret(name):
+        raise CellRefused(secret_told(name))
+
+
+def secret_told(name: str) -> str:
+    """Returns why a name that looks like a secret does not travel by itself; its value is not looked at."""
+    return f"`{name}` looks like a secret and would leave this machine: say `-i {name}` if that is meant"
+
+
+def looks_secret(name: str) -> bool:
+    """Returns whether a name is one that secrets have."""
+    return any(part in name.lower() for part in _SECRET_PARTS)
 
 
 def _json(things: Mapping[str, Any]) -> str:

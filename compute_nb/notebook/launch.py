@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute_nb.client import Client
 from compute_nb.config import Home as HomeFolder
-from compute_nb.errors import ComputeError
+from compute_nb.errors import ComputeError, EndpointNotFound
 from compute_nb.executor import Executor
 from compute_nb.mpi import MPIFunction
-from compute_nb.notebook import seeds
+from compute_nb.notebook import preflight
+from compute_nb.notebook.arguments import SUBCOMMANDS
 from compute_nb.notebook.cache import cache_of
-from compute_nb.notebook.capture import Captured, capture, pack_points
+from compute_nb.notebook.capture import Captured
 from compute_nb.notebook.cell import CellBody
-from compute_nb.notebook.commandline import commands, worker_source
-from compute_nb.notebook.conditions import JSON, PICKLE, Conditions
+from compute_nb.notebook.conditions import JSON, Conditions
 from compute_nb.notebook.group import ComputeGroup
-from compute_nb.notebook.kit.harness import Cell
 from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options
-from compute_nb.notebook.payload import function_source
+from compute_nb.notebook.packing import Flight, pack_cell
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.results import CellSerializer
 from compute_nb.notebook.reuse import Recipe, Reuse, local_files, look
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.secret import secret_of
 from compute_nb.notebook.sending import Sending
+from compute_nb.notebook.tables import Table
+from compute_nb.notebook.there import Scout
 from compute_nb.serialize import JSONData
 from compute_nb.terms import Terms
-
-LOCAL = "local"
 
 
 def launch(
@@ -44,6 +42,7 @@ def launch(
     *,
     endpoint: str,
     retries: int,
+    scout: Scout | None = None,
     accepted: Callable[[Run], None] = lambda _: None,
 ) -> tuple[Run, Executor]:
     """Submits a cell; returns when all its tasks are on the service's disk.
@@ -51,13 +50,14 @@ def launch(
     Args:
         cell: What the cell is called, "In[7]".
         points: Each task's own values; None without `--map`.
+        scout: Knows what is at the endpoint.
         accepted: Told of the run, inside the time in which an Interrupt withdraws it.
 
     Raises:
         CellRefused: Something can't travel, the service did not take it, or it was interrupted; then what
             was sent has been withdrawn.
     """
-    source, packed, captured = _packed(cell, body, options, points, notebook, endpoint)
+    flight = pack_cell(cell, body, options, points, notebook, endpoint)
     executor = Executor(
         endpoint,
         label=options.label or options.name or cell,
@@ -69,10 +69,12 @@ def launch(
         user_endpoint_config=options.conditions.config,
     )
     try:
+        _check(flight, scout or Scout(), endpoint, executor, notebook)
         reuse = None
         if options.conditions.cache:
-            reuse = _reuse(executor, body, options, packed if options.command else points, captured, notebook)
-        sending = Sending(executor, source, packed, reuse)
+            own = flight.points if options.command else points
+            reuse = _reuse(executor, body, options, own, flight.captured, notebook)
+        sending = Sending(executor, flight.source, flight.points, reuse)
         futures = sending.all()
         run = Run(
             cell=cell,
@@ -85,7 +87,7 @@ def launch(
             outputs=options.outputs,
             shows=body.shows,
             is_command=bool(options.command),
-            notes=captured.notes + (() if reuse is None else reuse.notes),
+            notes=flight.captured.notes + (() if reuse is None else reuse.notes),
             reused=0 if reuse is None else len(reuse.futures),
             cancel_all=executor.cancel_all,
             outage=lambda: executor.outage,
@@ -96,13 +98,49 @@ def launch(
         accepted(run)
     except ComputeError as error:
         executor.cancel_all()
-        raise CellRefused(str(error)) from error
+        raise CellRefused(_told(error, endpoint)) from error
     except KeyboardInterrupt:
         executor.cancel_all()
         raise CellRefused(
             "interrupted while submitting: all of it is withdrawn; a task that has begun by now is ended"
         ) from None
     return run, executor
+
+
+def dry_run(  # noqa: PLR0917
+    cell: str,
+    body: CellBody,
+    options: Options,
+    points: Sequence[Mapping[str, Any]] | None,
+    notebook: Notebook,
+    endpoint: str,
+    scout: Scout,
+) -> list[Table]:
+    """Returns the report on a cell that is not submitted.
+
+    Raises:
+        CellRefused: A value can't travel, or nobody knows the endpoint.
+    """
+    flight = pack_cell(cell, body, options, points, notebook, endpoint, guard_secrets=False)
+    try:
+        there = scout.about(endpoint, Executor(endpoint), newest=True)
+    except ComputeError as error:
+        raise CellRefused(_told(error, endpoint)) from error
+    swept = {",".join(names): text for names, text in options.maps}
+    return preflight.report(flight, there, notebook.home, inputs=options.inputs, swept=swept)
+
+
+def _check(flight: Flight, scout: Scout, endpoint: str, executor: Executor, notebook: Notebook) -> None:
+    try:
+        preflight.check(flight, scout.about(endpoint, executor), notebook.home)
+    except CellRefused:  # what is known of it may be a minute old, and the mend just done
+        preflight.check(flight, scout.about(endpoint, executor, newest=True), notebook.home)
+
+
+def _told(error: ComputeError, endpoint: str) -> str:
+    if isinstance(error, EndpointNotFound) and endpoint in SUBCOMMANDS:
+        return f"`{endpoint}` is no endpoint but a line of its own: `%compute {endpoint}`"
+    return str(error)
 
 
 def wake(client: Client) -> None:
@@ -141,64 +179,6 @@ def _reuse(  # noqa: PLR0917
         executor.endpoint_id, executor.task_group_id, serializer=executor.serializer, label=executor.label
     )
     return look(cache, secret_of(home), recipe, terms)
-
-
-def _packed(  # noqa: PLR0917
-    cell: str,
-    body: CellBody,
-    options: Options,
-    points: Sequence[Mapping[str, Any]] | None,
-    notebook: Notebook,
-    endpoint: str,
-) -> tuple[str, Sequence[Any], Captured]:
-    swept = {name for names, _ in options.maps for name in names}
-    if options.command:
-        return _command(cell, body, options, points, notebook)
-    conditions = options.conditions
-    plain = conditions.inputs_as == JSON
-    packed, also = pack_points(points if points is not None else [{}], notebook, plain=plain)
-    captured = capture(
-        body,
-        notebook,
-        inputs=options.inputs,
-        swept=swept,
-        also=also,
-        guard_secrets=endpoint != LOCAL,
-        plain=plain,
-    )
-    for name in sorted(swept):
-        if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
-            raise CellRefused(
-                f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same; if they "
-                f"are to be repeats, read it: `_ = {name}`"
-            )
-    travelling = Cell(
-        f"Cell {cell}",
-        body.source,
-        body.shows,
-        body.postponed,
-        captured.imports,
-        captured.values,
-        options.outputs,
-        None if conditions.seed is None else (conditions.seed, inspect.getsource(seeds)),
-        conditions.results_as,
-    )
-    return function_source(travelling), packed, captured
-
-
-def _command(
-    cell: str,
-    body: CellBody,
-    options: Options,
-    points: Sequence[Mapping[str, Any]] | None,
-    notebook: Notebook,
-) -> tuple[str, Sequence[Any], Captured]:
-    """Returns what travels of a command, as a cell whose body runs it."""
-    swept = [name for names, _ in options.maps for name in names]
-    tasks = commands(body.source, points, swept, notebook)
-    source = worker_source(options.command, check=options.check)
-    travelling = Cell(f"Command of {cell}", source, True, False, (), "", (), forms=(JSON, PICKLE))
-    return function_source(travelling), tasks, Captured((), "", (), (), frozenset())
 
 
 def _resources(options: Options) -> Mapping[str, Any] | None:

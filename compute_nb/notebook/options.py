@@ -30,6 +30,7 @@ class Options:
         retries: None if not said.
         command: "shell" or "mpi" if the body is a command, "" if it is Python.
         check: Whether an exit code that is not 0 is a failure.
+        dry_run: Whether only the pre-flight report is wanted.
     """
 
     endpoint: str | None
@@ -43,6 +44,7 @@ class Options:
     conditions: Conditions = field(default_factory=Conditions)
     command: str = ""
     check: bool = False
+    dry_run: bool = False
 
 
 def words(line: str) -> list[str]:

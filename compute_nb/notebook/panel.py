@@ -21,10 +21,11 @@ from typing import Any
 from compute_nb.errors import ComputeError
 from compute_nb.notebook import drawing, inspector, squares
 from compute_nb.notebook.account import Account
-from compute_nb.notebook.bundle import below, bundle, found, plain_results, results_bundle
+from compute_nb.notebook.bundle import below, bundle, found
 from compute_nb.notebook.census import Census
 from compute_nb.notebook.pulse import pulse
 from compute_nb.notebook.run import Run, Snapshot
+from compute_nb.notebook.shown import plain_results, results_bundle
 from compute_nb.notebook.times import times_of
 from compute_nb.notebook.widgets import Widgets
 from compute_nb.tasks import TaskState

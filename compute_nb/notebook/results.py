@@ -16,6 +16,7 @@ from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import TaskState
 
 _PLAIN = ComputeSerializer()
+_CHARTS = tuple(f"application/vnd.{kind}" for kind in ("vega.", "vegalite.", "plotly.", "dataresource+json"))
 _NO_PICKLE = (JSONData, PureSourceTextInspect)
 
 
@@ -131,9 +132,9 @@ def displayed(items: list[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], 
 
 
 def harmless(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns display data without JavaScript and without types of widgets."""
+    """Returns display data without JavaScript, and of vendors' types only charts, which are data."""
     return {
         mime: value
         for mime, value in data.items()
-        if "javascript" not in mime and not mime.startswith("application/vnd.")
+        if "javascript" not in mime and (not mime.startswith("application/vnd.") or mime.startswith(_CHARTS))
     }

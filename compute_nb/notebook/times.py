@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from compute_nb.notebook.census import Census
+from compute_nb.notebook.run import Snapshot
 
 _DATE = "%Y-%m-%d %H:%M"
 
@@ -52,6 +53,19 @@ def times_of(census: Census) -> Times:
     until = snapshot.ended_at if snapshot.ended else time.time()
     elapsed_s = None if until is None else max(0.0, until - census.submitted_at)
     return Times(census.waits.median, census.runs.median, elapsed_s, snapshot.total, snapshot.ended)
+
+
+def duration(snapshot: Snapshot) -> str:
+    """Returns "waited 3.2 s, ran 5.0 s" of all tasks together, as far as it is known."""
+    if snapshot.started_at is None:
+        return ""
+    parts = []
+    waited_s = snapshot.started_at - snapshot.submitted_at
+    if waited_s >= 1:
+        parts.append(f"waited {span(waited_s)}")
+    if snapshot.ended_at is not None:
+        parts.append(f"ran {span(snapshot.ended_at - snapshot.started_at)}")
+    return ", ".join(parts)
 
 
 def _whole(seconds: float) -> str:

@@ -22,7 +22,7 @@ import traceback
 import types
 from typing import Any, NamedTuple, NoReturn
 
-from .display import bundle, plain
+from .display import bundle, plain, shows_itself
 from .failure import (
     RESULT_LIMIT,
     CellFailed,
@@ -41,8 +41,10 @@ from .packer import pack
 from .settings import own_decimals
 from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
+from .travelled import Travelled
 from .unpacker import unpack
 
+MESSAGE_LIMIT = 10_000_000  # characters of values and displays together
 POINT_LIMIT = 100_000  # characters of a task's own values that are sent back, beyond it their texts tell
 
 JSON = "JSONData"
@@ -63,6 +65,7 @@ class Cell(NamedTuple):
         outputs: Names whose values travel back.
         seed: What generators of random numbers begin with, and the text of the module that sees to it.
         forms: How values travel back, tried in this order: "JSONData", "DillDataBase64"; () is the latter.
+        modules: Those beside the notebook, with their texts; see `travelled`.
     """
 
     label: str
@@ -74,6 +77,7 @@ class Cell(NamedTuple):
     outputs: tuple[str, ...]
     seed: tuple[int, str] | None = None
     forms: tuple[str, ...] = ()
+    modules: tuple[tuple[str, str, bool, str], ...] = ()
 
 
 def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
         items = Items()
         current.append(items)
         try:
-            with Surroundings() as around:
+            with Surroundings() as around, Travelled(cell.modules):
                 turn = Turn(cell, index, items, around)
                 return contextvars.copy_context().run(turn.run, swept)
         finally:
@@ -114,6 +118,7 @@ class Turn:
         self._taken: dict[str, Any] = {}
         self._swept: dict[str, Any] = {}
         self._point: Any = {}
+        self._room = RESULT_LIMIT
         self._process_id = os.getpid()
         self._started_at = time.time()
 
@@ -190,14 +195,16 @@ class Turn:
     def _answer(self, value: Any) -> dict[str, Any]:
         drawn = is_artist(value) and not is_figure(value)  # its figure is shown, not its repr
         is_command = type(value) is dict and value.get("compute_nb_shell") == 1
-        hidden = value is None or drawn or is_command
-        shown = bundle(value) if self._cell.shows and not hidden else None
+        hidden = value is None or drawn or is_command or not self._cell.shows or shows_itself(value)
+        shown = None if hidden else bundle(value)
         if is_figure(value) and shown is not None:
             self._forget_figure(value)
         self._flush_figures()
         if is_artist(value):
             value = None
         answer = self._facts()
+        displayed = len(json.dumps([answer["items"], shown]))
+        self._room = min(RESULT_LIMIT, MESSAGE_LIMIT - displayed)
         answer.update(self._pack(value))
         answer["display"] = shown
         if is_command:
@@ -254,12 +261,12 @@ class Turn:
     def _packed(self, thing: Any) -> str:
         if self._cell.forms[:1] == (JSON,):
             try:
-                return _limited(json.dumps(thing, allow_nan=True))
+                return _limited(json.dumps(thing, allow_nan=True), self._room)
             except (TypeError, ValueError, RecursionError) as error:
                 if len(self._cell.forms) == 1:
                     raise ValueError(f"it can't go as JSON ({error}), and nothing else is allowed") from None
         packed, _, _ = pack(thing, self._home, self._name_there, with_globals=True)
-        return _limited(base64.b64encode(packed).decode())
+        return _limited(base64.b64encode(packed).decode(), self._room)
 
     def _name_there(self, thing: Any) -> str | None:
         found = self._home.arrived.get(id(thing))
@@ -305,11 +312,11 @@ class Turn:
         raise CellFailed(text + "\n" + tail(facts)) from None
 
 
-def _limited(text: str) -> str:
-    if len(text) > RESULT_LIMIT:
+def _limited(text: str, room: int) -> str:
+    if len(text) > room:
         size = len(text) * 3 // 4
         raise ValueError(
-            f"it has {size:,} bytes packed and about {RESULT_LIMIT * 3 // 4:,} can be sent: "
+            f"it has {size:,} bytes packed and about {room * 3 // 4:,} can be sent: "
             "write it to a file there and return the path"
         )
     return text
