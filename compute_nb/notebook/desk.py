@@ -26,6 +26,7 @@ from compute_nb.notebook.pending import Outputs
 from compute_nb.notebook.retry import retry
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
+from compute_nb.notebook.shown import results_bundle
 from compute_nb.notebook.tables import Table
 from compute_nb.notebook.there import Scout
 

@@ -188,7 +188,7 @@ def test_tables_are_html_for_a_person_and_out_stays_empty(person):
 
 def test_a_running_run_that_is_shown_again_is_live(person):
     person.run("%%compute local -n g\nimport time\ntime.sleep(1)")
-    _, live = of_type(person.run("%compute show g", until="update_display_data"), "display_data")
+    _, live, _ = of_type(person.run("%compute show g", until="update_display_data"), "display_data")
     assert "application/vnd.jupyter.widget-view+json" in live["data"]
     (shown,) = of_type(person.run("%compute show g"), "display_data")
     assert 'aria-valuenow="1"' in shown["data"]["text/html"]
