@@ -18,6 +18,7 @@ FAINT = "var(--jp-border-color1, rgba(128,128,128,.55))"
 _TRACK = "var(--jp-layout-color3, rgba(128,128,128,.3))"
 _SHADE = "var(--jp-layout-color2, rgba(128,128,128,.12))"
 _STRIPES = "repeating-linear-gradient(45deg,transparent 0 3px,rgba(255,255,255,.45) 3px 6px)"
+_BARS = "repeating-linear-gradient(90deg,transparent 0 5px,rgba(255,255,255,.45) 5px 8px)"
 
 BOX = (
     "font-family:var(--jp-ui-font-family, system-ui, sans-serif);font-size:13px;line-height:1.5;"
@@ -39,7 +40,7 @@ SEGMENTS = (
     (TaskState.FAILED, f"{_STRIPES},{BAD}"),
     (TaskState.LOST, f"{_STRIPES},{BAD}"),
     (TaskState.CANCELLED, WARN),
-    (TaskState.RUNNING, BUSY),
+    (TaskState.RUNNING, f"{_BARS},{BUSY}"),
 )
 GLYPHS = {
     TaskState.SUCCEEDED: ("✓", GOOD),

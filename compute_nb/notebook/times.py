@@ -38,7 +38,7 @@ class Times:
             parts.append(f"waited {span(self.waited_s)}")
         if self.ran_s is not None:
             parts.append(f"ran {span(self.ran_s)}")
-        medians = " (medians)" if self.tasks > 1 and parts else ""
+        medians = f" (median{'s' * (len(parts) > 1)})" if self.tasks > 1 else ""
         told = [f"{' and '.join(parts)}{medians}"] if parts else []
         if self.elapsed_s is not None and self.ended:
             told.append(f"{span(self.elapsed_s)} in all")
