@@ -1,9 +1,10 @@
 /**
  * This module is the link: one notebook's conversation with its kernel.
  *
- * The kernel opens the comm at its first cell, or `%load_ext`. After the page was loaded again the link finds the
- * comm that the kernel still holds, and says hello on it. What the kernel says goes to the board; what changes the
- * notebook (record, last snapshot, save) is done by the one page that the kernel names as the writer.
+ * The kernel speaks first, by an update of an output that is nowhere, so that front ends without this plugin see
+ * nothing of it; afterwards on its comm, which the page takes up when it first hears of it, or finds after it was
+ * loaded again. What the kernel says goes to the board; what changes the notebook (record, last snapshot, save)
+ * is done by the one page that the kernel names as the writer.
  */
 
 import type { ISessionContext } from '@jupyterlab/apputils';
@@ -13,13 +14,14 @@ import type { JSONObject, JSONValue } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 import type { Board } from './board';
-import { INotebookMessage, ISnapshots, KernelMessage, readMessage } from './messages';
+import { heard, INotebookMessage, ISnapshots, KernelMessage } from './messages';
 import * as metadata from './metadata';
 import * as outputs from './outputs';
 import { isOver } from './snapshot';
 import { COMM_TARGET, ISnapshot } from './tokens';
 
 const GONE: readonly string[] = ['starting', 'restarting', 'autorestarting', 'dead', 'terminating'];
+const SUBSHELL_MS = 1000;
 const REMEMBERED = 'compute-nb:client:';
 
 /** A group has ended, and this page is the one to say so. */
@@ -33,7 +35,7 @@ export class Link implements IDisposable {
   private readonly _session: ISessionContext;
   private readonly _ended = new Signal<this, IEnding>(this);
   private _kernel: Kernel.IKernelConnection | null = null;
-  private _comms = new Set<Kernel.IComm>();
+  private readonly _comms = new Map<string, Kernel.IComm>();
   private _isDisposed = false;
 
   constructor(
@@ -66,7 +68,7 @@ export class Link implements IDisposable {
       return;
     }
     this._isDisposed = true;
-    this._kernel?.removeCommTarget(COMM_TARGET, this._onOpen);
+    this._kernel?.iopubMessage.disconnect(this._onMessage, this);
     Signal.clearData(this);
     this._session.kernelChanged.disconnect(this._onKernel, this);
     this._session.statusChanged.disconnect(this._onStatus, this);
@@ -97,34 +99,45 @@ export class Link implements IDisposable {
       return;
     }
     if (kernel !== this._kernel) {
+      this._kernel?.iopubMessage.disconnect(this._onMessage, this);
       this._kernel = kernel;
-      kernel.registerCommTarget(COMM_TARGET, this._onOpen);
+      kernel.iopubMessage.connect(this._onMessage, this);
     }
     try {
       const reply = await kernel.requestCommInfo({ target_name: COMM_TARGET });
       const known = reply.content.status === 'ok' ? Object.keys(reply.content.comms) : [];
-      for (const id of known.filter(one => !kernel.hasComm(one))) {
-        await this._hold(kernel.createComm(COMM_TARGET, id));
-      }
+      known.forEach(id => void this._hold(id));
     } catch (error) {
       console.debug('compute_nb: the kernel went while it was asked for its comms', error);
     }
   }
 
-  private _onOpen = async (comm: Kernel.IComm, message: Messages.ICommOpenMsg): Promise<void> => {
-    this._take(message.content.data);
-    await this._hold(comm);
-  };
+  private _onMessage(kernel: Kernel.IKernelConnection, message: Messages.IIOPubMessage): void {
+    const said = kernel === this._kernel && !this._isDisposed ? heard(message.header.msg_type, message.content) : null;
+    if (said === null) {
+      return;
+    }
+    said.messages.forEach(one => this._take(one));
+    void this._hold(said.comm);
+  }
 
-  private async _hold(comm: Kernel.IComm): Promise<void> {
-    comm.onMsg = message => this._take(message.content.data);
+  /** Takes up a comm of the kernel, once, and tells it of the notebook. */
+  private async _hold(id: string): Promise<void> {
+    const kernel = this._kernel;
+    if (kernel === null || this._comms.has(id)) {
+      return;
+    }
+    const comm = kernel.hasComm(id) ? null : kernel.createComm(COMM_TARGET, id);
+    if (comm === null) {
+      return;
+    }
+    this._comms.set(id, comm);
     comm.onClose = () => {
-      this._comms.delete(comm);
+      this._comms.delete(id);
       this._board.unbind(this._notebook);
     };
-    this._comms.add(comm);
-    await (comm as { subshellStarted?: Promise<void> }).subshellStarted; // else it waits for the running cell
-    if (this._comms.has(comm)) {
+    await started(comm);
+    if (this._comms.get(id) === comm) {
       comm.send(this._notebookMessage() as unknown as JSONObject);
     }
   }
@@ -145,11 +158,7 @@ export class Link implements IDisposable {
     };
   }
 
-  private _take(data: unknown): void {
-    const message = readMessage(data);
-    if (message === null || this._isDisposed) {
-      return;
-    }
+  private _take(message: KernelMessage): void {
     switch (message.kind) {
       case 'live':
         this._board.setLive(this._notebook, message.live);
@@ -230,4 +239,10 @@ export class Link implements IDisposable {
     }
     context.save().catch(error => console.warn('compute_nb: the notebook was not saved', error));
   }
+}
+
+/** Waits for the subshell of a comm, in which it is answered while a cell runs; not long, as there may be none. */
+async function started(comm: Kernel.IComm): Promise<void> {
+  const subshell = (comm as { subshellStarted?: Promise<void> }).subshellStarted;
+  await Promise.race([subshell?.catch(() => undefined), new Promise(done => setTimeout(done, SUBSHELL_MS))]);
 }

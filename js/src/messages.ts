@@ -7,6 +7,7 @@
 
 import type { JSONObject, JSONValue } from '@lumino/coreutils';
 import { isObject } from './metadata';
+import { COMM_TARGET } from './tokens';
 
 /** Which widget draws which group now; groups that are not named have none. */
 export interface ILive {
@@ -47,6 +48,30 @@ export interface INotebookMessage {
   readonly client: string;
   /** The client id that this browser tab had before it was loaded again. */
   readonly previous: string | null;
+}
+
+/** What the kernel has said, and the comm on which it is answered. */
+export interface IHeard {
+  readonly comm: string;
+  readonly messages: readonly KernelMessage[];
+}
+
+/** Returns what a message on IOPub says to this plugin, null if it is meant for others. */
+export function heard(type: string, content: unknown): IHeard | null {
+  if (!isObject(content)) {
+    return null;
+  }
+  if (type === 'comm_msg' && isObject(content.data) && content.data.target === COMM_TARGET) {
+    return { comm: String(content.comm_id), messages: known([content.data]) };
+  }
+  const said = type === 'update_display_data' && isObject(content.transient) ? content.transient.compute_nb : null;
+  return isObject(said) && typeof said.comm === 'string' && Array.isArray(said.messages)
+    ? { comm: said.comm, messages: known(said.messages) }
+    : null;
+}
+
+function known(values: readonly unknown[]): KernelMessage[] {
+  return values.map(readMessage).filter(message => message !== null);
 }
 
 /** Returns a message from the kernel, null if it is none that is known. */

@@ -41,7 +41,7 @@ export function liveFactory(): IRenderMime.IRendererFactory {
 class HiddenRenderer extends Widget implements IRenderMime.IRenderer {
   constructor() {
     super();
-    this.addClass('cnb-hidden');
+    this.addClass('cnbp-hidden');
   }
 
   async renderModel(): Promise<void> {
@@ -51,7 +51,7 @@ class HiddenRenderer extends Widget implements IRenderMime.IRenderer {
 
 /** One drawn panel; made by JupyterLab as often as it likes, so it keeps nothing of its own. */
 export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
-  private readonly _told = element('div', 'cnb-told');
+  private readonly _told = element('div', 'cnbp-told');
   private _model: IRenderMime.IMimeModel | null = null;
   private _saved: ISnapshot | null = null;
   private _state: GroupState | null = null;
@@ -64,7 +64,7 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
     private readonly _resolver: IRenderMime.IResolver | null | undefined
   ) {
     super();
-    this.addClass('cnb-output');
+    this.addClass('cnbp-output');
     this._told.setAttribute('role', 'status');
     this.node.append(this._told);
     this._around.board.changed.connect(this._onNews, this);

@@ -12,7 +12,7 @@ import { bar, element, glyph, moment } from './view';
 
 /** Draws itself when it is looked at and something has changed. */
 export class SidePanel extends Widget {
-  private readonly _list = element('ul', 'cnb-list');
+  private readonly _list = element('ul', 'cnbp-list');
 
   constructor(
     private readonly _tracker: INotebookTracker,
@@ -20,12 +20,12 @@ export class SidePanel extends Widget {
     private readonly _reload: () => void
   ) {
     super();
-    this.addClass('cnb-side');
-    const head = element('div', 'cnb-side-head');
-    const button = element('button', 'cnb-button', 'Reload compute tasks') as HTMLButtonElement;
+    this.addClass('cnbp-side');
+    const head = element('div', 'cnbp-side-head');
+    const button = element('button', 'cnbp-button', 'Reload compute tasks') as HTMLButtonElement;
     button.type = 'button';
     button.addEventListener('click', () => this._reload());
-    head.append(element('h2', 'cnb-side-title', 'Compute tasks'), button);
+    head.append(element('h2', 'cnbp-side-title', 'Compute tasks'), button);
     this._list.setAttribute('aria-label', 'Task groups of this notebook');
     this.node.append(head, this._list);
     _tracker.currentChanged.connect(this._changed, this);
@@ -52,7 +52,7 @@ export class SidePanel extends Widget {
     const focused = this._focused();
     this._list.replaceChildren(
       ...(notebook === null || !groups.length
-        ? [element('li', 'cnb-empty', notebook === null ? 'No notebook is open.' : 'Nothing was submitted from here.')]
+        ? [element('li', 'cnbp-empty', notebook === null ? 'No notebook is open.' : 'Nothing was submitted from here.')]
         : groups.map(group => this._row(notebook, group)))
     );
     this._list.querySelector<HTMLElement>(`[data-group="${focused}"]`)?.focus();
@@ -71,8 +71,8 @@ export class SidePanel extends Widget {
 
   private _row(notebook: NotebookPanel, group: IGroup): HTMLElement {
     const { entry, snapshot } = group;
-    const row = element('li', 'cnb-row');
-    const button = element('button', 'cnb-jump') as HTMLButtonElement;
+    const row = element('li', 'cnbp-row');
+    const button = element('button', 'cnbp-jump') as HTMLButtonElement;
     const there = cellOf(notebook, entry.id, entry.cell_id) >= 0;
     button.type = 'button';
     button.dataset.group = entry.id;
@@ -83,8 +83,8 @@ export class SidePanel extends Widget {
     button.append(
       glyph(groupState(group)),
       element('b', '', title({ entry })),
-      element('span', 'cnb-told-row', `${entry.endpoint}: ${told}`),
-      element('span', 'cnb-aside', moment(entry.submitted_at))
+      element('span', 'cnbp-told-row', `${entry.endpoint}: ${told}`),
+      element('span', 'cnbp-aside', moment(entry.submitted_at))
     );
     row.append(button);
     if (snapshot !== null) {

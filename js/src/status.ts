@@ -9,7 +9,7 @@ import { element } from './view';
 
 /** A button that opens the side panel; hidden where there is nothing to say. */
 export class StatusItem extends Widget {
-  private readonly _button = element('button', 'cnb-status') as HTMLButtonElement;
+  private readonly _button = element('button', 'cnbp-status') as HTMLButtonElement;
 
   constructor(
     private readonly _tracker: INotebookTracker,

@@ -15,7 +15,7 @@ const PARTS = ['SUCCEEDED', 'FAILED', 'LOST', 'CANCELLED', 'RUNNING'];
 
 /** Returns a sign for a state; the words beside it say the same. */
 export function glyph(state: GroupState): HTMLElement {
-  const node = element('span', `cnb-glyph cnb-${state}`, GLYPHS[state]);
+  const node = element('span', `cnbp-glyph cnbp-${state}`, GLYPHS[state]);
   node.setAttribute('aria-hidden', 'true');
   return node;
 }
@@ -23,14 +23,14 @@ export function glyph(state: GroupState): HTMLElement {
 /** Returns a panel as far as its JSON tells: the line, the bar, the id of its group. */
 export function drawn(snapshot: ISnapshot): HTMLElement {
   const { entry } = snapshot;
-  const node = element('div', 'cnb-panel');
-  const line = element('div', 'cnb-line');
+  const node = element('div', 'cnbp-panel');
+  const line = element('div', 'cnbp-line');
   line.append(
     glyph(stateOf(snapshot)),
     ' ',
     element('b', '', title(snapshot)),
     ` on ${entry.endpoint}: ${sentence(snapshot)} `,
-    element('span', 'cnb-aside', `submitted ${moment(entry.submitted_at)}, task group ${entry.id}`)
+    element('span', 'cnbp-aside', `submitted ${moment(entry.submitted_at)}, task group ${entry.id}`)
   );
   node.append(line, bar(snapshot));
   return node;
@@ -39,7 +39,7 @@ export function drawn(snapshot: ISnapshot): HTMLElement {
 /** Returns the bar alone. */
 export function bar(snapshot: ISnapshot): HTMLElement {
   const total = snapshot.entry.tasks;
-  const track = element('div', 'cnb-track');
+  const track = element('div', 'cnbp-track');
   track.setAttribute('role', 'progressbar');
   track.setAttribute('aria-label', title(snapshot));
   track.setAttribute('aria-valuemin', '0');
@@ -47,7 +47,7 @@ export function bar(snapshot: ISnapshot): HTMLElement {
   track.setAttribute('aria-valuenow', `${Math.min(ended(snapshot), total)}`);
   track.setAttribute('aria-valuetext', sentence(snapshot));
   for (const state of PARTS.filter(one => snapshot.counts[one])) {
-    const part = element('div', `cnb-part cnb-part-${state.toLowerCase()}`);
+    const part = element('div', `cnbp-part cnbp-part-${state.toLowerCase()}`);
     part.style.width = `${(100 * snapshot.counts[state]) / Math.max(total, 1)}%`;
     track.append(part);
   }
@@ -59,8 +59,8 @@ export function notConnected(snapshot: ISnapshot, reload: () => void): HTMLEleme
   if (isOver(snapshot)) {
     return null;
   }
-  const node = element('div', 'cnb-note');
-  const button = element('button', 'cnb-link', 'connect') as HTMLButtonElement;
+  const node = element('div', 'cnbp-note');
+  const button = element('button', 'cnbp-link', 'connect') as HTMLButtonElement;
   button.type = 'button';
   button.title = 'Finds the runs of this notebook, as `%load_ext compute_nb` does';
   button.addEventListener('click', reload);

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
+from entries import SHARED, entry
 
 from compute_nb.notebook.record import MAX_BYTES, MAX_GROUPS, Entry, Record, source_hash
 
-SHARED = json.loads((Path(__file__).parent / "record.json").read_text(encoding="utf-8"))
 CASES = SHARED["cases"]
-
-
-def entry(number: int, **changes: Any) -> Entry:
-    found = Entry.read(CASES[0]["metadata"]["task_groups"][0])
-    assert found is not None
-    changes = {"id": str(UUID(int=number)), "submitted_at": f"2026-11-22T10:{number:02d}:00Z", **changes}
-    return replace(found, **changes)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
@@ -34,7 +24,9 @@ def test_the_shared_cases(case: Any) -> None:
         assert record.without(entry(1).id).to_json() == case["metadata"]
 
 
-@pytest.mark.parametrize("case", SHARED["source_hashes"], ids=[repr(c["source"]) for c in SHARED["source_hashes"]])
+@pytest.mark.parametrize(
+    "case", SHARED["source_hashes"], ids=[repr(c["source"]) for c in SHARED["source_hashes"]]
+)
 def test_the_shared_hashes(case: Any) -> None:
     assert source_hash(case["source"]) == case["hash"]
 

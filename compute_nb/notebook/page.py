@@ -1,0 +1,146 @@
+"""This module is the page: how this kernel speaks with JupyterLab pages that have the plugin.
+
+The kernel speaks first, by an update of an output that is nowhere, so that front ends without the plugin see and
+log nothing; a page that understands it answers on the comm named in it, and is spoken to on that comm from then
+on. A page that was loaded again finds the comm and says hello; it then gets all that it may have missed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from compute_nb.notebook.messages import TARGET, Message, NotebookSeen
+from compute_nb.notebook.record import Entry
+
+SNAPSHOT_PACE_S = 2.0
+_NOWHERE = "compute_nb.meta"
+
+Bundle = Mapping[str, Any]
+
+
+class Page:
+    """The pages of one kernel's notebook. For any thread.
+
+    Args:
+        publish: Sends display data: (data, metadata, transient, is an update).
+        heard: Called with what a page has told, on whatever thread the kernel reads comms.
+        comm: Makes the kernel's end of the comm, without a word to anybody, and has it call its argument.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[Any, Any, Any, bool], None],
+        heard: Callable[[NotebookSeen], None],
+        comm: Callable[[Callable[[Any], None]], Any],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._publish, self._heard, self._make = publish, heard, comm
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._comm: Any = None
+        self._known = False
+        self._writer: str | None = None
+        self._live: dict[str, str] = {}
+        self._recorded: dict[str, Entry] = {}
+        self._sent_at: dict[str, float] = {}
+        self._ended: dict[str, Bundle] = {}
+
+    @property
+    def known(self) -> bool:
+        """Whether a page with the plugin has answered, so that panels need no output for their widget."""
+        return self._known
+
+    def written_by(self, client: str | None) -> None:
+        """Takes the page whose cell runs now as the one that may change the notebook."""
+        if client:
+            self._writer = client
+
+    def bind(self, group_id: str, model_id: str) -> None:
+        """Has a group's panels show a widget."""
+        self.bind_all({group_id: model_id})
+
+    def bind_all(self, models: Mapping[str, str]) -> None:
+        """Has the panels of several groups show widgets, in one message."""
+        with self._lock:
+            self._live.update(models)
+            self._say({"kind": "live", "live": dict(self._live)})
+
+    def unbind(self, group_id: str) -> None:
+        """Has a group's panels show their last snapshot."""
+        with self._lock:
+            if self._live.pop(group_id, None) is not None:
+                self._say({"kind": "live", "live": dict(self._live)})
+
+    def record(self, entry: Entry) -> None:
+        """Has a group put into the notebook's record."""
+        with self._lock:
+            self._recorded[entry.id] = entry
+            self._say({"kind": "record", "entry": entry.to_json(), "writer": self._writer})
+
+    def forget(self, group_id: str) -> None:
+        """Has a group dropped from the notebook's record."""
+        with self._lock:
+            self._recorded.pop(group_id, None)
+            self._say({"kind": "forget", "id": group_id, "writer": self._writer})
+
+    def snapshot(self, group_id: str, bundle: Callable[[], Bundle], *, ended: bool = False) -> None:
+        """Tells how a group stands: at once if it has ended, otherwise every 2 s at most."""
+        with self._lock:
+            now = self._clock()
+            if not ended and (not self._known or now - self._sent_at.get(group_id, 0) < SNAPSHOT_PACE_S):
+                return
+            self._sent_at[group_id] = now
+            made = dict(bundle())
+            if ended:
+                self._ended[group_id] = made
+                if self._live.pop(group_id, None) is not None and self._known:
+                    self._say({"kind": "live", "live": dict(self._live)})
+            else:
+                self._ended.pop(group_id, None)
+            if self._known:
+                self._say(self._snapshots({group_id: made}, [group_id] if ended else []))
+
+    def _snapshots(self, bundles: Mapping[str, Bundle], ended: Sequence[str]) -> Message:
+        return {"kind": "snapshots", "bundles": bundles, "ended": ended, "writer": self._writer}
+
+    def _say(self, message: Message) -> None:
+        comm = self._open()
+        if self._known:
+            comm.send({**message, "target": TARGET})
+        else:
+            transient = {"display_id": _NOWHERE, "compute_nb": {"comm": comm.comm_id, "messages": [message]}}
+            self._publish({}, {}, transient, True)
+
+    def _open(self) -> Any:
+        if self._comm is None:
+            self._comm = self._make(self._on_message)
+        return self._comm
+
+    def _on_message(self, message: Any) -> None:
+        seen = NotebookSeen.read(message.get("content", {}).get("data"))
+        if seen is None:
+            return
+        with self._lock:
+            self._known = True
+            if self._writer is None or self._writer == seen.previous:
+                self._writer = seen.client
+            self._say({"kind": "live", "live": dict(self._live)})
+            for entry in self._recorded.values():
+                self._say({"kind": "record", "entry": entry.to_json(), "writer": self._writer})
+            if self._ended:
+                self._say(self._snapshots(dict(self._ended), list(self._ended)))
+        self._heard(seen)
+
+
+def silent_comm(on_message: Callable[[Any], None]) -> Any:
+    """Returns the kernel's end of a comm; nobody is told of it, pages ask for it or are told its id."""
+    import comm
+
+    made = comm.create_comm(target_name=TARGET, primary=False)
+    made.on_msg(on_message)
+    comm.get_comm_manager().register_comm(made)
+    return made
