@@ -15,6 +15,7 @@ __all__ = [
     "DeserializationError",
     "EndpointNotFound",
     "MaxResultSizeExceeded",
+    "NotOffered",
     "SerdeError",
     "SerializationError",
     "ServiceUnreachable",
@@ -110,6 +111,10 @@ class ServiceUnreachable(ComputeError):
 
 class AccessRefused(ComputeError):
     """The service answered that this token or password may not do that."""
+
+
+class NotOffered(ComputeError):
+    """The service has no such thing: it speaks the published protocol only, or is an older one of ours."""
 
 
 class EndpointNotFound(ComputeError):

@@ -27,7 +27,7 @@ from compute_nb.serialize.strategy import path_for_peers
 from compute_nb.session import Session
 from compute_nb.shell import ShellFunction
 from compute_nb.submitter import MAX_TASKS, Parcel
-from compute_nb.tasks import new_id, new_ids
+from compute_nb.tasks import TaskState, new_id, new_ids
 from compute_nb.terms import Terms
 
 
@@ -456,6 +456,30 @@ class Executor(concurrent.futures.Executor):
             label=self.label,
         )
         return session.reload(terms)
+
+    def retry_tasks(self, futures: Iterable[ComputeFuture]) -> list[ComputeFuture]:
+        """Has what FAILED, was LOST or CANCELLED run again, in the same group with the stored inputs; blocks.
+
+        Args:
+            futures: Of tasks of this Executor or of a reload by it.
+
+        Returns:
+            For each one the future of what is in its place now: a new one, with a new task id, if the task
+            ended without a value; the same one if it is open or has a value. So
+            `futures = executor.retry_tasks(futures)`. A later reload gives one future for each place.
+
+        Raises:
+            RuntimeError: After shutdown.
+            NotOffered: The service runs nothing again: submit again.
+            ComputeError: It can't be reached, or one can't run again: then none does of its thousand.
+        """
+        self._refuse_if_down()
+        given = list(futures)
+        wanted = [f for f in given if f.done() and f.state is not TaskState.SUCCEEDED]
+        if not wanted:
+            return given
+        again = dict(zip(map(id, wanted), self._connected().retry(wanted), strict=True))
+        return [again.get(id(future), future) for future in given]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks; what was submitted is still sent.

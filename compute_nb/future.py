@@ -25,8 +25,9 @@ from compute_nb.errors import (
     TaskWithdrawn,
 )
 from compute_nb.failure import failure
+from compute_nb.live import LiveText
 from compute_nb.serialize.serializer import ComputeSerializer
-from compute_nb.tasks import Move, TaskResult, TaskState
+from compute_nb.tasks import ErrorCode, Move, Printed, TaskResult, TaskState
 from compute_nb.terms import Terms
 
 # The states of concurrent.futures, which its `wait` and `as_completed` look at.
@@ -107,6 +108,7 @@ class ComputeFuture(Future[Any]):
         "_exception",
         "_id",
         "_keeper",
+        "_live",
         "_raw",
         "_result",
         "_source",
@@ -145,6 +147,7 @@ class ComputeFuture(Future[Any]):
         self._error_code: str | None = None
         self._raw: str | None = None
         self._source: Source | None = None
+        self._live: LiveText | None = None
 
     @classmethod
     def ended(
@@ -209,6 +212,23 @@ class ComputeFuture(Future[Any]):
         if self._source is not None:
             self._source.fetch(self)
         return self._error_code
+
+    @property
+    def live_text(self) -> str:
+        """What the task's present attempt has printed so far, as far as it is known here; "" if nothing.
+
+        At most 64 KiB, the middle is left out. A preview: what comes from a service or an endpoint that
+        does not tell it stays "". When the task has ended it is "" again, unless its worker was ended under
+        it: then the last words stay.
+        """
+        live = self._live
+        return "" if live is None else live.text
+
+    @property
+    def live_at(self) -> float:
+        """When `live_text` grew last, on the monotonic clock; 0.0 if it never did."""
+        live = self._live
+        return 0.0 if live is None else live.heard_at
 
     @property
     def _metadata(self) -> dict[str, str | None]:
@@ -373,10 +393,24 @@ class ComputeFuture(Future[Any]):
         with _lock:
             if self._state != _PENDING:
                 return False
+            if self._live is not None and self._live.attempt < move.attempt:
+                self._live = None
             self.state, self.attempt = move.state, move.attempt
             if move.state is TaskState.RUNNING:
                 self.started_at = move.at
         return True
+
+    def hear(self, printed: Printed) -> bool:
+        """Notes what the task has printed; False if nothing changes by it."""
+        with _lock:
+            live, attempt = self._live, printed.run.attempt
+            known = self.attempt if live is None else max(self.attempt, live.attempt)
+            if self._state != _PENDING or attempt < known:
+                return False
+            if live is None or live.attempt < attempt:
+                live = LiveText(attempt)
+            self._live = live.more(printed.start, printed.text)
+        return self._live is not live
 
     def fail(self, error: BaseException) -> bool:
         """Ends with an error of our own; False if it had ended already."""
@@ -445,6 +479,9 @@ class ComputeFuture(Future[Any]):
             self.ended_at = time.time()
         else:
             self._note(result)
+        if self._live is not None:
+            kept = state is not TaskState.SUCCEEDED and self._error_code != ErrorCode.REMOTE
+            self._live = self._live.last_words() if kept else None
         self._state = future_state
 
     def _note(self, result: TaskResult) -> None:

@@ -56,6 +56,8 @@ class GroupRow(NamedTuple):
 class Group:
     """A whole task group, its tasks ordered by id, in columns: 45 bytes a task.
 
+    A task that was retried is shown by the newest task that runs in its place.
+
     Attributes:
         endpoint_id: Where its first task went.
     """
@@ -66,44 +68,77 @@ class Group:
         self._states = bytearray()
         self._times = array("d")
         self._attempts = array("I")
+        self._retries: dict[bytes, bytes] = {}
+        self._firsts: Sequence[int] = ()
+        self._newest: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._firsts) if self._retries else len(self._states)
 
     def __getitem__(self, index: int) -> GroupRow:
-        submitted_at, started_at, ended_at = self._times[3 * index : 3 * index + 3]
+        row = self._row(index)
+        submitted_at, started_at, ended_at = self._times[3 * row : 3 * row + 3]
         return GroupRow(
             self.task_id(index),
             self.state(index),
             None if isnan(submitted_at) else submitted_at,
             None if isnan(started_at) else started_at,
             None if isnan(ended_at) else ended_at,
-            self._attempts[index],
+            self._attempts[row],
         )
 
     def task_id(self, index: int) -> UUID:
         """The id of one task."""
-        return UUID(bytes=bytes(self._ids[16 * index : 16 * index + 16]))
+        return UUID(bytes=self._bytes(self._row(index)))
 
     def state(self, index: int) -> TaskState:
         """How one task stood."""
-        return _STATES[self._states[index]]
+        return _STATES[self._states[self._row(index)]]
 
     def find(self, task_id: UUID) -> int:
         """Returns the index of a task that is in the group."""
-        return bisect_left(range(len(self)), task_id.bytes, key=self._bytes)
+        row = self._row_of(task_id.bytes)
+        if not self._retries:
+            return row
+        first = next((first for first, newest in self._newest.items() if newest == row), row)
+        return bisect_left(self._firsts, first)
+
+    def _row(self, index: int) -> int:
+        if not self._retries:
+            return index
+        first = self._firsts[index]
+        return self._newest.get(first, first)
+
+    def _row_of(self, task_id: bytes) -> int:
+        return bisect_left(range(len(self._states)), task_id, key=self._bytes)
+
+    def settle(self) -> None:
+        """Puts the newest task of each place there, once all pages have been added."""
+        if not self._retries:
+            return
+        ids = set(self._retries)
+        self._firsts = [row for row in range(len(self._states)) if self._bytes(row) not in ids]
+        next_of = {old: new for new, old in self._retries.items()}
+        for row in self._firsts:
+            first = newest = self._bytes(row)
+            while newest in next_of:
+                newest = next_of[newest]
+            if newest != first:
+                self._newest[row] = self._row_of(newest)
 
     def add(self, tasks: Iterable[Sequence[Any]]) -> None:
         """Appends a page as the service gives it."""
-        for task_id, state, submitted_at, started_at, ended_at, attempt, *_ in tasks:
+        for task_id, state, submitted_at, started_at, ended_at, attempt, *more in tasks:
             self._ids += bytes.fromhex(task_id.replace("-", ""))
+            if more and more[0] is not None:
+                self._retries[bytes(self._ids[-16:])] = UUID(more[0]).bytes
             self._states.append(_STATE_NUMBERS[state])
             times = submitted_at, started_at, ended_at
             self._times.extend(nan if t is None else t for t in times)
             self._attempts.append(attempt)
 
-    def _bytes(self, index: int) -> bytes:
-        return bytes(self._ids[16 * index : 16 * index + 16])
+    def _bytes(self, row: int) -> bytes:
+        return bytes(self._ids[16 * row : 16 * row + 16])
 
 
 class Status(NamedTuple):
@@ -235,6 +270,37 @@ def cancel(connection: Connection, task_ids: Sequence[UUID]) -> int:
     return ended
 
 
+def retry(connection: Connection, pairs: Sequence[tuple[UUID, UUID]]) -> dict[UUID, UUID]:
+    """Has tasks that gave no value run again, each under the id beside it.
+
+    Returns:
+        The newest task in the place of each one that the service knows: the new one, one that another
+        program has sent there, or the task itself if it is open or has a value.
+
+    Raises:
+        ComputeError: One of them can't run again; nothing was stored of its request.
+    """
+    newest: dict[UUID, UUID] = {}
+    for start in range(0, len(pairs), MAX_IDS):
+        fields = {"tasks": [[str(old), str(new)] for old, new in pairs[start : start + MAX_IDS]]}
+        answer = connection.post("/v3/compute_nb/retry", fields, Repeat.ALWAYS)
+        newest.update((UUID(old), UUID(new)) for old, new in answer["newest"])
+    return newest
+
+
+class Inputs(NamedTuple):
+    """What a task was submitted with, in packed buffers."""
+
+    code: str
+    args: str
+
+
+def inputs(connection: Connection, task_id: UUID) -> Inputs:
+    """Returns what a task of one's own was submitted with."""
+    answer = connection.get(f"/v3/compute_nb/inputs/{task_id}")
+    return Inputs(answer["function_code"], answer["args"])
+
+
 def local_endpoint(connection: Connection, *, start: bool = True) -> UUID:
     """Returns the endpoint of this interpreter at a service on this host; `start` sees to it that it runs."""
     fields = {"python": sys.executable, "prefix": sys.prefix, "start": start}
@@ -259,6 +325,7 @@ def group(connection: Connection, task_group_id: UUID) -> Group:
         more = answer["more"] and bool(page)
         after = f"&after={page[-1][0]}" if page else ""
     found.endpoint_id = UUID(answer["endpoint_id"])
+    found.settle()
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,13 +15,14 @@ from uuid import UUID
 from compute_nb import published, routes
 from compute_nb.connection import Connection
 from compute_nb.environment import warning_of
-from compute_nb.errors import ComputeError
+from compute_nb.errors import ComputeError, NotOffered
 from compute_nb.future import ComputeFuture
 from compute_nb.groups import GroupQueues
 from compute_nb.ledger import Ledger
 from compute_nb.reach import Reach
 from compute_nb.reloaded import ReloadedTasks
 from compute_nb.submitter import Parcel, Submitter
+from compute_nb.tasks import TaskState, new_ids
 from compute_nb.terms import Terms
 from compute_nb.watcher import ResultWatcher
 
@@ -110,6 +112,32 @@ class Session:
             return
         self._submitter.cancel(cancelled)
         self._watcher.tell(cancelled)
+
+    def retry(self, futures: Sequence[ComputeFuture]) -> list[ComputeFuture]:
+        """Returns the futures of what runs in the places of tasks that gave no value; blocks.
+
+        A task that is open, that has a value, or that the service does not know keeps its future.
+
+        Raises:
+            NotOffered: The service has no such thing.
+            ComputeError: It can't be reached, or one can't run again.
+        """
+        pairs = list(zip(futures, new_ids(len(futures)), strict=True))
+        return self.ask(lambda connection: self._retry(connection, pairs))
+
+    def inputs(self, task_id: UUID) -> routes.Inputs:
+        """Returns what a task was submitted with; blocks.
+
+        Raises:
+            NotOffered: The service has no such thing.
+            ComputeError: It can't be reached, or does not know the task.
+        """
+
+        def ask(connection: Connection) -> routes.Inputs:
+            self._refuse_if_plain("does not give inputs back")
+            return routes.inputs(connection, task_id)
+
+        return self.ask(ask)
 
     def environment(self, endpoint_id: UUID) -> Mapping[str, Any]:
         """What an endpoint's agent said of itself; {} if nothing was heard."""
@@ -204,6 +232,55 @@ class Session:
             _place(fresh, terms, status.endpoints)
             self._watcher.absorb(status)
         return ReloadedTasks(found, terms, self, waited, self._status)
+
+    def _refuse_if_plain(self, what: str) -> None:
+        if self._plain:
+            raise NotOffered(
+                f"the service {self.reach.settings.name!r} speaks the published protocol only and {what}: "
+                "submit again"
+            )
+
+    def _retry(
+        self, connection: Connection, pairs: Sequence[tuple[ComputeFuture, UUID]]
+    ) -> list[ComputeFuture]:
+        self._refuse_if_plain("runs nothing again")
+        fresh: dict[UUID, ComputeFuture] = {}
+        for future, new_id in pairs:
+            if future.terms is not None:
+                fresh[new_id] = again = ComputeFuture(new_id, future.terms, self)
+                again.sent, again.submitted_at = True, time.time()
+                self._watcher.add(again)
+                self._watcher.follow(connection, future.terms.task_group_id)
+        try:
+            newest = routes.retry(connection, [(future.id, new_id) for future, new_id in pairs])
+        except ComputeError as error:
+            self._watcher.discard(fresh.values())
+            if error.code == "NO_SUCH_ROUTE":
+                raise NotOffered(
+                    f"the service is older than this package and runs nothing again: {error}"
+                ) from error
+            raise
+        found = [self._in_place(future, newest.get(future.id), fresh, new_id) for future, new_id in pairs]
+        unheard = [one for one in found if one.id not in fresh and not one.done()]
+        if unheard:
+            self._watcher.absorb(routes.status(connection, [one.id for one in unheard]))
+        return found
+
+    def _in_place(
+        self, old: ComputeFuture, newest: UUID | None, fresh: dict[UUID, ComputeFuture], new_id: UUID
+    ) -> ComputeFuture:
+        """Returns the future of the newest task in the place of one; what was made in vain is dropped."""
+        if newest == new_id:
+            return fresh[new_id]
+        made = fresh.pop(new_id, None)
+        if made is not None:
+            self._watcher.discard((made,))
+        if newest is None or old.terms is None:
+            return old
+        if newest == old.id and (not old.done() or old.state is TaskState.SUCCEEDED):
+            return old
+        row = routes.GroupRow(newest, TaskState.WAITING, None, None, None, 0)
+        return self._future(row, old.terms, [])
 
     def _status(self, task_ids: Sequence[UUID]) -> routes.Status:
         """Asks on the caller's own thread: it may be the submitter's or the watcher's."""

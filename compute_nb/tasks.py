@@ -193,6 +193,15 @@ class Started(NamedTuple):
     started_at: float
 
 
+class Printed(NamedTuple):
+    """Some text that a running task has printed; `start` counts the characters of that run before it."""
+
+    run: Run
+    task_group_id: UUID
+    start: int
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What an agent tells the service while it works."""
@@ -202,6 +211,12 @@ class Report:
     running: tuple[Started, ...] = ()
     results: tuple[RunResult, ...] = ()
     returned: tuple[Run, ...] = ()
+    printed: tuple[Printed, ...] = ()
+
+    @property
+    def only_printed(self) -> bool:
+        """Whether nothing in it is to be kept."""
+        return not (self.held or self.running or self.results or self.returned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +294,7 @@ class Events:
         environments: Endpoint id -> the `agent` object of its last hello (python, dill, platform, ...).
         presence: Endpoint id -> True if an agent of it reads its tasks.
         fetch: Tasks that have ended and whose results are too much for the queue: to be asked for.
+        printed: What running tasks print, with gaps.
     """
 
     moves: tuple[Move, ...] = ()
@@ -286,3 +302,4 @@ class Events:
     environments: Mapping[UUID, Mapping[str, Any]] = field(default_factory=dict)
     presence: Mapping[UUID, bool] = field(default_factory=dict)
     fetch: tuple[UUID, ...] = ()
+    printed: tuple[Printed, ...] = ()

@@ -25,7 +25,7 @@ from compute_nb.future import ComputeFuture
 from compute_nb.ledger import Ledger
 from compute_nb.reach import Reach
 from compute_nb.submitter import Submitter
-from compute_nb.tasks import Events, Move, TaskResult, TaskState, new_id
+from compute_nb.tasks import Events, Move, Printed, TaskResult, TaskState, new_id
 
 log = logging.getLogger(__name__)
 
@@ -368,7 +368,7 @@ class ResultWatcher:
         self.environments.update(events.environments)
         if events.presence:
             self._note_presence(events.presence)
-        self._take(events.moves, events.results)
+        self._take(events.moves, events.results, events.printed)
         if events.fetch:
             self._to_fetch.update(dict.fromkeys(events.fetch))
             self._fetch_soon(link)
@@ -452,12 +452,18 @@ class ResultWatcher:
     def _down_for_s(self) -> float:
         return 0.0 if self._down_since is None else time.monotonic() - self._down_since
 
-    def _take(self, moves: Iterable[Move], results: Iterable[TaskResult]) -> None:
+    def _take(
+        self, moves: Iterable[Move], results: Iterable[TaskResult], printed: Iterable[Printed] = ()
+    ) -> None:
         """Gives news to the futures; what nobody waits for (a double, another program's) is dropped."""
         changed: list[ComputeFuture] = []
         for move in moves:
             future = self._open.get(move.task_id)
             if future is not None and future.follow(move):
+                changed.append(future)
+        for one in printed:
+            future = self._open.get(one.run.task_id)
+            if future is not None and future.hear(one):
                 changed.append(future)
         for result in results:
             future = self._claim(result)

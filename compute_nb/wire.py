@@ -21,6 +21,7 @@ from compute_nb.tasks import (
     Hello,
     Move,
     Outcome,
+    Printed,
     Report,
     Run,
     RunResult,
@@ -262,6 +263,7 @@ def _report_out(report: Report) -> dict[str, Any]:
             for r in report.results
         ],
         "returned": _runs_out(report.returned),
+        **_printed_out(report.printed),
     }
 
 
@@ -275,6 +277,19 @@ def _report_in(data: dict[str, Any]) -> Report:
             for i, a, outcome, text, code, begun, ended in data["results"]
         ),
         returned=_runs_in(data["returned"]),
+        printed=_printed_in(data),
+    )
+
+
+def _printed_out(printed: Iterable[Printed]) -> dict[str, Any]:
+    rows = [[str(p.run.task_id), str(p.task_group_id), p.run.attempt, p.start, p.text] for p in printed]
+    return {"printed": rows} if rows else {}
+
+
+def _printed_in(data: dict[str, Any]) -> tuple[Printed, ...]:
+    return tuple(
+        Printed(Run(UUID(i), int(attempt)), UUID(g), int(start), _text(text))
+        for i, g, attempt, start, text in data.get("printed", ())
     )
 
 
@@ -306,6 +321,7 @@ def _events_out(events: Events) -> dict[str, Any]:
         rare["presence"] = {str(k): v for k, v in events.presence.items()}
     if events.fetch:
         rare["fetch"] = [str(task_id) for task_id in events.fetch]
+    rare.update(_printed_out(events.printed))
     return {
         "moves": [
             [str(m.task_id), str(m.task_group_id), m.state.value, m.attempt, m.at] for m in events.moves
@@ -329,6 +345,7 @@ def _events_in(data: dict[str, Any]) -> Events:
         environments={UUID(k): dict(v) for k, v in data["environments"].items()},
         presence={UUID(k): bool(v) for k, v in data.get("presence", {}).items()},
         fetch=tuple(UUID(task_id) for task_id in data.get("fetch", ())),
+        printed=_printed_in(data),
     )
 
 

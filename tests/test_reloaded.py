@@ -152,3 +152,28 @@ def test_many_threads_fetch_each_value_once():
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert list(pool.map(read, range(8))) == [list(range(500))] * 8
     assert sum(service.asked) == 500
+
+
+def test_a_retried_task_is_shown_by_the_newest_in_its_place():
+    first, second, third, again, once_more = new_ids(5)
+    group = Group()
+    rows = [(first, []), (second, []), (third, []), (again, [str(second)]), (once_more, [str(again)])]
+    group.add([[str(task_id), "SUCCEEDED", 10.0, 11.0, 12.0, 2, *more] for task_id, more in rows])
+    group.settle()
+    assert [group.task_id(index) for index in range(len(group))] == [first, once_more, third]
+    assert [group.find(task_id) for task_id in (first, once_more, third)] == [0, 1, 2]
+    assert group[1].task_id == once_more
+
+
+def test_values_of_retried_tasks_come_from_their_newest():
+    service = Service(12)
+    ids = service.ids
+    retried = {ids[9]: ids[2], ids[11]: ids[9], ids[10]: ids[0]}
+    group = Group()
+    group.endpoint_id = TERMS.endpoint_id
+    for one in ids:
+        more = [str(retried[one])] if one in retried else []
+        group.add([[str(one), "SUCCEEDED", 10.0, 11.0, 12.0, 2, *more]])
+    group.settle()
+    tasks = ReloadedTasks(group, TERMS, Keeper(), {}, service.ask)
+    assert [one.result() for one in tasks] == [10, 1, 11, 3, 4, 5, 6, 7, 8]

@@ -30,6 +30,7 @@ from compute_nb.tasks import (
     Events,
     Move,
     Outcome,
+    Printed,
     Run,
     RunResult,
     TaskResult,
@@ -244,6 +245,40 @@ def test_one_message_is_told_once_and_each_executor_its_own(watcher):
     assert heard == [[mine]]
     assert mine.state is TaskState.DELIVERED
     assert other.done()
+
+
+def test_what_a_task_prints_is_told_and_kept_until_its_end(watcher):
+    future, heard = open_future(watcher), []
+    future.terms.ledger.listeners.append(lambda futures: heard.append([f.live_text for f in futures]))
+    group, link = future.terms.task_group_id, FakeLink()
+
+    def hear(attempt, start, text):
+        printed = (Printed(Run(future.id, attempt), group, start, text),)
+        watcher.on_message(link, message(Events(printed=printed)))
+
+    hear(0, 0, "one ")
+    hear(0, 0, "one ")  # a double is no news
+    hear(0, 4, "two")
+    hear(1, 0, "again")
+    hear(0, 7, "late")
+    assert heard == [["one "], ["one two"], ["again"]]
+    watcher.on_message(link, message(Events((Move(future.id, group, TaskState.WAITING, 2, 1.0),))))
+    assert future.live_text == ""
+    hear(2, 0, "third")
+    watcher.on_message(link, message(Events(results=(ended(future),))))
+    hear(2, 5, "after its end")
+    assert future.live_text == ""
+
+
+def test_the_last_words_of_a_task_whose_worker_died_stay(watcher):
+    future, link = open_future(watcher), FakeLink()
+    group = future.terms.task_group_id
+    words = (Printed(Run(future.id, 0), group, 0, "x" * 50_000 + "allocating"),)
+    watcher.on_message(link, message(Events(printed=words)))
+    died = ended(future, TaskState.FAILED, "WorkerDied: killed")._replace(error_code="WorkerDied")
+    watcher.on_message(link, message(Events(results=(died,))))
+    assert future.live_text.endswith("allocating")
+    assert len(future.live_text) < 5_000
 
 
 @pytest.mark.parametrize("failing", [lambda _: 1 / 0, lambda _: sys.exit(3)])

@@ -41,6 +41,7 @@ task_results = st.builds(
     maybe_times,
     maybe_times,
 )
+printed = st.builds(tasks.Printed, runs, ids, st.integers(0, 2**40), texts)
 messages = st.one_of(
     st.builds(
         tasks.Hello,
@@ -62,11 +63,18 @@ messages = st.one_of(
         many(st.builds(tasks.Started, runs, times)),
         many(run_results),
         many(runs),
+        many(printed),
     ),
     st.builds(wire.Stored, many(runs)),
     st.builds(wire.Cancel, many(runs)),
     st.just(wire.Stop()),
-    st.builds(tasks.Events, many(moves), many(task_results), st.dictionaries(ids, json_objects, max_size=2)),
+    st.builds(
+        tasks.Events,
+        many(moves),
+        many(task_results),
+        st.dictionaries(ids, json_objects, max_size=2),
+        printed=many(printed),
+    ),
     st.builds(wire.StatusReport, ids, json_objects),
     st.builds(wire.PublishedTask, ids, texts),
     st.builds(

@@ -288,6 +288,7 @@ class Conversation:
             if begun.number not in gone:
                 self._running[begun.number] = Started(begun.run, begun.at)
                 self._outbox.begun(self._running[begun.number])
+        self._outbox.printed(news.printed)
         self._write_ends()
 
     def _write_ends(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from compute_nb.tasks import Run, RunResult
+from compute_nb.tasks import Printed, Run, RunResult
 
 
 class EngineTask(NamedTuple):
@@ -50,11 +50,16 @@ class Ended(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What has happened since the news before; `serial` grows by one each time."""
+    """What has happened since the news before; `serial` grows by one each time.
+
+    Attributes:
+        printed: What running tasks print, told now and then and with gaps: a preview, of bounded size.
+    """
 
     serial: int
     begun: tuple[Begun, ...]
     ended: tuple[Ended, ...]
+    printed: tuple[Printed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """This module is the outbox of an agent: results and marks on their way to the service.
 
 A result goes at once while fewer than two reports are unconfirmed, else it gathers. Marks are for people:
-they go 0.1 s later, and only of runs that have not ended by then.
+they go 0.1 s later, and only of runs that have not ended by then. What tasks print goes when the last of it
+was confirmed, beside the results and never in their place.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from uuid import UUID
 from compute_nb import wire
 from compute_nb.endpoint.registration import Address
 from compute_nb.errors import ServiceUnreachable
-from compute_nb.tasks import Report, Run, RunResult, Started
+from compute_nb.tasks import Printed, Report, Run, RunResult, Started
 
 MAX_UNCONFIRMED = 2
 MAX_RESULTS = 256
 MAX_CHARS = 1_000_000
 MARK_S = 0.1
 AGAIN_S = 1.0
+MAX_PRINTED = 65_536
 
 
 class Line(Protocol):
@@ -49,6 +51,8 @@ class Outbox:
         self._held: dict[tuple[int, int], Run] = {}
         self._begun: dict[tuple[int, int], Started] = {}
         self._timer_is_set = False
+        self._printed: deque[Printed] = deque()
+        self._printed_out: int | None = None
 
     def open(self, line: Line, session: UUID, address: Address) -> None:
         """A connection is there: all that is not stored goes again."""
@@ -57,6 +61,8 @@ class Outbox:
         self._held.clear()
         self._begun.clear()
         self._timer_is_set = False
+        self._printed.clear()
+        self._printed_out = None
         self._send_again()
 
     def close(self) -> None:
@@ -85,8 +91,27 @@ class Outbox:
         self._begun[key] = started
         self._set_timer()
 
+    def printed(self, printed: Iterable[Printed]) -> None:
+        """Sends what tasks print, the oldest of it giving way where it is too much."""
+        if self._line is None:
+            return
+        self._printed.extend(printed)
+        size = sum([len(one.text) for one in self._printed])
+        while size > MAX_PRINTED:
+            size -= len(self._printed.popleft().text)
+        self._send_printed()
+
+    def _send_printed(self) -> None:
+        if self._line is not None and self._printed and self._printed_out is None:
+            report = Report(self._session, printed=tuple(self._printed))
+            self._printed.clear()
+            self._printed_out = self._sent(report)
+
     def confirmed(self, number: int, ok: bool) -> None:
         """The broker has taken a message, or refused it: then all is sent again after a moment."""
+        if number == self._printed_out:
+            self._printed_out = None
+            self._send_printed()
         if number not in self._unconfirmed:
             return
         self._unconfirmed.remove(number)
@@ -118,14 +143,19 @@ class Outbox:
         return batch
 
     def _publish(self, report: Report) -> None:
+        number = self._sent(report)
+        if number is not None:
+            self._unconfirmed.add(number)
+
+    def _sent(self, report: Report) -> int | None:
+        """Returns the number of the message, None if the connection is gone."""
         assert self._line is not None
         address = self._address
         try:
-            number = self._line.publish(address.exchange, address.routing_key, wire.encode(report))
+            return self._line.publish(address.exchange, address.routing_key, wire.encode(report))
         except ServiceUnreachable:
             self._line = None
-            return
-        self._unconfirmed.add(number)
+            return None
 
     def _set_timer(self) -> None:
         if self._line is not None and not self._timer_is_set and (self._held or self._begun):

@@ -7,7 +7,8 @@ them loses none of these words; a power cut does, and the boot id tells (`endpoi
 
     file    header | worker | worker | ...
     header  magic (8 bytes), journal id (16), workers, 36 bytes free
-    worker  pid, cancel serial, cancel index + 1, free, start mark (double), begun at (double), records
+    worker  pid, cancel serial, cancel index + 1, size of its log (modulo 2**32) when its latest task began,
+            start mark (double), begun at (double), records
     record  serial (0: empty), count, begun, limit, 64 x journal number (8 bytes)
 """
 
@@ -133,6 +134,7 @@ class Slot:
             "slots": os.fspath(self.path),
             "cancel": self._start + 1,
             "begun": self._start // 2 + 3,
+            "log": self._start + 3,
             "records": self._records,
         }
 
@@ -167,6 +169,10 @@ class Slot:
     def begun_at(self) -> float:
         """When the worker began its latest task, in seconds since the epoch."""
         return self._doubles[self._start // 2 + 3]
+
+    def log_start(self) -> int:
+        """How large the worker's log was when it began its latest task, modulo 2**32."""
+        return self._words[self._start + 3]
 
     def limit(self, record: int, count: int) -> None:
         """Takes back all but the first `count` tasks.

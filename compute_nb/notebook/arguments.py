@@ -39,6 +39,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "tasks": Subcommand("", "what was submitted from this kernel"),
     "wait": Subcommand("[NAME]", "until it has ended; without NAME all of this kernel", 1, ("--all",)),
     "cancel": Subcommand("NAME | --all", "end the open tasks of NAME, or of this kernel", 1, ("--all",)),
+    "retry": Subcommand("[NAME]", "what failed, was lost or cancelled runs again with the same inputs", 1),
     "logs": Subcommand("[NAME] [--all]", "what the tasks printed; --all: without leaving out", 1, ("--all",)),
     "tb": Subcommand("[NAME]", "tracebacks of what failed, equal ones together", 1),
     "reload": Subcommand(

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from compute_nb.notebook import drawing, failures
-from compute_nb.notebook.results import displayed, facts, harmless, printed
+from compute_nb.notebook.results import displayed, facts, harmless, said
 from compute_nb.notebook.run import Run, Snapshot
+from compute_nb.notebook.terminal import plain
 
 PANEL_MIME = "application/vnd.compute-nb.panel+json"
 _PICTURES = 6
@@ -87,10 +88,10 @@ def output(run: Run, max_lines: int) -> str:
     if len(run.futures) != 1 or not run.ended or not max_lines:
         return ""
     told = facts(run.futures[0])
-    text = "".join(text for _, text in printed(list(told.get("items") or ())))
+    text = said(run.futures[0])
     if told.get("traceback"):
         text += str(told["traceback"])
-    return capped(text, max_lines)
+    return capped(plain(text), max_lines)
 
 
 def capped(text: str, max_lines: int, mend: str = "`%compute logs` shows them") -> str:

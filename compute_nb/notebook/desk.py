@@ -20,6 +20,7 @@ from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options, check, points, shadowed
 from compute_nb.notebook.panel import Panel
 from compute_nb.notebook.pending import Outputs
+from compute_nb.notebook.retry import retry
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs
 
@@ -108,6 +109,7 @@ class Desk:
             self._shell.user_ns[run.name] = run.thing
         if run.group is not None:
             run.group.show = lambda: self._bundle(run)[0]
+        run.retry = lambda indices: retry(run, indices, self._shell.user_ns, self._outputs)
         self._outputs.promise(run)
 
     def _follow(self, run: Run, executor: Executor, wait: bool | None, defaults: Defaults) -> Any:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from compute_nb.notebook.run import Run, Snapshot
+from compute_nb.notebook.terminal import last_rows
 from compute_nb.tasks import TaskState
 
 _COLOURS = (
@@ -26,6 +27,8 @@ _PRE = (
     "background:var(--jp-layout-color2, rgba(128,128,128,.12));color:inherit"
 )
 _ASIDE = "opacity:.7;font-size:11px"
+_SPEAKERS = 3
+_SPOKEN_ROWS = 10
 _DATE = "%Y-%m-%d %H:%M"
 _GLYPHS = {"done": "✓", "failed": "✗", "cancelled": "■", "running": "●", "waiting": "○"}
 
@@ -106,6 +109,17 @@ def details(lines: Sequence[str], printed: str = "") -> str:
     rows = "".join(f"<div>{html.escape(line)}</div>" for line in lines)
     text = f'<pre style="{_PRE}">{html.escape(printed)}</pre>' if printed else ""
     return f'<div style="{_BOX}">{rows}{text}</div>' if rows or text else ""
+
+
+def speech(run: Run) -> str:
+    """Returns what the open tasks that printed last have printed, its last lines, as HTML."""
+    speakers = run.speakers(_SPEAKERS)
+    parts = []
+    for index in speakers:
+        rows = last_rows(run.live(index), max(2, _SPOKEN_ROWS // len(speakers)))
+        head = f'<div style="{_ASIDE}">{html.escape(run.place(index))}</div>' if run.group is not None else ""
+        parts.append(f'{head}<pre style="{_PRE}">{rows}</pre>' if rows else "")
+    return "".join(parts)
 
 
 def line(run: Run, snapshot: Snapshot) -> str:

@@ -41,6 +41,10 @@ class ComputeGroup(Sequence[ComputeFuture]):
         self.name = name
         self.show = show
 
+    def replace(self, futures: Sequence[ComputeFuture]) -> None:
+        """Takes other futures for the same places: some tasks run again. For the run that owns the group."""
+        self._futures = tuple(futures)
+
     def __len__(self) -> int:
         return len(self._futures)
 
@@ -72,11 +76,12 @@ class ComputeGroup(Sequence[ComputeFuture]):
         return self._awaited().__await__()
 
     async def _awaited(self) -> list[Any]:
-        for future in self._futures:
-            try:
-                await future
-            except Exception:  # noqa: BLE001 - told by result(), for all tasks together
-                continue
+        while not self.done():  # some may be sent again meanwhile
+            for future in self._futures:
+                try:
+                    await future
+                except Exception:  # noqa: BLE001 - told by result(), for all tasks together
+                    continue
         return self.result(0)
 
     @property
@@ -109,8 +114,9 @@ class ComputeGroup(Sequence[ComputeFuture]):
             TaskExecutionFailed: The error of the first failed task, with a note on how many failed.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        for future in self._futures:
-            self._wait(future, until)
+        while not self.done():  # some may be sent again meanwhile
+            for future in self._futures:
+                self._wait(future, until)
         if return_exceptions:
             return [_value_or_error(future) for future in self._futures]
         error = self.first_error()

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute_nb.client import Client
-from compute_nb.errors import ComputeError
+from compute_nb.errors import ComputeError, NotOffered
 from compute_nb.executor import Executor
+from compute_nb.future import ComputeFuture
 from compute_nb.notebook.capture import Captured, capture, pack_points
 from compute_nb.notebook.cell import CellBody
 from compute_nb.notebook.group import ComputeGroup
@@ -20,6 +21,8 @@ from compute_nb.notebook.results import CellSerializer
 from compute_nb.notebook.run import Run
 
 LOCAL = "local"
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def launch(
@@ -53,7 +56,9 @@ def launch(
         retries=retries,
     )
     try:
-        futures = _submitted(executor, source, packed)
+        calls: list[Call] = [((index, swept), {}) for index, swept in enumerate(packed)]
+        function_id = executor.register_source_code(source, FUNCTION_NAME) if calls else ""
+        futures = _submitted(executor, function_id, calls)
         run = Run(
             cell=cell,
             name=options.name,
@@ -68,6 +73,7 @@ def launch(
             cancel_all=executor.cancel_all,
             outage=lambda: executor.outage,
             wake=lambda: wake(executor.client),
+            send_again=lambda places: _again(executor, run, function_id, [calls[i] for i in places], places),
         )
         accepted(run)
     except ComputeError as error:
@@ -87,13 +93,21 @@ def wake(client: Client) -> None:
         client.version_check()
 
 
-def _submitted(executor: Executor, source: str, packed: Sequence[Any]) -> list[Any]:
-    if not packed:
+def _submitted(executor: Executor, function_id: str, calls: Sequence[Call]) -> list[ComputeFuture]:
+    if not calls:
         return []
-    function_id = executor.register_source_code(source, FUNCTION_NAME)
-    futures = executor.submit_many(function_id, [((index, swept), {}) for index, swept in enumerate(packed)])
+    futures = executor.submit_many(function_id, calls)
     executor.wait_accepted()
     return futures
+
+
+def _again(
+    executor: Executor, run: Run, function_id: str, calls: Sequence[Call], places: Sequence[int]
+) -> list[ComputeFuture]:
+    try:
+        return executor.retry_tasks([run.futures[place] for place in places])
+    except NotOffered:  # a service that keeps no inputs for us; this kernel still has them
+        return _submitted(executor, function_id, calls)
 
 
 def _packed(  # noqa: PLR0917

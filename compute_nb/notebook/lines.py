@@ -19,9 +19,10 @@ from compute_nb.notebook.outcome import StoppedWaiting, stopped
 from compute_nb.notebook.pending import Outputs
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.reload import reloaded
-from compute_nb.notebook.results import facts, printed
+from compute_nb.notebook.results import said
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
+from compute_nb.notebook.terminal import plain
 from compute_nb.session import Session
 from compute_nb.tasks import TaskState
 
@@ -62,6 +63,7 @@ class Lines:
             "tasks": self._tasks,
             "wait": self._wait,
             "cancel": self._cancel,
+            "retry": self._retry,
             "logs": self._logs,
             "tb": self._tb,
             "reload": self._reload,
@@ -134,11 +136,21 @@ class Lines:
         if not targets:
             self._say("nothing is running")
 
+    def _retry(self, line: Line) -> None:
+        target = self._one(line)
+        count, of = target.run.retry(target.indices), len(target.futures)
+        if count:
+            self._say(f"{target.told}: {count} of {drawing.tasks(of)} sent again")
+            return
+        still = sum(not future.done() for future in target.futures)
+        told = f" so far, {still} of {of} still open" if still else ""
+        self._say(f"{target.told}: nothing has failed{told}")
+
     def _logs(self, line: Line) -> None:
         target = self._one(line)
         sections = []
         for index, future in zip(target.indices, target.futures, strict=True):
-            text = "".join(text for _, text in printed(list(facts(future).get("items") or ())))
+            text = plain(said(future))
             if text:
                 sections.append(self._head(target, index) + text.rstrip("\n"))
         still = sum(not future.done() for future in target.futures)
@@ -149,9 +161,8 @@ class Lines:
         elif not still:
             self._say(f"{target.told}: nothing was printed")
         if still:
-            self._say(
-                f"{target.told}: {still} of {len(target.futures)} still open; their text comes when they end"
-            )
+            more = "more text may come" if sections else "their text comes when they end"
+            self._say(f"{target.told}: {still} of {len(target.futures)} still open; {more}")
 
     def _tb(self, line: Line) -> None:
         target = self._one(line)

@@ -58,6 +58,7 @@ class Panel:
         self._ids = uuid.uuid4().hex, uuid.uuid4().hex
         self._first_failure = ""
         self._widgets = _widgets(run.cancel_all)
+        run.on_reopen.append(self.reopen)
 
     def show(self) -> None:
         """Puts the panel under the running cell."""
@@ -66,10 +67,10 @@ class Panel:
         finally:
             self._shown = True
 
-    def _show(self) -> None:
+    def _show(self, *, update: bool = False) -> None:
         snapshot = self._run.snapshot()
         data, metadata = self._bundle(snapshot)
-        self._publish(data, metadata, self._ids[0], False)
+        self._publish(data, metadata, self._ids[0], update)
         if self._widgets is None:
             return
         self._widgets.text.value = self._live(snapshot)
@@ -78,7 +79,7 @@ class Panel:
             WIDGET_MIME: _view(self._widgets.box.model_id),
             "text/plain": "",
         }
-        self._publish(view, {}, self._ids[1], False)
+        self._publish(view, {}, self._ids[1], update)
 
     def _bundle(self, snapshot: Snapshot) -> Any:
         live = self._widgets is not None
@@ -92,7 +93,8 @@ class Panel:
 
     def _live(self, snapshot: Snapshot) -> str:
         lines = [self._failure(snapshot), *self._run.earlier_lines(), self._run.outage() or ""]
-        return drawing.bar(self._run, snapshot) + drawing.details([line for line in lines if line])
+        below = drawing.details([line for line in lines if line]) + drawing.speech(self._run)
+        return drawing.bar(self._run, snapshot) + below
 
     def _failure(self, snapshot: Snapshot) -> str:
         """Returns the first failure while others still run."""
@@ -100,6 +102,18 @@ class Panel:
             run, first = self._run, failures.failed(self._run)[0]
             self._first_failure = f"{run.place(first)}: {failures.reason(run.futures[first])}"
         return self._first_failure
+
+    def reopen(self) -> None:
+        """Follows the run once more: tasks of it were sent again."""
+        with self._lock:
+            if not self._final:
+                self.news()
+                return
+            self._final, self._first_failure = False, ""
+            if self._widgets is not None:
+                self._widgets = _widgets(self._run.cancel_all)
+            self._show(update=True)
+        self.news()
 
     def news(self, *_: Any) -> None:
         """Draws, at once or when its turn comes."""

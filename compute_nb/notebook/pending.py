@@ -203,6 +203,7 @@ class Outputs:
     def __init__(self, namespace: MutableMapping[str, Any]) -> None:
         self._namespace = namespace
         self._waiting: list[tuple[Run, dict[str, Pending]]] = []
+        self._placed: dict[str, tuple[Pending, Any]] = {}
 
     def promise(self, run: Run) -> None:
         """Binds each output of a run to a marker; the latest submit owns a name."""
@@ -212,6 +213,28 @@ class Outputs:
             self._namespace[name] = markers[name]
         if markers:
             self._waiting.append((run, markers))
+
+    def promise_again(self, run: Run) -> None:
+        """Binds outputs of a run that is open again to markers, where the names still mean what it gave."""
+        if any(waiting is run for waiting, _ in self._waiting):
+            return
+        markers = {}
+        for name in run.outputs:
+            marker = self._own(run, name)
+            if marker is not None:
+                object.__setattr__(marker, "_error", None)
+                self._namespace[name] = markers[name] = marker
+                self._placed.pop(name, None)
+        run.left_alone.clear()
+        self._waiting.append((run, markers))
+
+    def _own(self, run: Run, name: str) -> Pending | None:
+        """Returns the marker of a run's output if the name means it, or the value that took its place."""
+        now = self._namespace.get(name)
+        if type(now) is Pending:
+            return now if now._run is run else None
+        marker, value = self._placed.get(name, (None, None))
+        return marker if marker is not None and marker._run is run and value is now else None
 
     def arrive(self) -> None:
         """Puts values in the place of markers of all runs that have ended."""
@@ -228,6 +251,8 @@ class Outputs:
         if _failure_of(marker) is not None:
             return
         try:
-            self._namespace[name] = output_value(run, name)
+            value = self._namespace[name] = output_value(run, name)
+            if run.snapshot().state != "done":  # a retry may follow
+                self._placed[name] = marker, value
         except ComputeError as problem:
             object.__setattr__(marker, "_error", problem)

@@ -48,9 +48,10 @@ def reloaded(line: Line, runs: Runs, home: Home) -> tuple[Run, Executor]:
         group=None if single else ComputeGroup(futures, name=name),
         outputs=outputs,
         notes=() if outputs or known else (again,),
-        cancel_all=lambda: _cancel_each(futures),
+        cancel_all=lambda: _cancel_each(run.futures),
         outage=lambda: executor.outage,
         wake=lambda: wake(Client(do_version_check=False)),
+        send_again=lambda places: executor.retry_tasks([run.futures[place] for place in places]),
         submitted_at=min((f.submitted_at for f in futures if f.submitted_at), default=time.time()),
     )
     return run, executor

@@ -107,6 +107,14 @@ def printed(items: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
             yield str(item["stream"]), str(item.get("text", ""))
 
 
+def said(future: ComputeFuture) -> str:
+    """Returns what a task has printed: all of it once that came with its end, else what was heard so far."""
+    if not future.done():
+        return future.live_text
+    text = "".join(text for _, text in printed(list(facts(future).get("items") or ())))
+    return text or future.live_text
+
+
 def displayed(items: list[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yields data and metadata of what a task displayed, in order, without what could run here."""
     for item in items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -94,6 +95,10 @@ class Run:
         outage: Says why no news can come now, None while it can.
         waited_for: Whether its cell waits, and shows what its tasks gave.
         wake: Starts its service if that is the home's own and was stopped; blocks.
+        send_again: Has the tasks in some places run again; returns the futures of what is there now.
+        retry: Sends again what ended without a value, of some places or all (None); returns how many.
+            Blocks; for the main thread. Raises ComputeError if the service can't do it.
+        on_reopen: Called, on the main thread, after tasks were sent again: the run is open once more.
     """
 
     cell: str
@@ -111,10 +116,13 @@ class Run:
     earlier: Sequence[Run] = ()
     outage: Callable[[], str | None] = lambda: None
     wake: Callable[[], None] = lambda: None
+    send_again: Callable[[Sequence[int]], Sequence[ComputeFuture]] = lambda _: ()
+    retry: Callable[[Sequence[int] | None], int] = lambda _: 0
+    on_reopen: list[Callable[[], None]] = field(default_factory=list)
     waited_for: bool = False
     submitted_at: float = field(default_factory=time.time)
     left_alone: list[str] = field(default_factory=list)
-    _ended_before: int = field(default=0, repr=False)
+    _seen: tuple[Sequence[ComputeFuture], int] = field(default=((), 0), repr=False)
 
     @property
     def thing(self) -> ComputeFuture | ComputeGroup:
@@ -139,11 +147,22 @@ class Run:
     @property
     def ended(self) -> bool:
         """Whether no task is open. Asked at each news: what has been seen ended is not looked at again."""
-        place = self._ended_before
-        while place < len(self.futures) and self.futures[place].done():
+        futures = self.futures
+        looked_at, place = self._seen
+        place = place if looked_at is futures else 0
+        while place < len(futures) and futures[place].done():
             place += 1
-        self._ended_before = place
-        return place == len(self.futures)
+        self._seen = futures, place
+        return place == len(futures)
+
+    def replace(self, futures: Mapping[int, ComputeFuture]) -> None:
+        """Puts other futures in some places; whoever looks at `futures` sees all of them or none."""
+        changed = list(self.futures)
+        for place, future in futures.items():
+            changed[place] = future
+        if self.group is not None:
+            self.group.replace(changed)
+        self.futures = changed
 
     def snapshot(self) -> Snapshot:
         """Returns how it stands; for any thread."""
@@ -154,6 +173,16 @@ class Run:
         return Snapshot(
             counts, len(self.futures), self.submitted_at, min(started, default=None), max(ends, default=None)
         )
+
+    def live(self, index: int) -> str:
+        """Returns what the open task at a place has printed so far, "" if nothing; for any thread."""
+        future = self.futures[index]
+        return "" if future.done() else future.live_text
+
+    def speakers(self, count: int) -> list[int]:
+        """Returns the places of the open tasks that have printed last, in map order; for any thread."""
+        heard = [(f.live_at, i) for i, f in enumerate(self.futures) if f.live_at and not f.done()]
+        return sorted(index for _, index in heapq.nlargest(count, heard))
 
     def progress(self) -> str:
         """Returns "31 of 40 done", and how many ended otherwise."""

@@ -133,6 +133,8 @@ def _routes(parts: Parts) -> list[BaseRoute]:
     extensions: tuple[tuple[str, str, Handler], ...] = (
         ("POST", "/v3/compute_nb/watch", ours.watch),
         ("POST", "/v3/compute_nb/cancel", ours.cancel),
+        ("POST", "/v3/compute_nb/retry", ours.retry),
+        ("GET", "/v3/compute_nb/inputs/{task_id}", ours.inputs),
         ("POST", "/v3/compute_nb/local", ours.local),
         ("GET", "/v3/compute_nb/taskgroup/{task_group_id}", ours.group_page),
     )

@@ -106,6 +106,10 @@ class Collector:
             self._reject(delivery, error)
             return
         if isinstance(message, Report):
+            self._publisher.printed(endpoint_id, message.printed)
+            if message.only_printed and message.printed:
+                delivery.ack()
+                return
             self._begin(self._report(endpoint_id, message, delivery))
         elif isinstance(message, Hello):
             self._sessions[endpoint_id] = message.session

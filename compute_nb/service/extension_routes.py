@@ -1,9 +1,10 @@
-"""This module is the routes of docs/extensions.md: watch, cancel, local, stop, status, group pages."""
+"""This module is the routes of docs/extensions.md: watch, cancel, retry, local, status and others."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
+from uuid import UUID
 
 from starlette.requests import Request
 
@@ -11,7 +12,7 @@ from compute_nb.service import body
 from compute_nb.service.config import MAX_STATUS_IDS, MAX_WATCH_GROUPS, VERSION
 from compute_nb.service.gate import Caller
 from compute_nb.service.parts import Parts
-from compute_nb.service.refusal import Refusal, bad_request
+from compute_nb.service.refusal import Refusal, bad_request, too_large
 from compute_nb.service.store import EndpointRow
 from compute_nb.service.tokens import client_username
 
@@ -63,6 +64,27 @@ class ExtensionRoutes:
         await self._store.synced()
         return {"cancelled": len(ended.results)}
 
+    async def retry(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Has tasks that gave no value run again; answered once the new ones are on disk."""
+        pairs = _pairs((await body.read(request)).take("tasks", list))
+        done = await self._store.retry(caller.user, pairs)
+        for endpoint_id, task_group_id in done.started:
+            self._parts.publisher.accepted(caller.user, task_group_id, endpoint_id)
+            self._parts.supervisor.need(endpoint_id)
+        await self._store.synced()
+        return {"newest": [[str(task_id), str(newest)] for task_id, newest in done.newest]}
+
+    async def inputs(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Answers with what a task was submitted with, to the one who has submitted it."""
+        task_id = body.as_uuid(request.path_params["task_id"], "the task")
+        found = await self._store.inputs(caller.user, task_id)
+        return {
+            "task_id": str(task_id),
+            "function_id": str(found.function_id),
+            "function_code": found.code,
+            "args": found.args,
+        }
+
     async def local(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Finds or makes the endpoint of an interpreter on this host; starts its agent unless told not to."""
         self._own(request, caller, "use its local endpoints")
@@ -110,7 +132,10 @@ class ExtensionRoutes:
         return {
             "task_group_id": str(task_group_id),
             "endpoint_id": str(page.group.endpoint_id),
-            "tasks": [[str(row[0]), row[1].value, *row[2:]] for row in page.tasks],
+            "tasks": [
+                [str(task_id), state.value, *rest, *([] if retry_of is None else [str(retry_of)])]
+                for task_id, state, *rest, retry_of in page.tasks
+            ],
             "more": page.more,
         }
 
@@ -128,6 +153,18 @@ class ExtensionRoutes:
             "workers": agent.get("workers"),
             "python": agent.get("python"),
         }
+
+
+def _pairs(given: list[Any]) -> list[tuple[UUID, UUID]]:
+    if len(given) > MAX_STATUS_IDS:
+        raise too_large(f"{len(given):,} tasks in one request, {MAX_STATUS_IDS:,} are allowed: ask in parts")
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in given):
+        raise bad_request("each of 'tasks' must be a list of two ids: of a task and of the one that is to be")
+    return [(_id(old), _id(new)) for old, new in given]
+
+
+def _id(value: object) -> UUID:
+    return body.as_uuid(value, "each id in 'tasks'")
 
 
 def _limit(request: Request) -> int:

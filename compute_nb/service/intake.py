@@ -151,6 +151,13 @@ class Intake:
             calls = [(number, TaskCall(Run(t.task_id, 0), t.args)) for number, t in same]
             dispatcher.send(tx, terms.endpoint, key, calls)
 
+    def draw_number(self, tx: Transaction) -> int:
+        """Takes the next task number, for a task that is stored at once."""
+        number = self._next_number(tx)
+        tx.on_rollback(self._forget)
+        self._last = number
+        return number
+
     def _next_number(self, tx: Transaction) -> int:
         if self._last is None:
             self._last = int(tx.one("last_task")[0])

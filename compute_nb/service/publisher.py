@@ -19,13 +19,14 @@ from compute_nb.service.tokens import (
     tasks_queue,
     watch_queue,
 )
-from compute_nb.tasks import Dispatch, ErrorCode, Events, Move, TaskResult, TaskState
+from compute_nb.tasks import Dispatch, ErrorCode, Events, Move, Printed, TaskResult, TaskState
 
 _log = logging.getLogger(__name__)
 
 MAX_EVENT_CHARACTERS = 1_000_000
 MAX_EVENT_TASKS = 2_000
 MAX_WATCH_BYTES = 16 * 1024 * 1024
+MAX_PRINTED_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class _Watch:
 
     Attributes:
         endpoints: Where tasks of its groups were sent; it hears when they come and go.
+        routes: Groups and the endpoints to which tasks of each were sent.
     """
 
     user: UUID
@@ -45,6 +47,8 @@ class _Watch:
     told: dict[UUID, Mapping[str, Any]] = field(default_factory=dict)
     endpoints: set[UUID] = field(default_factory=set)
     presence: dict[UUID, bool] = field(default_factory=dict)
+    routes: set[tuple[UUID, UUID]] = field(default_factory=set)
+    printed: list[Printed] = field(default_factory=list)
 
 
 class Publisher:
@@ -107,6 +111,7 @@ class Publisher:
                 self._by_group.setdefault(group, set()).add(queue)
         for queue in self._by_group.get(group, ()):
             watch = self._watches[queue]
+            watch.routes.add((group, endpoint_id))
             if endpoint_id not in watch.endpoints:
                 watch.endpoints.add(endpoint_id)
                 self._tell_presence(watch, (endpoint_id,))
@@ -152,6 +157,19 @@ class Publisher:
                 watch.results.append(result)
             self._to_group_queue(result)
 
+    def printed(self, endpoint_id: UUID, printed: Iterable[Printed]) -> None:
+        """Tells watchers what tasks print, at the loop's next turn; whoever does not keep up misses some.
+
+        Args:
+            endpoint_id: Whose agent says so; heard only of groups that have tasks there.
+        """
+        for one in printed:
+            for queue in self._by_group.get(one.task_group_id, ()):
+                watch = self._watches[queue]
+                if (one.task_group_id, endpoint_id) in watch.routes:
+                    watch.printed.append(one)
+                    self._change(queue)
+
     def ended(self, ended: Ended) -> None:
         """Tells watchers and agents of tasks that were ended from this side."""
         self.events((), ended.results)
@@ -176,7 +194,10 @@ class Publisher:
         changed, self._changed = self._changed, set()
         for queue in changed:
             watch = self._watches[queue]
-            room = MAX_WATCH_BYTES - self._broker.held_bytes(queue)
+            held = self._broker.held_bytes(queue)
+            if held > MAX_PRINTED_BYTES:
+                watch.printed.clear()
+            room = MAX_WATCH_BYTES - held
             if not all(self._send(watch, events) for events in _messages(watch, room)):
                 self._drop(watch)
 
@@ -218,11 +239,13 @@ def _messages(watch: _Watch, room: int) -> Iterator[Events]:
     results, fetch = _fitting(watch.results, room)
     watch.results = []
     presence, watch.presence = watch.presence, {}
+    printed, watch.printed = tuple(watch.printed), []
     environments = {k: v for k, v in watch.environments.items() if watch.told.get(k) is not v}
     watch.environments = {}
     watch.told.update(environments)
     parts = list(_parts(results))
-    yield Events(tuple(moves), tuple(parts[0]) if parts else (), environments, presence, tuple(fetch))
+    first = tuple(parts[0]) if parts else ()
+    yield Events(tuple(moves), first, environments, presence, tuple(fetch), printed)
     for part in parts[1:]:
         yield Events(results=tuple(part))
 

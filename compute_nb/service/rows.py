@@ -106,10 +106,14 @@ class TaskRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroupPage:
-    """A page of a task group in the order of ids: (task id, state, submitted, started, ended at, attempt)."""
+    """A page of a task group in the order of ids.
+
+    Attributes:
+        tasks: (task id, state, submitted, started, ended at, attempt, the task in whose place it runs).
+    """
 
     group: GroupRow
-    tasks: tuple[tuple[UUID, TaskState, float, float | None, float | None, int], ...]
+    tasks: tuple[tuple[UUID, TaskState, float, float | None, float | None, int, UUID | None], ...]
     more: bool
 
 
@@ -121,6 +125,27 @@ class SubmitReply:
     endpoint_id: UUID
     task_ids: tuple[UUID, ...]
     new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDone:
+    """What a retry gives.
+
+    Attributes:
+        newest: (task, the newest one in its place) of those that are known.
+        started: Endpoint id and task group id of each task that is new.
+    """
+
+    newest: tuple[tuple[UUID, UUID], ...]
+    started: frozenset[tuple[UUID, UUID]]
+
+
+class Inputs(NamedTuple):
+    """What a task was submitted with; `code` and `args` are packed buffers, opaque here."""
+
+    function_id: UUID
+    code: str
+    args: str
 
 
 @dataclass(frozen=True, slots=True)

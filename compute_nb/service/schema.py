@@ -67,7 +67,12 @@ CREATE TABLE payload (no INTEGER PRIMARY KEY, args TEXT NOT NULL);
 CREATE TABLE result (no INTEGER PRIMARY KEY, body TEXT, blob TEXT, error_code TEXT);
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
+# The task that runs in the place of another one; at most one does.
+_VERSION_2 = """
+CREATE UNIQUE INDEX task_retry ON task (retry_of) WHERE retry_of IS NOT NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
 
 
 class StoreUnusable(ComputeError):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from compute_nb.service import ending, intake, registry, rollcall
+from compute_nb.service import ending, intake, registry, retry, rollcall
 from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.ending import Part
 from compute_nb.service.intake import Intake
@@ -30,10 +30,12 @@ from compute_nb.service.rows import (
     GroupPage,
     GroupRow,
     HelloDone,
+    Inputs,
     NotFound,
     Principal,
     Refused,
     ReportDone,
+    RetryDone,
     SubmitReply,
     TaskRow,
     uuid_of,
@@ -55,10 +57,12 @@ __all__ = [
     "GroupPage",
     "GroupRow",
     "HelloDone",
+    "Inputs",
     "NotFound",
     "Principal",
     "Refused",
     "ReportDone",
+    "RetryDone",
     "Store",
     "StoreClosed",
     "StoreFull",
@@ -265,6 +269,35 @@ class Store:
         """Notes whether the reply to a submit without ids could be written."""
         await self._run(lambda tx: intake.answered(tx, owner, digest, written))
 
+    async def retry(self, owner: UUID, pairs: Iterable[tuple[UUID, UUID]]) -> RetryDone:
+        """Has tasks that gave no value run again, all or none; ids that are not the owner's are passed over.
+
+        Args:
+            pairs: A task, and the id that it runs under then. The same pairs again store nothing.
+
+        Raises:
+            NotFound: The endpoint or the inputs of one were deleted.
+            Conflict: A new id is in use already.
+        """
+        wanted, draw = list(pairs), self._intake.draw_number
+        return await self._run(lambda tx: retry.retry(tx, self._dispatcher, owner, wanted, draw))
+
+    async def inputs(self, owner: UUID, task_id: UUID) -> Inputs:
+        """Returns what a task of the owner's was submitted with.
+
+        Raises:
+            NotFound: There is no such task of his.
+        """
+
+        def read(tx: Transaction) -> Inputs:
+            row = tx.one("inputs", owner.bytes, task_id.bytes)
+            if row is None:
+                raise NotFound(f"task {task_id} is not known here, or its inputs were deleted")
+            function_id, code, args = row
+            return Inputs(uuid_of(function_id), code, args)
+
+        return await self._run(read)
+
     async def group(self, owner: UUID, task_group_id: UUID) -> GroupRow:
         """Returns a task group that is the owner's.
 
@@ -409,7 +442,10 @@ class Store:
             return registry.group(tx, owner, task_group_id), rows
 
         group, rows = await self._run(read)
-        tasks = tuple((uuid_of(i), STATES[code].state, *rest) for i, code, *rest in rows[:limit])
+        tasks = tuple(
+            (uuid_of(i), STATES[code].state, *rest, None if retry_of is None else uuid_of(retry_of))
+            for i, code, *rest, retry_of in rows[:limit]
+        )
         return GroupPage(group, tasks, len(rows) > limit)
 
     async def counts(self) -> dict[TaskState, int]:

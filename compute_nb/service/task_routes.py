@@ -66,12 +66,14 @@ class TaskRoutes:
 
     async def _all(self, user: UUID, task_group_id: UUID) -> list[dict[str, Any]]:
         tasks: list[dict[str, Any]] = []
+        replaced: set[str] = set()
         after, more = None, True
         while more:
             page = await self._store.tasks_of_group(user, task_group_id, after, PAGE)
             tasks += [{"id": str(row[0]), "created_at": row[2]} for row in page.tasks]
+            replaced.update(str(row[6]) for row in page.tasks if row[6] is not None)
             after, more = (page.tasks[-1][0] if page.tasks else after), page.more
-        return tasks
+        return [task for task in tasks if task["id"] not in replaced] if replaced else tasks
 
 
 def task_object(row: TaskRow) -> dict[str, Any]:

@@ -524,3 +524,37 @@ def test_a_full_disk_at_the_end_loses_no_task_that_has_not_begun(lives):
     hello = life.connect()
     assert hello.held == (waiting,)
     assert [broken.run for broken in hello.broken] == [running]
+
+
+TALKER = pack_buffers(
+    [
+        "st\ntalk:def talk(path):\n    import os, time\n    print('hello')\n"
+        "    while not os.path.exists(path):\n        time.sleep(0.002)\n    return 1\n"
+    ]
+)
+
+
+def test_what_a_running_task_prints_is_told_beside_results(lives, tmp_path):
+    life = lives()
+    life.meet()
+    (run,) = life.tasks(str(tmp_path / "gate"), functions={FUNCTION: TALKER})
+    life.pump(lambda: any(report.printed for report in life.reports()))
+    (report,) = [report for report in life.reports() if report.printed]
+    assert report.only_printed
+    ((told, _, start, text),) = report.printed
+    assert (told, start, text) == (run, 0, "hello\n")
+    (tmp_path / "gate").touch()
+    assert life.pump_ends([run]) == [Outcome.SUCCESS]
+
+
+def test_results_do_not_wait_for_printed_text_that_nobody_confirms(lives, tmp_path):
+    life = lives(workers=1)
+    life.meet()
+    life.link.confirms = False
+    (run,) = life.tasks(str(tmp_path / "gate"), functions={FUNCTION: TALKER})
+    life.pump(lambda: any(report.printed for report in life.reports()))
+    for number, _, message in life.link.published:  # the marks are confirmed, the text never is
+        if isinstance(message, Report) and not message.printed:
+            life.agent.on_confirm(life.link, number, True)
+    (tmp_path / "gate").touch()
+    assert life.pump_ends([run]) == [Outcome.SUCCESS]

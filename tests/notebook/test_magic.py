@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 
@@ -400,6 +401,23 @@ def test_long_logs_are_capped_and_running_ones_come_later(nb, capsys):
     assert capsys.readouterr().out == "f: nothing has failed so far, 1 of 1 still open\n"
     _open(nb)
     nb.here("%compute wait")
+
+
+def test_logs_show_what_running_tasks_have_printed_so_far(nb, capsys):
+    nb.here(f"gate = {_gate(nb)!r}")
+    nb.here("%%compute -n f\nimport os\nfor i in range(101): print(f'\\r{i}%', end='')\nopen(gate).read()")
+    heard, future = threading.Event(), nb.names["f"]
+    future.terms.ledger.listeners.append(lambda futures: futures[0].live_text and heard.set())
+    assert future.live_text or heard.wait(20)
+    capsys.readouterr()
+    nb.here("%compute logs f")
+    assert capsys.readouterr().out == "100%\nf: 1 of 1 still open; more text may come\n"
+    _open(nb)
+    nb.here("%compute wait")
+    assert future.live_text == ""
+    capsys.readouterr()
+    nb.here("%compute logs f")
+    assert capsys.readouterr().out == "100%\n"
 
 
 def test_two_runs_of_one_name_can_be_told_apart(nb, capsys):

@@ -7,7 +7,7 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker, NackError, ProbableAuthenticationError
 
 from compute_nb import wire
-from compute_nb.tasks import Dispatch, Events, Outcome, Run, RunResult, Started, TaskState, new_id
+from compute_nb.tasks import Dispatch, Events, Outcome, Printed, Run, RunResult, Started, TaskState, new_id
 from compute_nb.wire import Cancel, StatusReport, Stored, Welcome
 
 from .conftest import Agent, Peer
@@ -86,6 +86,49 @@ def test_two_watchers_of_a_group_hear_all_of_it_and_a_third_nothing(service, age
     assert third.arrived == []
     for ears in (one, two, third):
         ears.close()
+
+
+def test_what_a_running_task_prints_reaches_its_watchers_and_no_store(service, agent):
+    group = new_id()
+    ears = watcher(service, group)
+    service.submit(agent.endpoint_id, service.function(), 1, task_group_id=str(group))
+    (run,) = received(agent, 1)
+    piece = Printed(run, group, 7, "50%\r")
+    agent.report(printed=(piece,))
+    assert ears.expect(Events).printed == (piece,)
+    agent.report(running=(Started(run, 5.0),), printed=(piece,))
+    assert piece in ears.expect(Events).printed
+    ears.close()
+
+
+def test_an_agent_prints_into_no_group_that_has_no_tasks_with_it(service, agent):
+    group, stranger = new_id(), Agent(service)
+    ears = watcher(service, group)
+    service.submit(agent.endpoint_id, service.function(), 1, task_group_id=str(group))
+    (run,) = received(agent, 1)
+    stranger.report(printed=(Printed(run, group, 0, "forged"),))
+    agent.report(printed=(Printed(run, group, 0, "true"),))
+    assert [one.text for one in ears.expect(Events).printed] == ["true"]
+    ears.close()
+    stranger.close()
+
+
+def test_a_watcher_that_does_not_read_misses_printed_text_and_no_result(service, agent):
+    group, watch_id = new_id(), uuid4()
+    watcher(service, group, watch_id=watch_id).close()
+    service.submit(agent.endpoint_id, service.function(), 1, task_group_id=str(group))
+    (run,) = received(agent, 1)
+    size, count = 60_000, 100
+    for number in range(count):
+        agent.report(printed=(Printed(run, group, number * size, "x" * size),))
+    agent.report(results=(ended(run),))
+    agent.expect(Stored)
+    ears = watcher(service, group, watch_id=watch_id)
+    heard = 0
+    while not (events := ears.expect(Events)).results:
+        heard += sum(len(one.text) for one in events.printed)
+    assert 0 < heard < 2_000_000
+    ears.close()
 
 
 def test_a_watch_made_after_the_submit_hears_what_comes_then(service, agent):

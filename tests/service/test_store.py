@@ -631,6 +631,10 @@ def test_nothing_of_others_is_seen_or_used(play: Play) -> None:
         assert await store.task_rows(YOU, tasks) == []
         assert (await store.cancel(YOU, task_ids=tasks)).results == ()
         assert (await store.lose(YOU, tasks)).results == ()
+        await store.cancel(ME, task_ids=tasks)
+        assert (await store.retry(YOU, [(tasks[0], new_id())])).newest == ()
+        with pytest.raises(NotFound, match="not known here"):
+            await store.inputs(YOU, tasks[0])
         assert await store.groups_of(YOU, [group]) == []
         assert [g.task_group_id for g in await store.groups_of(ME, [group, new_id()])] == [group]
         for unknown in (
@@ -755,6 +759,17 @@ def test_deleting_an_endpoint_ends_its_tasks(play: Play) -> None:
     play(scene)
 
 
+def test_a_retry_of_what_a_deleted_endpoint_had_says_so(play: Play) -> None:
+    async def scene(rig: Rig) -> None:
+        (task,) = await rig.submit(1)
+        await rig.store.delete_endpoint(ME, rig.endpoint)
+        with pytest.raises(NotFound, match=r"endpoint .* was deleted; submit to another one"):
+            await rig.store.retry(ME, [(task, new_id())])
+        assert (await rig.store.counts())[TaskState.WAITING] == 0
+
+    play(scene)
+
+
 def test_pages_of_a_group(play: Play) -> None:
     async def scene(rig: Rig) -> None:
         group = new_id()
@@ -818,7 +833,7 @@ def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
         connection.execute("INSERT INTO migration VALUES (?, 0)", (len(MIGRATIONS) + 1,))
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreUnusable, match=r"store\.db has schema version 2.*upgrade compute_nb"):
+    with pytest.raises(StoreUnusable, match=r"store\.db has schema version 3.*upgrade compute_nb"):
         Store.open(path)
     assert path.read_bytes() == before
 

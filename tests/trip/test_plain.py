@@ -19,7 +19,7 @@ from own_home import own_home, service
 from compute_nb import Executor
 from compute_nb.client import Client
 from compute_nb.config import Home
-from compute_nb.errors import ComputeError, EndpointNotFound, TaskExecutionFailed, WorkerDied
+from compute_nb.errors import ComputeError, EndpointNotFound, NotOffered, TaskExecutionFailed, WorkerDied
 from compute_nb.future import ComputeFuture
 from compute_nb.local import find_service
 from compute_nb.serialize import ComputeSerializer, PureSourceTextInspect
@@ -296,3 +296,41 @@ def test_a_killed_service_loses_nothing_and_stays_plain(home: Home, executor: Ex
     assert held.result(WAIT_S) == "open"
     opener.join()
     assert "compute_nb" not in Client().reach.connection.get("/v2/version?service=all")
+
+
+def test_a_retry_is_refused_and_says_what_to_do(home: Home, executor: Executor) -> None:
+    failed = executor.submit(fail, "once")
+    assert isinstance(failed.exception(WAIT_S), ValueError)
+    with pytest.raises(NotOffered, match="speaks the published protocol only and runs nothing again: submit"):
+        executor.retry_tasks([failed])
+
+
+NOTEBOOK = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+
+ip = InteractiveShell.instance()
+ip.user_ns["folder"] = sys.argv[1]
+
+def cell(source):
+    ip.run_cell(source).raise_error()
+
+cell("%load_ext compute_nb")
+cell('''%%compute lab -m k=[0,1] -n g
+import pathlib
+tries = pathlib.Path(folder, f"tries {k}")
+tries.touch()
+tries.write_text(tries.read_text() + "x")
+assert len(tries.read_text()) > k
+k''')
+group = ip.user_ns["g"]
+before = [one.task_id for one in group if group.result(60, return_exceptions=True)]
+cell("%compute retry g")
+print(group.result(60))
+print([now.task_id == then for now, then in zip(group, before)])
+"""
+
+
+def test_a_notebook_sends_again_what_it_still_has(home: Home, run_script: RunScript, tmp_path) -> None:
+    lines = run_script(NOTEBOOK, str(tmp_path)).splitlines()
+    assert lines[-2:] == ["[0, 1]", "[True, False]"]

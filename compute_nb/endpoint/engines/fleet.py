@@ -112,6 +112,7 @@ class Fleet:
             worker.signal(signal.SIGKILL)
         for worker in self.workers:
             worker.bury()
+            worker.tail.close()
         self.workers.clear()
 
     def _watch(self, worker: Worker, fd: int, events: int, call: Callable[[Worker], None]) -> None:
@@ -213,6 +214,7 @@ class Fleet:
         _log.info("worker %d, pid %d, %s", worker.place, worker.pid, describe_exit(code))
         self._places.append(worker.place)
         self._owner.on_exit(worker, code)
+        worker.tail.close()
         if not worker.ready:
             words = worker.last_words() or "none"
             self._start_failed(f"it {describe_exit(code)}; its last words: {words}", for_good=False)

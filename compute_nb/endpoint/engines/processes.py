@@ -24,6 +24,7 @@ from uuid import UUID
 from compute_nb.endpoint.engine import Begun, Ended, EngineBatch, EngineStatus, EngineTask, News
 from compute_nb.endpoint.engines.fleet import Fleet
 from compute_nb.endpoint.engines.force import CANCELLED, End, Force
+from compute_nb.endpoint.engines.listener import Listener
 from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.engines.worker import Chunk, Worker, WorkerPlan, describe_exit
 from compute_nb.endpoint.sizes import ChunkSizes
@@ -92,6 +93,7 @@ class ProcessEngine:
     def start(self, on_news: Callable[[], None]) -> None:
         """Starts the thread and a first worker, so that the first task finds it up."""
         self._news = NewsBox(on_news)
+        self._listener = Listener(self._timers, self._fleet.workers, self._news)
         self._bell.setblocking(False)
         self._ear.setblocking(False)
         self._selector.register(self._ear, selectors.EVENT_READ, self._on_bell)
@@ -336,6 +338,7 @@ class ProcessEngine:
             chunk.marked = True
             task = chunk.tasks[begun - 1]
             self._news.begun(Begun(task.number, task.run, worker.slot.begun_at()))
+            self._listener.wake()
         if sum(len(one.tasks) for one in worker.chunks) > max(begun, 1):
             self._sizes.learn(chunk.batch.function_id, 1, LOOK_S)
             self._force.recall(worker)
@@ -346,6 +349,8 @@ class ProcessEngine:
 
     def on_exit(self, worker: Worker, code: int) -> None:
         """Ends the task that a worker has taken with it; what it had not begun goes back."""
+        if worker.chunks:
+            self._listener.hear(worker)  # its last words
         for place, chunk in enumerate(tuple(worker.chunks)):
             begun = max(worker.slot.begun(chunk.record), chunk.ended)
             if not begun and not place:

@@ -17,6 +17,7 @@ from typing import Any
 
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
+from compute_nb.endpoint.engines.tail import Tail
 from compute_nb.endpoint.slots import Slot
 from compute_nb.endpoint.timers import Timer
 
@@ -105,7 +106,13 @@ class Worker:
         self._out, self._in = bytearray(), bytearray()
         self.log = plan.logs / f"worker-{place}.log"
         self._log_start = _open_log_at(self.log)
-        self.process = self._popen(plan)
+        self.log.touch()
+        self.tail = Tail(self.log)
+        try:
+            self.process = self._popen(plan)
+        except OSError:
+            self.tail.close()
+            raise
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.sink, self.source = self.process.stdin.fileno(), self.process.stdout.fileno()
@@ -126,6 +133,7 @@ class Worker:
                 cwd=plan.folder,
                 env=plan.environ,
                 start_new_session=True,
+                pass_fds=(self.tail.file,),
                 bufsize=0,
             )
 
@@ -133,6 +141,7 @@ class Worker:
         packages = plan.packages and os.fspath(plan.packages)
         return {
             **self.slot.places(),
+            **self.tail.setup(),
             "folder": os.fspath(plan.folder),
             "packages": packages,
             "limit": MAX_RESULT_CHARS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import time
 from typing import Any
 
@@ -17,6 +18,7 @@ class Slot:
         self.doubles = memoryview(self.map).cast("d")
         self.cancel, self.since = setup["cancel"], setup["begun"]
         self.records = setup["records"]
+        self.log, self.log_place = os.dup(2), setup["log"]
 
     def begin(self, record: int, index: int) -> bool:
         """Marks a task as begun unless the engine has taken it back.
@@ -27,6 +29,10 @@ class Slot:
         if index >= words[begun + 1]:
             return False
         self.doubles[self.since] = time.time()
+        try:  # noqa: SIM105 - in the way of every task
+            words[self.log_place] = os.lseek(self.log, 0, os.SEEK_END) & 0xFFFFFFFF
+        except OSError:  # a task has closed it
+            pass
         words[begun] = index + 1
         if index >= words[begun + 1]:
             words[begun] = index

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .buffers import dump
 from .call import arguments, code_of
 from .failure import error_text, printable
+from .live import LIVE, Live
 from .pickles import Unfit
 from .slot import Slot
 from .surroundings import Surroundings
@@ -37,6 +38,7 @@ class Worker:
         self.surroundings = Surroundings(setup["folder"])
         self.codes: dict[str, Any] = {}
         self.serial = self.index = 0
+        LIVE[:] = [Live(setup["live"], self)]
         self.busy = self.spoiled = False
         self.on_signal = self.interrupt  # one object, so that putting it back is cheap to see
 

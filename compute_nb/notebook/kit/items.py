@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import threading
 import weakref
 from typing import Any
@@ -46,6 +47,8 @@ class Printed(io.TextIOBase):
         elif items is not None:
             items.outside()
             items.text(self._name, text)
+            if items.live is not None and text:
+                items.live.write(text, LOG.at)
         return len(text)
 
     def fileno(self) -> int:
@@ -60,6 +63,7 @@ class Items:
         self.entries: list[dict[str, Any]] = []
         self.thread, self.process_id = threading.get_ident(), os.getpid()
         self._size = 0
+        self.live = _live()
         LOG.begin()
 
     def outside(self) -> None:
@@ -126,6 +130,12 @@ class Items:
             else:
                 packed.append({"stream": entry["stream"], "text": text})
         return packed
+
+
+def _live() -> Any:
+    """Returns what shows text to people while the cell runs; only a worker of ours has it."""
+    found = getattr(sys.modules.get("_compute_nb_runner.live"), "LIVE", None)
+    return found[0] if found else None
 
 
 current: list[Items] = []  # of the cell that runs now

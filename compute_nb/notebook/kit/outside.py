@@ -29,9 +29,19 @@ class Log:
             self._at = os.lseek(self._file, 0, os.SEEK_END)
             self._decoder.reset()
 
+    @property
+    def at(self) -> int | None:
+        """Up to where it was read, None if it is not."""
+        return None if self._file is None else self._at
+
     def news(self) -> str:
         """Returns what it has gained, at most a million bytes at once."""
-        if self._file is None or os.lseek(self._file, 0, os.SEEK_END) <= self._at:
+        if self._file is None:
+            return ""
+        end = os.lseek(self._file, 0, os.SEEK_END)
+        if end < self._at:  # it had grown too large and was begun anew
+            self._at = 0
+        if end <= self._at:
             return ""
         found = os.pread(self._file, _AT_ONCE, self._at)
         self._at += len(found)

@@ -212,6 +212,31 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {WAITING}, 0)
 -- The arguments of a task.
 INSERT INTO payload (no, args) VALUES (?, ?)
 
+-- name: retry_of
+-- The task that runs in the place of another one.
+SELECT no, id, state, endpoint, grp FROM task WHERE retry_of = ?
+
+-- name: place_of_task
+-- What a retry must know of a task; whether its endpoint still takes tasks.
+SELECT t.no, t.id, t.state, t.endpoint, t.grp, e.id, e.deleted IS NULL
+FROM task t JOIN task_group g ON g.no = t.grp JOIN endpoint e ON e.no = t.endpoint
+WHERE g.owner = ? AND t.id = ?
+
+-- name: add_retry
+-- A task that runs again what another one was to do.
+INSERT INTO task (no, id, grp, endpoint, fn, options, hold, retries, submitted, expires, state, attempt, retry_of)
+SELECT ?, ?, grp, endpoint, fn, options, 0, retries, ?, ?, {WAITING}, 0, id FROM task WHERE no = ?
+
+-- name: copy_payload
+-- The arguments of the other one.
+INSERT INTO payload (no, args) SELECT ?, args FROM payload WHERE no = ?
+
+-- name: inputs
+-- What a task was submitted with.
+SELECT f.id, f.code, p.args
+FROM task t JOIN task_group g ON g.no = t.grp JOIN function f ON f.no = t.fn JOIN payload p ON p.no = t.no
+WHERE g.owner = ? AND t.id = ?
+
 -- name: contents
 -- What was submitted under these ids, to compare a repeat with.
 SELECT t.id, t.grp, t.endpoint, t.fn, t.options, t.retries, p.args
@@ -291,7 +316,8 @@ FROM task WHERE endpoint = ? AND state = {WAITING} AND sent_at IS NULL LIMIT ?
 
 -- name: page_of_group
 -- A page of a task group, in the order of ids.
-SELECT id, state, submitted, started, ended, attempt FROM task WHERE grp = ? AND id > ? ORDER BY id LIMIT ?
+SELECT id, state, submitted, started, ended, attempt, retry_of
+FROM task WHERE grp = ? AND id > ? ORDER BY id LIMIT ?
 
 -- name: task_rows
 -- All that is told about tasks, with results.

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from compute_nb.endpoint import runner
+from compute_nb.endpoint.engines.tail import Tail
 from compute_nb.endpoint.slots import Slot, Slots
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.wire import pack_buffers
@@ -25,11 +26,25 @@ class Line:
 
     def __init__(self, folder: Path) -> None:
         self.slot = Slot(Slots(folder / "slots", uuid4(), 1), 0)
+        log = folder / "log"
+        log.touch()
+        self.tail = Tail(log)
         program = Path(runner.__file__).parent / "__main__.py"
         self.process = subprocess.Popen(
-            [sys.executable, program, str(os.getpid())], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, program, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(self.tail.file,),
         )
-        self.send({**self.slot.places(), "folder": str(folder), "packages": None, "limit": 1000})
+        self.send(
+            {
+                **self.slot.places(),
+                **self.tail.setup(),
+                "folder": str(folder),
+                "packages": None,
+                "limit": 1000,
+            }
+        )
         assert self.receive() == []
 
     def send(self, frame):
@@ -56,6 +71,7 @@ class Line:
         self.process.stdin.close()
         self.process.wait(20)
         self.process.stdout.close()
+        self.tail.close()
 
 
 @pytest.fixture
