@@ -6,20 +6,27 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from compute_nb.config import Home as HomeFolder
+from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.notebook import outcome
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import bundle
 from compute_nb.notebook.cell import analyse
-from compute_nb.notebook.front import Front, cell_id_of, front_of
+from compute_nb.notebook.front import Front, cell_id_of, cell_source_of, client_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
 from compute_nb.notebook.launch import launch
 from compute_nb.notebook.lines import Lines
+from compute_nb.notebook.memory import Memory, entry_of, place_of
+from compute_nb.notebook.messages import NotebookSeen
 from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options, check, points, shadowed
+from compute_nb.notebook.outlet import Outlet
+from compute_nb.notebook.page import Page, silent_comm
 from compute_nb.notebook.panel import Panel
 from compute_nb.notebook.pending import Outputs
+from compute_nb.notebook.resume import Resume
 from compute_nb.notebook.retry import retry
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs
@@ -50,6 +57,9 @@ class Desk:
         self._outputs = Outputs(shell.user_ns)
         self._runs = Runs(shell.user_ns)
         self._lines = Lines(self._runs, self._outputs, self._home, self._use, self._attach)
+        self._memory = Memory(shell.user_ns, HomeFolder.default())
+        self._page = Page(self._heard, silent_comm)
+        self._resume = Resume(shell.user_ns, self._home, self._memory, self._take_up, self._page.unbind)
         shell.events.register("pre_execute", self._arrive)
         shell.events.register("post_run_cell", self._arrive)
 
@@ -63,7 +73,21 @@ class Desk:
     def _arrive(self, *_: Any) -> None:
         """Puts values that are here under their names; called by IPython between cells."""
         if threading.current_thread() is threading.main_thread():  # a subshell may run amid a cell
+            if line := self._resume.reconcile():
+                outcome.say(line)
             self._outputs.arrive()
+
+    def recall(self) -> str:
+        """Takes up earlier runs of this notebook; returns one line on it, "" if there is nothing to say."""
+        if front_of(self._shell) is not Front.PERSON:
+            return ""
+        self._page.written_by(client_of(self._shell))
+        line = self._resume.recall()
+        self._outputs.arrive()
+        return line
+
+    def _heard(self, seen: NotebookSeen) -> None:
+        self._resume.heard(seen)
 
     def line(self, line: Line) -> Any:
         """Does a `%compute` line."""
@@ -95,7 +119,7 @@ class Desk:
         if hidden:
             outcome.say(hidden)
         try:
-            return self._follow(run, executor, options.wait, defaults)
+            return self._follow(run, executor, options, defaults)
         except KeyboardInterrupt:
             run.waited_for = False
             raise outcome.StoppedWaiting(outcome.stopped(run)) from None
@@ -107,19 +131,39 @@ class Desk:
         self._shell.user_ns["_compute"] = run.thing
         if run.name:
             self._shell.user_ns[run.name] = run.thing
+        self._equip(run)
+
+    def _equip(self, run: Run) -> None:
         if run.group is not None:
             run.group.show = lambda: self._bundle(run)[0]
         run.retry = lambda indices: retry(run, indices, self._shell.user_ns, self._outputs)
         self._outputs.promise(run)
 
-    def _follow(self, run: Run, executor: Executor, wait: bool | None, defaults: Defaults) -> Any:
+    def _record(self, run: Run, executor: Executor, options: Options) -> None:
+        """Puts a run into the notebook's record and the home folder's notes."""
+        self._page.written_by(client_of(self._shell))
+        if not run.futures:
+            return
+        swept = [name for names, _ in options.maps for name in names]
+        place = place_of(executor, HomeFolder.default())
+        entry = entry_of(run, cell_source_of(self._shell), swept, place)
+        self._page.record(entry)
+        try:
+            self._memory.note(entry)
+        except (OSError, ComputeError) as problem:
+            outcome.say(f"the home folder has no note of this run: {problem}")
+
+    def _follow(self, run: Run, executor: Executor, options: Options, defaults: Defaults) -> Any:
         front = front_of(self._shell)
-        waits = wait if wait is not None else defaults.wait or front is Front.HEADLESS
+        waits = options.wait if options.wait is not None else defaults.wait or front is Front.HEADLESS
         for note in run.notes:
             outcome.say(note)
         run.waited_for = waits
         if front is Front.PERSON:
-            self._panel(run, executor)
+            try:
+                self._panel(run, executor)
+            finally:
+                self._record(run, executor, options)
         else:
             for line in run.earlier_lines():
                 outcome.say(line)
@@ -143,8 +187,9 @@ class Desk:
 
     # -- showing ----------------------------------------------------------------------------
 
-    def _panel(self, run: Run, executor: Executor) -> None:
-        panel = Panel(run, self._publish, self._magics.max_output_lines)
+    def _panel(self, run: Run, executor: Executor, *, resumed: bool = False) -> None:
+        outlet = Outlet(str(run.task_group_id), self._publish, self._page, lambda: run.ended, resumed=resumed)
+        panel = Panel(run, outlet, self._magics.max_output_lines)
         executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()
         panel.news()
@@ -158,6 +203,12 @@ class Desk:
             print(outcome.final_line(run), flush=True)  # noqa: T201 - the panel of a plain terminal
             for note in run.notes:
                 outcome.say(note)
+
+    def _take_up(self, run: Run, executor: Executor) -> None:
+        """Follows a run of before this kernel began."""
+        self._runs.add(run)
+        self._equip(run)
+        self._panel(run, executor, resumed=True)
 
     def _bundle(self, run: Run, *, headless: bool = False) -> Any:
         return bundle(run, run.snapshot(), max_lines=self._magics.max_output_lines, headless=headless)

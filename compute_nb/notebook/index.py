@@ -1,8 +1,8 @@
 """This module is the index: which notebook submitted which task groups, noted in the home folder.
 
-It serves front ends that can't write a notebook's metadata and notebooks that are not saved yet, and it tells a
-notebook that was renamed from a copy. A file for each notebook, named by a hash of its path; nothing but what
-the record has stands in it.
+It serves front ends that can't write a notebook's metadata and notebooks that are not saved yet, and it tells
+a notebook that was renamed from a copy. A file for each notebook, named by a hash of its path; nothing but
+what the record has stands in it.
 """
 
 from __future__ import annotations

@@ -60,6 +60,10 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
     max_output_lines = Int(200, min=1, help="how much printed text a panel shows").tag(config=True)
     max_tasks = Int(100_000, min=1, help="how many tasks one --map may give").tag(config=True)
 
+    reattach = Bool(True, help="whether loading the extension takes up the notebook's earlier runs").tag(
+        config=True
+    )
+
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self._made: Desk | None = None
@@ -73,6 +77,12 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
 
             self._made = Desk(self.shell, self)
         return self._made
+
+    def recall(self) -> str:
+        """Takes up earlier runs of this notebook, if there are any; returns one line on them."""
+        from compute_nb.notebook.memory import remembers
+
+        return self._desk.recall() if self.reattach and remembers(self.shell.user_ns) else ""
 
     # -- the cell ---------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """This module is the messages between a kernel and the pages that show its notebook.
 
-Their twin is `js/src/messages.ts`; both are tested with the same file. Every message has a `kind`; kinds that are
-not known are passed over, so that a kernel and a page of different versions get along. `writer` is the client
-id of the one page that may change the notebook.
+Their twin is `js/src/messages.ts`; both are tested with the same file. Every message has a `kind`; kinds that
+are not known are passed over, so that a kernel and a page of different versions get along. `writer` is the
+client id of the one page that may change the notebook.
 """
 
 from __future__ import annotations

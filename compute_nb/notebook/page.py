@@ -1,8 +1,9 @@
 """This module is the page: how this kernel speaks with JupyterLab pages that have the plugin.
 
-The kernel speaks first, by an update of an output that is nowhere, so that front ends without the plugin see and
-log nothing; a page that understands it answers on the comm named in it, and is spoken to on that comm from then
-on. A page that was loaded again finds the comm and says hello; it then gets all that it may have missed.
+The comm is never opened: front ends without the plugin pass over messages of a comm that they don't know,
+where an unknown target would be an error in their log. A page with the plugin hears them, takes the comm up
+and tells of its notebook; one that was loaded again finds the comm, and then gets all that it may have
+missed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from compute_nb.notebook.messages import TARGET, Message, NotebookSeen
 from compute_nb.notebook.record import Entry
 
 SNAPSHOT_PACE_S = 2.0
-_NOWHERE = "compute_nb.meta"
 
 Bundle = Mapping[str, Any]
 
@@ -25,7 +25,6 @@ class Page:
     """The pages of one kernel's notebook. For any thread.
 
     Args:
-        publish: Sends display data: (data, metadata, transient, is an update).
         heard: Called with what a page has told, on whatever thread the kernel reads comms.
         comm: Makes the kernel's end of the comm, without a word to anybody, and has it call its argument.
         clock: Seconds that only grow.
@@ -33,12 +32,11 @@ class Page:
 
     def __init__(
         self,
-        publish: Callable[[Any, Any, Any, bool], None],
         heard: Callable[[NotebookSeen], None],
         comm: Callable[[Callable[[Any], None]], Any],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._publish, self._heard, self._make = publish, heard, comm
+        self._heard, self._make = heard, comm
         self._clock = clock
         self._lock = threading.RLock()
         self._comm: Any = None
@@ -66,6 +64,8 @@ class Page:
     def bind_all(self, models: Mapping[str, str]) -> None:
         """Has the panels of several groups show widgets, in one message."""
         with self._lock:
+            if all(self._live.get(group_id) == model for group_id, model in models.items()):
+                return
             self._live.update(models)
             self._say({"kind": "live", "live": dict(self._live)})
 
@@ -97,8 +97,6 @@ class Page:
             made = dict(bundle())
             if ended:
                 self._ended[group_id] = made
-                if self._live.pop(group_id, None) is not None and self._known:
-                    self._say({"kind": "live", "live": dict(self._live)})
             else:
                 self._ended.pop(group_id, None)
             if self._known:
@@ -108,17 +106,9 @@ class Page:
         return {"kind": "snapshots", "bundles": bundles, "ended": ended, "writer": self._writer}
 
     def _say(self, message: Message) -> None:
-        comm = self._open()
-        if self._known:
-            comm.send({**message, "target": TARGET})
-        else:
-            transient = {"display_id": _NOWHERE, "compute_nb": {"comm": comm.comm_id, "messages": [message]}}
-            self._publish({}, {}, transient, True)
-
-    def _open(self) -> Any:
         if self._comm is None:
             self._comm = self._make(self._on_message)
-        return self._comm
+        self._comm.send({**message, "target": TARGET})
 
     def _on_message(self, message: Any) -> None:
         seen = NotebookSeen.read(message.get("content", {}).get("data"))

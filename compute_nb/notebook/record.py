@@ -1,4 +1,4 @@
-"""This module is the record: the task groups that a notebook keeps in its metadata, under the key `compute_nb`.
+"""This module is the record: the task groups that a notebook has in its metadata, under the key `compute_nb`.
 
 It is the kernel's only owner of that key; `js/src/metadata.ts` is its twin in the page, tested with the same
 file. What can't be read counts as none and stays where it is; what a newer version wrote is shown and never
@@ -7,6 +7,7 @@ rewritten. There is no code, no value and no token in it.
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import json
 import re
@@ -22,7 +23,7 @@ MAX_BYTES = 32 * 1024
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_TIME = re.compile(r"([12]\d{3})-(0[1-9]|1[0-2])-([0-3]\d)T([0-2]\d):([0-5]\d):([0-5]\d)Z", re.ASCII)
 _TEXTS = ("service", "endpoint", "name", "label", "source_hash", "key")
 _LISTS = ("outputs", "map")
 _WHITE = " \t\n\f\v"
@@ -65,6 +66,12 @@ class Entry:
         return UUID(self.id)
 
     @property
+    def submitted_s(self) -> float:
+        """When it was submitted, seconds since the epoch."""
+        read = _TIME.fullmatch(self.submitted_at)
+        return 0.0 if read is None else float(calendar.timegm(tuple(map(int, read.groups()))))
+
+    @property
     def title(self) -> str:
         """What people call it."""
         return self.label or self.name or f"group {self.id[:8]}"
@@ -95,8 +102,14 @@ class Entry:
             cell_id=given["cell_id"] if _matches(given.get("cell_id"), _CELL_ID) else None,
             tasks=given["tasks"],
             submitted_at=given["submitted_at"],
-            **{name: tuple(given.get(name, ())) for name in _LISTS},
-            **{name: given.get(name, "") for name in _TEXTS},
+            service=given.get("service", ""),
+            endpoint=given.get("endpoint", ""),
+            name=given.get("name", ""),
+            label=given.get("label", ""),
+            outputs=tuple(given.get("outputs", ())),
+            map=tuple(given.get("map", ())),
+            source_hash=given.get("source_hash", ""),
+            key=given.get("key", ""),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class SavedNotebook:
 
 
 def path_told(namespace: Mapping[str, Any]) -> Path | None:
-    """Returns where the server or VS Code said the notebook is when this kernel was started, None if nowhere."""
+    """Returns where the notebook was when this kernel began, as the server or VS Code said; or None."""
     for told in (namespace.get(_VS_CODE), os.environ.get(_SESSION)):
         if isinstance(told, str) and told.endswith(".ipynb"):
             path = Path(told)
@@ -71,7 +71,7 @@ def path_told(namespace: Mapping[str, Any]) -> Path | None:
 
 
 def path_seen(told: Path | None, seen: str) -> Path | None:
-    """Returns where a notebook is that a page calls by a path from the server's root; None if that can't be told.
+    """Returns where a notebook is that a page calls by a path from the server's root; or None.
 
     Args:
         told: Where it was when the kernel started; somewhere above it is the server's root.
@@ -108,7 +108,9 @@ def _panels(cells: Sequence[Mapping[str, Any]]) -> Iterator[SavedPanel]:
         for output in outputs if isinstance(outputs, list) else ():
             data = output.get("data") if isinstance(output, dict) else None
             panel = data.get(PANEL_MIME) if isinstance(data, dict) else None
-            entry = Entry.read(panel.get("entry")) if isinstance(panel, dict) else None
+            if not isinstance(panel, dict):
+                continue
+            entry = Entry.read(panel.get("entry"))
             if entry is not None:
                 yield SavedPanel(entry, place, _id_of(cell), panel, source_hash(_text(cell.get("source"))))
 

@@ -1,9 +1,8 @@
 /**
  * This module is the link: one notebook's conversation with its kernel.
  *
- * The kernel speaks first, by an update of an output that is nowhere, so that front ends without this plugin see
- * nothing of it; afterwards on its comm, which the page takes up when it first hears of it, or finds after it was
- * loaded again. What the kernel says goes to the board; what changes the notebook (record, last snapshot, save)
+ * The kernel speaks first, on a comm that it never opens, since that would be an error where there is no plugin.
+ * The page takes it up when it first hears of it, or finds it after it was loaded again. What the kernel says goes to the board; what changes the notebook (record, last snapshot, save)
  * is done by the one page that the kernel names as the writer.
  */
 
@@ -117,7 +116,9 @@ export class Link implements IDisposable {
     if (said === null) {
       return;
     }
-    said.messages.forEach(one => this._take(one));
+    if (said.message !== null) {
+      this._take(said.message);
+    }
     void this._hold(said.comm);
   }
 

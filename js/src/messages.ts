@@ -53,25 +53,15 @@ export interface INotebookMessage {
 /** What the kernel has said, and the comm on which it is answered. */
 export interface IHeard {
   readonly comm: string;
-  readonly messages: readonly KernelMessage[];
+  readonly message: KernelMessage | null;
 }
 
 /** Returns what a message on IOPub says to this plugin, null if it is meant for others. */
 export function heard(type: string, content: unknown): IHeard | null {
-  if (!isObject(content)) {
-    return null;
-  }
-  if (type === 'comm_msg' && isObject(content.data) && content.data.target === COMM_TARGET) {
-    return { comm: String(content.comm_id), messages: known([content.data]) };
-  }
-  const said = type === 'update_display_data' && isObject(content.transient) ? content.transient.compute_nb : null;
-  return isObject(said) && typeof said.comm === 'string' && Array.isArray(said.messages)
-    ? { comm: said.comm, messages: known(said.messages) }
+  const data = type === 'comm_msg' && isObject(content) ? content.data : null;
+  return isObject(content) && isObject(data) && data.target === COMM_TARGET
+    ? { comm: String(content.comm_id), message: readMessage(data) }
     : null;
-}
-
-function known(values: readonly unknown[]): KernelMessage[] {
-  return values.map(readMessage).filter(message => message !== null);
 }
 
 /** Returns a message from the kernel, null if it is none that is known. */

@@ -22,7 +22,7 @@ type Raw = Record<string, unknown>;
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const CELL_ID = /^[a-zA-Z0-9_-]{1,64}$/;
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/;
+const TIME = /^[12]\d{3}-(0[1-9]|1[0-2])-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\dZ$/;
 const TEXTS = ['service', 'endpoint', 'name', 'label', 'source_hash', 'key'];
 const LISTS = ['outputs', 'map'];
 const IDS = ['service_id', 'endpoint_id'];

@@ -20,17 +20,10 @@ class Wire:
     """Both ends of the way to the pages, recorded."""
 
     def __init__(self) -> None:
-        self.shouted: list[Any] = []
         self.sent: list[Any] = []
         self.seen: list[NotebookSeen] = []
-        self.comm_id = "the-comm"
         self.now = 100.0
-        self.page = Page(self.publish, self.seen.append, self.open, clock=lambda: self.now)
-
-    def publish(self, data: Any, metadata: Any, transient: Any, update: bool) -> None:
-        assert (data, metadata, update) == ({}, {}, True)
-        assert transient["compute_nb"]["comm"] == self.comm_id
-        self.shouted += transient["compute_nb"]["messages"]
+        self.page = Page(self.seen.append, self.open, clock=lambda: self.now)
 
     def open(self, on_message: Any) -> Any:
         self.on_message = on_message
@@ -78,19 +71,20 @@ def test_the_messages_are_as_the_shared_file_has_them(wire: Wire) -> None:
     wire.hello()
     wire.page.written_by(None)
     wire.page.snapshot(GROUP, lambda: snapshots["bundles"][GROUP], ended=True)
-    assert wire.shouted[0] == live
-    assert wire.shouted[1] == {**record, "entry": entry(1).to_json()}
-    assert wire.shouted[2] == forget
-    assert wire.shouted[3] == {"kind": "live", "live": {}}
+    assert wire.sent[0] == live
+    assert wire.sent[1] == {**record, "entry": entry(1).to_json()}
+    assert wire.sent[2] == forget
+    assert wire.sent[3] == {"kind": "live", "live": {}}
     assert wire.sent[-1] == {**snapshots, "writer": "c1"}
 
 
-def test_once_a_page_has_answered_it_is_told_on_the_comm(wire: Wire) -> None:
+def test_a_page_that_has_answered_is_known_and_told_what_there_is(wire: Wire) -> None:
     wire.page.bind("a", "1")
+    assert not wire.page.known
     assert wire.hello() == [{"kind": "live", "live": {"a": "1"}}]
     wire.page.bind("b", "2")
     assert wire.sent[-1] == {"kind": "live", "live": {"a": "1", "b": "2"}}
-    assert len(wire.shouted) == 1
+    assert wire.page.known
     assert [seen.path for seen in wire.seen] == ["a.ipynb"]
 
 
@@ -106,7 +100,7 @@ def test_a_page_that_was_loaded_again_gets_what_it_missed_and_writes_on(wire: Wi
         ("record", "c2"),
         ("snapshots", "c2"),
     ]
-    assert again[0]["live"] == {}
+    assert again[0]["live"] == {"a": "1"}
 
 
 def test_a_second_page_does_not_take_the_writing_over(wire: Wire) -> None:
@@ -133,4 +127,3 @@ def test_snapshots_of_open_groups_are_few_and_only_for_pages_that_read_them(wire
     wire.page.snapshot("a", bundle, ended=True)
     assert len(made) == 3
     assert wire.sent[-1]["ended"] == ["a"]
-    assert {"kind": "live", "live": {}} in wire.sent

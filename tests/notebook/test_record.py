@@ -1,4 +1,4 @@
-"""The record by itself; `record.json` is read by the page's twin too (`js/src/__tests__/metadata.spec.ts`)."""
+"""The record by itself; `record.json` is read by the tests of its twin in `js/` too."""
 
 from __future__ import annotations
 
