@@ -22,6 +22,7 @@ class Lab:
 
     url: str
     folder: Path
+    environment: dict[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         **os.environ,
         "COMPUTE_NB_HOME": str(folder / ".home"),
         "JUPYTER_CONFIG_DIR": str(folder / ".jupyter"),
+        "JUPYTER_DATA_DIR": str(folder / ".data"),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / ".workspaces"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -43,7 +45,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         [*command, *options], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
     )
     try:
-        yield Lab(_address(server), folder)
+        yield Lab(_address(server), folder, environment)
     finally:
         server.terminate()
         server.communicate(timeout=30)
