@@ -5,16 +5,20 @@ from typing import Any
 
 def load_ipython_extension(ipython: Any) -> None:
     """Brings `%%compute` into an IPython shell, once; tells in one line what earlier runs were found."""
-    line = attach(ipython)
+    line = attach(ipython).found()
     if line:
         ipython.display_pub.publish(data={"text/plain": line})
 
 
-def attach(ipython: Any) -> str:
-    """Brings `%%compute` into a shell and takes up the notebook's earlier runs; returns a line on them."""
+def attach(ipython: Any) -> Any:
+    """Brings `%%compute` into a shell and takes up the notebook's earlier runs; returns the magics.
+
+    Called by the JupyterLab plugin too, without a word to anybody, after a restart.
+    """
     from compute_nb.notebook.magic import ComputeMagics
 
     if "ComputeMagics" not in ipython.magics_manager.registry:
         ipython.register_magics(ComputeMagics)
     magics: ComputeMagics = ipython.magics_manager.registry["ComputeMagics"]
-    return magics.recall()
+    magics.recall()
+    return magics

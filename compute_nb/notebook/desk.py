@@ -73,18 +73,19 @@ class Desk:
     def _arrive(self, *_: Any) -> None:
         """Puts values that are here under their names; called by IPython between cells."""
         if threading.current_thread() is threading.main_thread():  # a subshell may run amid a cell
-            if line := self._resume.reconcile():
-                outcome.say(line)
+            self._resume.reconcile()
             self._outputs.arrive()
 
-    def recall(self) -> str:
-        """Takes up earlier runs of this notebook; returns one line on it, "" if there is nothing to say."""
-        if front_of(self._shell) is not Front.PERSON:
-            return ""
-        self._page.written_by(client_of(self._shell))
-        line = self._resume.recall()
-        self._outputs.arrive()
-        return line
+    def recall(self) -> None:
+        """Takes up earlier runs of this notebook."""
+        if front_of(self._shell) is Front.PERSON:
+            self._page.written_by(client_of(self._shell))
+            self._resume.recall()
+            self._outputs.arrive()
+
+    def found(self) -> str:
+        """Returns one line on the runs that were taken up, "" if there are none or it was told."""
+        return self._resume.line()
 
     def _heard(self, seen: NotebookSeen) -> None:
         self._resume.heard(seen)

@@ -78,11 +78,16 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
             self._made = Desk(self.shell, self)
         return self._made
 
-    def recall(self) -> str:
-        """Takes up earlier runs of this notebook, if there are any; returns one line on them."""
+    def recall(self) -> None:
+        """Takes up earlier runs of this notebook, if there are any."""
         from compute_nb.notebook.memory import remembers
 
-        return self._desk.recall() if self.reattach and remembers(self.shell.user_ns) else ""
+        if self.reattach and remembers(self.shell.user_ns):
+            self._desk.recall()
+
+    def found(self) -> str:
+        """Returns one line on what was taken up, "" if there is nothing that was not told yet."""
+        return "" if self._made is None else self._made.found()
 
     # -- the cell ---------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ class Resume:
         self._take, self._unbind = take, unbind
         self._taken: dict[str, Run] = {}
         self._provisional: dict[str, ComputeFuture | ComputeGroup] = {}
+        self._line = ""
         self._lock = threading.Lock()
         self._seen: NotebookSeen | None = None
 
@@ -52,17 +53,22 @@ class Resume:
         with self._lock:
             self._seen = seen
 
-    def recall(self) -> str:
-        """Takes up what the saved file and the home folder know; returns one line on it, or ""."""
-        return self._resume(self._memory.recall())
+    def recall(self) -> None:
+        """Takes up what the saved file and the home folder know."""
+        self._line = self._resume(self._memory.recall()) or self._line
 
-    def reconcile(self) -> str:
-        """Sets right what was taken up, if a page tells of another notebook; returns a line as `recall`."""
+    def line(self) -> str:
+        """Returns what was taken up, in one line, if nobody has been told yet; "" else."""
+        line, self._line = self._line, ""
+        return line
+
+    def reconcile(self) -> None:
+        """Sets right what was taken up, if a page tells of another notebook."""
         with self._lock:
             seen, self._seen = self._seen, None
         found = None if seen is None else self._memory.seen(seen)
         if found is None:
-            return ""
+            return
         entries = {entry.id for entry in found.entries}
         for name, thing in self._provisional.items():
             if self._namespace.get(name, self) is thing and str(thing.task_group_id) not in entries:
@@ -70,7 +76,7 @@ class Resume:
         for group_id in [one for one in self._taken if one not in entries]:
             self._unbind(group_id)
             del self._taken[group_id]
-        return self._resume(found)
+        self._line = self._resume(found)
 
     def _resume(self, found: Found) -> str:
         wanted = [entry for entry in found.to_take_up() if entry.id not in self._taken]

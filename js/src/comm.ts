@@ -186,10 +186,8 @@ export class Link implements IDisposable {
     if (!this._writes(message) || !message.ended.length) {
       return;
     }
-    const wasClean = !notebook.context.model.dirty;
-    if (this._write(message.ended) && wasClean) {
-      this._save();
-    }
+    this._write(message.ended);
+    this._save();
     for (const snapshot of endings) {
       this._ended.emit({ notebook, snapshot });
     }

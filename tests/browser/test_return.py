@@ -143,6 +143,8 @@ class Notebook:
 def notebook(lab: Any, page: Page, request: pytest.FixtureRequest) -> Iterator[Notebook]:
     made = Notebook(lab, page, f"{request.node.name}.ipynb").write()
     yield made
+    made.page.screenshot(path=f"/tmp/wt/fail-{request.node.name}.png")
+    print(made.errors)
     made.release()
 
 
