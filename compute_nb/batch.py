@@ -96,6 +96,16 @@ class Batch:
         self.tasks.setdefault(function_id, []).append(packed)
         self.endpoint_id = self.endpoint_id or endpoint_id
 
+    def named_endpoint(self) -> UUID | str:
+        """Returns the endpoint that was named at `add`.
+
+        Raises:
+            ValueError: None was.
+        """
+        if self.endpoint_id is None:
+            raise ValueError("no endpoint is named: give it to batch_run, or to add before the arguments")
+        return self.endpoint_id
+
     def prepare(self) -> dict[str, Any]:
         """Returns the body of the submit request."""
         body: dict[str, Any] = {

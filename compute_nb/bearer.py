@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, Protocol
 
 from compute_nb.errors import AccessRefused, ComputeError
@@ -41,6 +41,16 @@ class Bearer(Protocol):
     def renew(self, refused: str) -> bool:
         """True if another header can be had for one that got a 401."""
 
+    def meet(self, refusal: Mapping[str, Any]) -> bool:
+        """True if a new header meets what a service asks of the login; asks no person.
+
+        Args:
+            refusal: The body of its answer, which has `authorization_parameters`.
+
+        Raises:
+            LoginWanted: Only the person can: the next `sign_in` asks.
+        """
+
 
 class Token:
     """A token that never changes.
@@ -73,6 +83,10 @@ class Token:
 
     def renew(self, refused: str) -> bool:
         """False: there is no other one."""
+        return False
+
+    def meet(self, refusal: Mapping[str, Any]) -> bool:
+        """False: it is as it is."""
         return False
 
 
@@ -125,6 +139,10 @@ class Authorizer:
         with self._lock:
             handle = getattr(self._given, "handle_missing_authorization", None)
             return bool(handle and handle())
+
+    def meet(self, refusal: Mapping[str, Any]) -> bool:
+        """False: whoever made it logs in."""
+        return False
 
 
 def token_of(header: str) -> str:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import platform
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 from uuid import UUID
 
-from compute_nb import hardware, proof, routes
+from compute_nb import hardware, registration, routes
 from compute_nb.batch import Batch
-from compute_nb.bearer import Authorizer, Bearer
-from compute_nb.config import GLOBUS, Home, ServiceSettings, Settings
+from compute_nb.config import ServiceSettings
 from compute_nb.connection import Connection, Repeat
-from compute_nb.errors import ComputeError, TaskExecutionFailed, TaskPending, VersionMismatch
-from compute_nb.failure import failure
+from compute_nb.errors import ComputeError, LoginWanted, TaskPending, VersionMismatch
 from compute_nb.login import Login
 from compute_nb.places import Places
 from compute_nb.reach import Reach
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.serialize.strategy import SerializationStrategy
-from compute_nb.shell import ShellFunction
-from compute_nb.tasks import ErrorCode, TaskState, new_id, new_ids
+from compute_nb.standing import standing
+from compute_nb.tasks import new_id, new_ids
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ class Client:
         for name in ignored:
             warnings.warn(f"Client ignores {name!r}", UserWarning, stacklevel=2)
         self.app, self.authorizer = app, authorizer
-        self.reach = _reach(service, app, authorizer)
+        self.reach = Reach.chosen(service, app, authorizer)
         self.session_task_group_id = str(new_id())
         self.fx_serializer = ComputeSerializer(code_serialization_strategy, data_serialization_strategy)
         self._unchecked = do_version_check
@@ -110,7 +111,7 @@ class Client:
         Raises:
             VersionMismatch: It speaks another one, or asks for a newer endpoint.
         """
-        self._extended = self.reach.call(routes.extensions) is not None
+        self._again(self._check_version)
         if endpoint_version is not None:
             self.reach.call(lambda connection: routes.check_endpoint(connection, endpoint_version))
 
@@ -153,15 +154,8 @@ class Client:
         ha_endpoint_id: Id | None = None,
     ) -> str:
         """Stores a function whose buffer is there already, perhaps by another serializer; returns its id."""
-        fields = {
-            "function_name": _name_of(function),
-            "function_code": self.fx_serializer.pack_buffers([code]),
-            "serialized": True,
-            "meta": _meta(metadata, code[:2]),
-        }
-        about = function.cmd if isinstance(function, ShellFunction) else getattr(function, "__doc__", None)
-        described = description or about
-        return self._register(fields, described, public, group, ha_endpoint_id)
+        given = {"public": public, "group": group, "ha_endpoint_id": ha_endpoint_id}
+        return self._register(registration.of_function(function, code, metadata, description, **given))
 
     def register_source_code(  # noqa: PLR0917 - the published signature
         self,
@@ -174,13 +168,9 @@ class Client:
         ha_endpoint_id: Id | None = None,
     ) -> str:
         """Stores a function given by its source and its name in it; returns its id."""
-        fields = {
-            "function_name": function_name,
-            "function_code": source,
-            "serialized": False,
-            "meta": _meta(metadata, None),
-        }
-        return self._register(fields, description, public, group, ha_endpoint_id)
+        given = {"public": public, "group": group, "ha_endpoint_id": ha_endpoint_id}
+        fields = registration.of_source(source, function_name, metadata, description=description, **given)
+        return self._register(fields)
 
     def get_function(self, function_id: Id) -> dict[str, Any]:
         """Returns what the service has of a function."""
@@ -236,7 +226,7 @@ class Client:
             ComputeError: The service refuses it or can't be reached.
         """
         if isinstance(endpoint_id, Batch):
-            return self.batch_run(_named_in(endpoint_id), endpoint_id)
+            return self.batch_run(endpoint_id.named_endpoint(), endpoint_id)
         if not isinstance(batch, Batch):
             raise TypeError(f"batch_run takes an endpoint and a Batch, not {type(batch).__name__}")
         body = batch.prepare()
@@ -247,6 +237,7 @@ class Client:
         encoded = _encoded(body)
         routes.check_size(len(encoded), f"this batch of {len(batch):,} tasks")
         path = f"/v3/endpoints/{self._endpoint(endpoint_id)}/submit"
+        self._keep_pace(len(batch))
         repeat = Repeat.ALWAYS if extended else Repeat.UNREAD
         return self._dict(lambda c: c.send("POST", path, encoded, repeat), once=not extended)
 
@@ -322,18 +313,17 @@ class Client:
             public: True if others may submit to it.
             admins: Users who may manage it, beside the owner; for Globus too.
         """
-        given: dict[str, Any] = {
-            "multi_user": multi_user or None,
-            "display_name": display_name,
-            "allowed_functions": [str(i) for i in allowed_functions or ()] or None,
-            "authentication_policy": auth_policy and str(auth_policy),
-            "subscription_uuid": subscription_id and str(subscription_id),
-            "public": public,
-            "high_assurance": high_assurance,
-            "admins": [str(i) for i in admins or ()] or None,
-        }
-        fields = {"endpoint_name": name, "metadata": dict(metadata or {})}
-        fields |= {key: value for key, value in given.items() if value is not None}
+        fields = registration.of_endpoint(
+            name,
+            metadata,
+            {"allowed_functions": allowed_functions, "admins": admins},
+            multi_user=multi_user or None,
+            display_name=display_name,
+            authentication_policy=auth_policy,
+            subscription_uuid=subscription_id,
+            public=public,
+            high_assurance=high_assurance,
+        )
         if endpoint_id is None:
             return self._dict(lambda c: c.post("/v3/endpoints", fields))
         body = _encoded(fields)
@@ -356,7 +346,7 @@ class Client:
 
     def get_worker_hardware_details(self, endpoint_id: Id) -> str:
         """Has a worker report what its machine is; returns the id of that task, whose value is a text."""
-        function_id = self.register_source_code(hardware.source(), hardware.NAME)
+        function_id = self.register_source_code(hardware.source(), hardware.NAME, hardware.DESCRIPTION)
         return self.run(endpoint_id=endpoint_id, function_id=function_id)
 
     def get_endpoints(self, role: str | None = None) -> list[dict[str, Any]]:
@@ -381,12 +371,18 @@ class Client:
 
     # -- inside
 
+    def _keep_pace(self, tasks: int) -> None:
+        pause_s = self.reach.pace.take_turn(tasks) if self.reach.pace else 0.0
+        if pause_s:
+            log.info("the service limits small requests: this one waits %.1f s", pause_s)
+            time.sleep(pause_s)
+
     def _is_extended(self) -> bool:
         """True if the service has our extensions; it is asked once, whether its version is checked or not."""
         if self._extended is None:
             self.reach.sign_in()
             try:
-                self.version_check()
+                self._again(self._check_version)
             except VersionMismatch:
                 if self._unchecked:
                     raise
@@ -396,10 +392,24 @@ class Client:
 
     def _ask(self, question: Callable[[Connection], T], *, once: bool = False) -> T:
         self.reach.sign_in()
+        return self._again(lambda: self._asked(question, once))
+
+    def _asked(self, question: Callable[[Connection], T], once: bool) -> T:
         if self._unchecked:
-            self.version_check()
+            self._check_version()
             self._unchecked = False
         return self.reach.call(question, once=once)
+
+    def _again(self, ask: Callable[[], T]) -> T:
+        """Returns `ask()`; once more after another login, if the service wants one."""
+        try:
+            return ask()
+        except LoginWanted:
+            self.reach.sign_in()
+            return ask()
+
+    def _check_version(self) -> None:
+        self._extended = self.reach.call(routes.extensions) is not None
 
     def _dict(self, question: Callable[[Connection], Any], *, once: bool = False) -> dict[str, Any]:
         answer = self._ask(question, once=once)
@@ -427,21 +437,7 @@ class Client:
         results = self._dict(lambda c: c.post("/v2/batch_status", fields, Repeat.ALWAYS))["results"]
         return dict(results)
 
-    def _register(
-        self,
-        fields: dict[str, Any],
-        description: str | None,
-        public: bool,
-        group: Id | None,
-        ha_endpoint_id: Id | None,
-    ) -> str:
-        given = {
-            "description": description,
-            "public": public or None,
-            "group": group and str(group),
-            "ha_endpoint_id": ha_endpoint_id and str(ha_endpoint_id),
-        }
-        fields |= {name: value for name, value in given.items() if value is not None}
+    def _register(self, fields: dict[str, Any]) -> str:
         answer = self._dict(lambda c: c.post("/v3/functions", fields))
         if answer.get("ha_warning"):
             warnings.warn(answer["ha_warning"], UserWarning, stacklevel=3)
@@ -449,77 +445,14 @@ class Client:
 
     def _stand(self, task_id: str, task: dict[str, Any]) -> dict[str, Any]:
         """Returns a task as `get_task` does, with its error as a value."""
-        status = str(task.get("status", "unknown"))
-        pending = status.lower() not in ("success", "failed")
-        stand: dict[str, Any] = {"pending": pending, "status": status}
-        stand |= {name: task[name] for name in ("reason", "details") if task.get(name)}
-        if pending:
-            return stand
-        stand["completion_t"] = task.get("completion_t", "0")
-        if "result" in task:
-            stand["result"] = self.fx_serializer.deserialize(task["result"])
-        else:
-            stand["exception"] = self._error(task)
-        self._ended[task_id] = stand
-        return stand
-
-    def _error(self, task: Mapping[str, Any]) -> TaskExecutionFailed:
-        text = task.get("exception") or task.get("reason") or "no reason was given"
-        ours = task.get("compute_nb", {})
-        error = failure(
-            text,
-            self.fx_serializer,
-            state=TaskState(ours.get("state", "FAILED")),
-            code=ours.get("error_code", ErrorCode.REMOTE),
-            ended_at=float(task.get("completion_t", 0)),
-        )
-        error.task_details = task.get("details")
-        return error
-
-
-def _reach(service: str | ServiceSettings | Reach | None, app: Any, authorizer: Any) -> Reach:
-    home = service.home if isinstance(service, Reach) else Home.default()
-    bearer: Bearer | None = None
-    if app is not None:
-        bearer = Login(home, app)
-    elif authorizer is not None:
-        bearer = Authorizer(authorizer)
-    if isinstance(service, Reach):
-        return service if bearer is None else Reach(service.settings, home, bearer)
-    if not isinstance(service, ServiceSettings):
-        settings = Settings.load(home)
-        if service is None and bearer is not None and not _is_own(authorizer) and settings.only is None:
-            service = GLOBUS
-        service = settings.service(service) if service else settings.default_service
-    return Reach(service, home, bearer)
-
-
-def _is_own(authorizer: Any) -> bool:
-    """True if an authorizer holds a token of our own form, which is none of Globus."""
-    return proof.possible(str(getattr(authorizer, "access_token", "")))
-
-
-def _meta(metadata: Mapping[str, Any] | None, serde_identifier: str | None) -> dict[str, Any]:
-    from compute_nb import __version__
-
-    meta = {"python_version": platform.python_version(), "sdk_version": __version__}
-    if serde_identifier is not None:
-        meta["serde_identifier"] = serde_identifier
-    return {**meta, **(metadata or {})}
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__name__", type(function).__name__))
+        found = standing(task, self.fx_serializer)
+        if not found["pending"]:
+            self._ended[task_id] = found
+        return found
 
 
 def _new_ids_for(tasks: Mapping[str, list[str]]) -> dict[str, list[str]]:
     return {function_id: [str(i) for i in new_ids(len(args))] for function_id, args in tasks.items()}
-
-
-def _named_in(batch: Batch) -> Id:
-    if batch.endpoint_id is None:
-        raise ValueError("no endpoint is named: give it to batch_run, or to add before the arguments")
-    return batch.endpoint_id
 
 
 def _encoded(fields: Mapping[str, Any]) -> bytes:

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from compute_nb.errors import ComputeError
 from compute_nb.loopback import is_loopback
+from compute_nb.proof import Prove
 
 LOCAL = "local"
 GLOBUS = "globus"
@@ -252,6 +253,13 @@ class ServiceSettings:
     def needs_login(self) -> bool:
         """True if the token comes from a Globus login."""
         return self.auth == "globus" and self.token_file is None and not self.token
+
+    @property
+    def proving(self) -> Prove:
+        """When it has to prove on plain http that it knows the token; nobody can for one of Globus."""
+        if not self.prove:
+            return Prove.NEVER
+        return Prove.WHERE_POSSIBLE if self.auth == "globus" else Prove.ALWAYS
 
     def read_token(self) -> str:
         """Returns the token.

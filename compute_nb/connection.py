@@ -30,6 +30,7 @@ from compute_nb import proof, trust
 from compute_nb.bearer import Bearer, Token, token_of
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
 from compute_nb.loopback import is_loopback
+from compute_nb.proof import Prove
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +97,7 @@ class Connection:
         bearer: Whose token is sent, on plain http after the server's proof; a text is a token.
         ca: The certificate authorities that alone count for https, as in `trust.context`.
         verified: False: no certificate is asked for.
-        proven: False: on plain http a token of another form than ours, which no server can prove to know,
-            is sent all the same.
-        prove: False: on plain http any token is sent without a proof, to a service that has none.
+        prove: What plain http asks of the server; with https its certificate is enough.
 
     Raises:
         ComputeError: http to another host, or `ca` can't be read.
@@ -111,8 +110,7 @@ class Connection:
         *,
         ca: Path | None = None,
         verified: bool = True,
-        proven: bool = True,
-        prove: bool = True,
+        prove: Prove = Prove.ALWAYS,
     ) -> None:
         self.url = url.rstrip("/")
         self._parts = urlsplit(self.url)
@@ -134,8 +132,9 @@ class Connection:
         if self._parts.scheme == "https":
             tls = trust.context(ca) if verified else trust.blind()
         self._session = requests.Session()
-        proving = self._bearer if prove else None
-        self._adapters = {repeat: _Adapter(proving, proven, tls, retry) for repeat, retry in _RETRIES.items()}
+        self._adapters = {
+            repeat: _Adapter(self._bearer, prove, tls, retry) for repeat, retry in _RETRIES.items()
+        }
         first = self._adapters[Repeat.ALWAYS]
         for adapter in self._adapters.values():
             adapter.poolmanager, adapter.proxy_manager = first.poolmanager, first.proxy_manager
@@ -161,12 +160,16 @@ class Connection:
     def send(self, method: str, path: str, body: bytes | None, repeat: Repeat) -> Any:
         """Returns the parsed answer to one request; raises as `get`.
 
-        A 401 is asked once more if the bearer has another token: whoever refuses one has done nothing.
+        A refused token is asked with once more if the bearer has another one, or gets one that meets what the
+        service wants of the login: whoever refuses has done nothing.
+
+        Raises:
+            LoginWanted: Only the person can log in as the service wants it.
         """
         authorization = self._authorization()
         answer = self._answer(method, path, body, repeat, authorization)
-        if answer.status_code == 401 and self._bearer.renew(authorization):
-            log.debug("%s %s: a new token after a 401", method, path)
+        if self._has_another(answer, authorization):
+            log.debug("%s %s: a new token after a %s", method, path, answer.status_code)
             answer.close()
             answer = self._answer(method, path, body, repeat, self._authorization())
         return _parsed(answer, f"{method} {self.url}{path}")
@@ -174,6 +177,15 @@ class Connection:
     def close(self) -> None:
         """Closes what is open; the connection opens again when it is used."""
         self._session.close()
+
+    def _has_another(self, answer: requests.Response, refused: str) -> bool:
+        """True if the bearer has another token for a request that was refused for the one that it had."""
+        if answer.status_code not in (401, 403):
+            return False
+        body = _json(answer)
+        if isinstance(body, dict) and isinstance(body.get("authorization_parameters"), dict):
+            return self._bearer.meet(body)
+        return answer.status_code == 401 and self._bearer.renew(refused)
 
     def _authorization(self) -> str:
         try:
@@ -251,22 +263,22 @@ def _never_connected(error: Exception) -> bool:
 class _Adapter(HTTPAdapter):
     """Opens connections that prove the server first: by its certificate, on plain http by the token."""
 
-    def __init__(self, bearer: Bearer | None, proven: bool, tls: ssl.SSLContext | None, retry: Retry) -> None:
+    def __init__(self, bearer: Bearer, prove: Prove, tls: ssl.SSLContext | None, retry: Retry) -> None:
         self._bearer = bearer
-        self._proven = proven
+        self._prove = prove
         self._tls = tls
         super().__init__(pool_maxsize=4, max_retries=retry)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kw: Any) -> None:
-        bearer, always = self._bearer, self._proven
+        bearer, prove = self._bearer, self._prove
 
-        class Proven(HTTPConnection):
+        class Careful(HTTPConnection):
             def connect(self) -> None:
                 super().connect()
-                if bearer is None:
+                if prove is Prove.NEVER:
                     return
                 token = token_of(bearer.header())
-                if not always and not proof.possible(token):
+                if prove is Prove.WHERE_POSSIBLE and not proof.possible(token):
                     return
                 try:
                     proof.hello(self.sock, proof.host_header(self.host, self.port or 80), token)
@@ -275,7 +287,7 @@ class _Adapter(HTTPAdapter):
                     raise
 
         class Pool(HTTPConnectionPool):
-            ConnectionCls = Proven
+            ConnectionCls = Careful
 
         self.poolmanager = PoolManager(
             num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._tls, **kw
@@ -299,13 +311,17 @@ def _parsed(answer: requests.Response, what: str) -> Any:
     Raises:
         ComputeError: The status is none, or the body no JSON.
     """
-    try:
-        body = json.loads(answer.content)
-    except ValueError:
-        body = None
+    body = _json(answer)
     if answer.status_code < 400 and body is not None:
         return body
     raise _refusal(answer.status_code, body, what, answer.reason or "no reason given")
+
+
+def _json(answer: requests.Response) -> Any:
+    try:
+        return json.loads(answer.content)
+    except ValueError:
+        return None
 
 
 def _refusal(status: int, body: Any, what: str, reason: str) -> ComputeError:

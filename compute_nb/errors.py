@@ -14,6 +14,7 @@ __all__ = [
     "ComputeError",
     "DeserializationError",
     "EndpointNotFound",
+    "LoginWanted",
     "MaxResultSizeExceeded",
     "NotOffered",
     "SerdeError",
@@ -111,6 +112,10 @@ class ServiceUnreachable(ComputeError):
 
 class AccessRefused(ComputeError):
     """The service answered that this token or password may not do that."""
+
+
+class LoginWanted(AccessRefused):
+    """The service wants the person to log in again, in a way of its own; nothing was done."""
 
 
 class NotOffered(ComputeError):

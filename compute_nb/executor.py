@@ -4,106 +4,25 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
-import json
-import math
-import os
-import sys
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from compute_nb import hardware, routes
+from compute_nb import context, hardware, routes, setting
 from compute_nb.client import Client
-from compute_nb.config import Home, Settings
-from compute_nb.errors import ComputeError
+from compute_nb.destination import Destination
 from compute_nb.functions import Functions, chunk_function, sends_bytecode
 from compute_nb.future import ComputeFuture
 from compute_nb.ledger import Ledger
-from compute_nb.places import Place, Places
 from compute_nb.reloaded import ReloadedTasks
 from compute_nb.serialize.serializer import ComputeSerializer
-from compute_nb.serialize.strategy import path_for_peers
-from compute_nb.session import Session
+from compute_nb.setting import Setting
 from compute_nb.shell import ShellFunction
 from compute_nb.submitter import MAX_TASKS, Parcel
 from compute_nb.tasks import TaskState, new_id, new_ids
 from compute_nb.terms import Terms
-
-
-class _Setting:
-    """An attribute that later submits follow; `check` turns what is assigned into what is kept."""
-
-    def __init__(self, check: Callable[[Any], Any]) -> None:
-        self._check = check
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = f"_{name}"
-
-    def __get__(self, executor: Any, owner: type | None = None) -> Any:
-        return self if executor is None else getattr(executor, self._name)
-
-    def __set__(self, executor: Executor, value: Any) -> None:
-        setattr(executor, self._name, self._check(value))
-        executor._terms = None
-
-
-def _jsonable(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    json.dumps(value)
-    if value is not None and not isinstance(value, Mapping):
-        raise TypeError(f"a dict was expected, not {type(value).__name__}")
-    return value
-
-
-def _group_id(value: UUID | str | None) -> UUID:
-    return new_id() if value is None else UUID(str(value))
-
-
-def _import_paths(value: Sequence[object] | None) -> list[str]:
-    return [path_for_peers(one) for one in value or ()]
-
-
-def _walltime(value: float | None) -> float | None:
-    if value is not None and not 0 < value < math.inf:
-        raise ValueError(f"walltime is a finite number of seconds above 0, not {value}")
-    return value
-
-
-def _folder() -> str:
-    """Returns the working folder, in which tasks on this host run.
-
-    Raises:
-        ComputeError: It was deleted, or its name can't be sent.
-    """
-    try:
-        folder = os.getcwd()
-    except FileNotFoundError:
-        raise ComputeError(
-            "the working folder, in which tasks on this host run, was deleted: os.chdir to another one"
-        ) from None
-    if not _is_utf_8(folder):
-        raise ComputeError(f"the working folder {os.fsencode(folder)!r} is no UTF-8 text: rename it")
-    return folder
-
-
-def _is_utf_8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _batch_size(value: int) -> int:
-    if not (isinstance(value, int) and value >= 1):
-        raise ValueError(f"batch_size is at least 1, not {value!r}")
-    return value
-
-
-def _count(value: int) -> int:
-    if not (isinstance(value, int) and value >= 0):
-        raise ValueError(f"retries is a count from 0, not {value!r}")
-    return value
 
 
 class Executor(concurrent.futures.Executor):
@@ -135,15 +54,15 @@ class Executor(concurrent.futures.Executor):
         ValueError: An id is no UUID, a number out of range.
     """
 
-    task_group_id = _Setting(_group_id)
-    resource_specification = _Setting(_jsonable)
-    user_endpoint_config = _Setting(_jsonable)
-    result_serializers = _Setting(_import_paths)
-    api_burst_limit = _Setting(lambda count: min(max(count, 1), 8))
-    api_burst_window_s = _Setting(lambda seconds: min(max(seconds, 1), 32))
-    batch_size = _Setting(_batch_size)
-    retries = _Setting(_count)
-    walltime = _Setting(_walltime)
+    task_group_id = Setting(setting.group_id)
+    resource_specification = Setting(setting.jsonable)
+    user_endpoint_config = Setting(setting.jsonable)
+    result_serializers = Setting(setting.import_paths)
+    api_burst_limit = Setting(setting.burst_limit)
+    api_burst_window_s = Setting(setting.burst_window_s)
+    batch_size = Setting(setting.batch_size)
+    retries = Setting(setting.retries)
+    walltime = Setting(setting.walltime)
 
     def __init__(  # noqa: PLR0917 - the published signature
         self,
@@ -166,11 +85,7 @@ class Executor(concurrent.futures.Executor):
     ) -> None:
         self._terms: Terms | None = None
         self._special_terms: tuple[Terms, Terms] | None = None
-        self._name = endpoint_id
-        self._service = service
-        self._place: Place | None = None
-        self._session: Session | None = None
-        self._client = client
+        self._destination = Destination(endpoint_id, service, client, amqp_port)
         self._serializer = serializer
         self._context: tuple[Any, ...] | None = None
         self._functions = Functions()
@@ -178,8 +93,6 @@ class Executor(concurrent.futures.Executor):
         self._down = False
         self.label = label
         self.batch_size = batch_size
-        self._amqp_port = amqp_port
-        self._sessions: list[Session] = []
         self.api_burst_limit = api_burst_limit
         self.api_burst_window_s = api_burst_window_s
         self.task_group_id = task_group_id
@@ -191,8 +104,7 @@ class Executor(concurrent.futures.Executor):
 
     def __repr__(self) -> str:
         label = f"{self.label!r} " if self.label else ""
-        where = self._name if self._place is None else self._place.endpoint_id
-        return f"Executor<{label}endpoint {where}, group {self.task_group_id}>"
+        return f"Executor<{label}endpoint {self._destination}, group {self.task_group_id}>"
 
     # -- where to
 
@@ -204,39 +116,53 @@ class Executor(concurrent.futures.Executor):
             EndpointNotFound: Nobody knows it.
             ComputeError: Its service can't be reached or started.
         """
-        return self._found().endpoint_id
+        return self._destination.place.endpoint_id
 
     @endpoint_id.setter
     def endpoint_id(self, name: UUID | str | None) -> None:
-        self._name, self._place, self._terms = name, None, None
+        self._destination.rename(name)
+        self._terms = None
 
     @property
     def amqp_port(self) -> int | None:
         """Used instead of the port that the service names; later submits follow it."""
-        return self._amqp_port
+        return self._destination.amqp_port
 
     @amqp_port.setter
     def amqp_port(self, port: int | None) -> None:
-        self._amqp_port, self._place, self._session, self._terms = port, None, None, None
+        self._destination.amqp_port = port
+        self._terms = None
 
     @property
     def client(self) -> Client:
         """The client of the endpoint's service."""
-        if self._client is None:
-            self._client = Client(do_version_check=False, service=self._found().reach)
-        return self._client
+        return self._destination.client
 
     @property
     def serializer(self) -> ComputeSerializer:
         """Writes functions and arguments, reads results."""
         if self._serializer is None:
-            self._serializer = ComputeSerializer() if self._client is None else self._client.fx_serializer
+            client = self._destination.given
+            self._serializer = ComputeSerializer() if client is None else client.fx_serializer
         return self._serializer
 
     @serializer.setter
     def serializer(self, serializer: ComputeSerializer) -> None:
         self._serializer, self._terms = serializer, None
         self._functions = Functions()
+
+    @property
+    def worker_python(self) -> str | None:
+        """The version of the Python that runs tasks there, "3.11.2"; None if it isn't known yet. Blocks.
+
+        Raises:
+            ComputeError: As `endpoint_id`.
+        """
+        place = self._destination.place
+        if place.here:
+            return platform.python_version()
+        told = str(self._destination.ready().agent(place.endpoint_id).get("python") or "")
+        return told.split(maxsplit=1)[0] if told.split() else None
 
     @property
     def task_count_submitted(self) -> int:
@@ -249,7 +175,8 @@ class Executor(concurrent.futures.Executor):
 
         It changes while one waits; update callbacks are called when an outage begins and when it is over.
         """
-        return None if self._session is None else self._session.outage
+        session = self._destination.session
+        return None if session is None else session.outage
 
     # -- functions
 
@@ -282,7 +209,7 @@ class Executor(concurrent.futures.Executor):
         self._refuse_if_down()
         known = self._functions.find_source(source, function_name)
         if known is None:
-            session, client = self._ready(), self.client
+            session, client = self._destination.ready(), self.client
             known = UUID(
                 session.ask(lambda _: client.register_source_code(source, function_name, **registration))
             )
@@ -345,7 +272,7 @@ class Executor(concurrent.futures.Executor):
         self._refuse_if_down()
         known, pack = UUID(str(function_id)), self.serializer.pack_call
         shell = self._functions.shell(known)
-        session, terms = self._ready(), self._terms_for(shell)
+        session, terms = self._destination.ready(), self._terms_for(shell)
         packed = []
         for args, kwargs in calls:
             if shell is not None:
@@ -406,7 +333,8 @@ class Executor(concurrent.futures.Executor):
         Raises:
             ComputeError: As `submit`, or the task failed.
         """
-        function_id = self.register_source_code(hardware.source(), hardware.NAME)
+        report = hardware.DESCRIPTION
+        function_id = self.register_source_code(hardware.source(), hardware.NAME, description=report)
         return str(self.submit_to_registered_function(function_id, ("Compute Endpoint worker",)).result())
 
     def wait_accepted(self, timeout: float | None = None) -> None:
@@ -447,9 +375,9 @@ class Executor(concurrent.futures.Executor):
         self._refuse_if_down()
         if task_group_id is not None:
             self.task_group_id = task_group_id
-        session = self._connected()
+        session = self._destination.connected()
         terms = Terms(
-            UUID(int=0) if self._place is None else self._place.endpoint_id,
+            self._destination.endpoint_id or UUID(int=0),
             self.task_group_id,
             serializer=self.serializer,
             ledger=self._ledger,
@@ -478,8 +406,17 @@ class Executor(concurrent.futures.Executor):
         wanted = [f for f in given if f.done() and f.state is not TaskState.SUCCEEDED]
         if not wanted:
             return given
-        again = dict(zip(map(id, wanted), self._connected().retry(wanted), strict=True))
+        again = dict(zip(map(id, wanted), self._destination.connected().retry(wanted), strict=True))
         return [again.get(id(future), future) for future in given]
+
+    def inputs_of(self, future: ComputeFuture) -> routes.Inputs:
+        """Returns the packed function and arguments that a task was submitted with; blocks.
+
+        Raises:
+            NotOffered: The service does not give them back.
+            ComputeError: It can't be reached, or does not know the task as one of yours.
+        """
+        return self._destination.connected().inputs(future.id)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks; what was submitted is still sent.
@@ -489,7 +426,6 @@ class Executor(concurrent.futures.Executor):
             cancel_futures: True: cancels all that are not known to run.
         """
         self._down = True
-        self._sessions = [session for session in self._sessions if session.process_id == os.getpid()]
         if cancel_futures:
             self._cancel(lambda future: not future.running())
         if wait:
@@ -502,15 +438,15 @@ class Executor(concurrent.futures.Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def _open_futures(self) -> list[ComputeFuture]:
-        return [future for session in self._sessions for future in session.open_futures(self._ledger)]
+        return [f for session in self._destination.sessions() for f in session.open_futures(self._ledger)]
 
     def _cancel(self, unwanted: Callable[[ComputeFuture], bool]) -> None:
-        for session in self._sessions:
+        for session in self._destination.sessions():
             futures = session.open_futures(self._ledger)
             session.cancel([future for future in futures if unwanted(future) and future.withdraw()])
 
     def _submit(self, function_id: UUID, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ComputeFuture:
-        session, terms = self._ready(), self._terms_for(self._functions.shell(function_id))
+        session, terms = self._destination.ready(), self._terms_for(self._functions.shell(function_id))
         packed = terms.serializer.pack_call(args, kwargs)
         routes.check_arguments(packed)
         future = ComputeFuture(new_id(), terms, session)
@@ -523,57 +459,26 @@ class Executor(concurrent.futures.Executor):
         code = serializer.serialize(fn)
         if sends_bytecode(serializer.code_serializer) and not isinstance(fn, ShellFunction):
             self._compare()
-        function_id = UUID(self._ready().ask(lambda _: client.register_serialized(fn, code, **registration)))
+        function_id = UUID(
+            self._destination.ready().ask(lambda _: client.register_serialized(fn, code, **registration))
+        )
         self._functions.add(fn, function_id, serializer)
         return function_id
 
     def _compare(self) -> None:
-        place, session = self._found(), self._ready()
+        place, session = self._destination.place, self._destination.ready()
         if not place.here:
             session.compare(place.endpoint_id)
 
-    def _found(self) -> Place:
-        if self._place is None:
-            home = Home.default()
-            only = None if self._client is None else self._client.reach
-            places = Places(home, self._ask, only)
-            name = self._name if self._name is not None else Settings.load(home).default_endpoint
-            self._place = places.find(name, self._service)
-            self._use(Session.of(self._place.reach, self.amqp_port))
-        return self._place
-
-    def _use(self, session: Session) -> None:
-        self._session = session
-        if session not in self._sessions:
-            self._sessions.append(session)
-
-    def _ask(self, reach: Any, question: Callable[[Any], Any]) -> Any:
-        return Session.of(reach, self.amqp_port).ask(question)
-
-    def _connected(self) -> Session:
-        """Returns the session, also if no endpoint was named: a group is found by its service alone."""
-        if self._session is None and self._name is None:
-            client = self._client or Client(do_version_check=False)
-            self._use(Session.of(client.reach, self.amqp_port))
-        return self._ready() if self._session is None else self._session
-
-    def _ready(self) -> Session:
-        if self._session is None or self._place is None:
-            self._found()
-        session = self._session
-        assert session is not None
-        session.check_process()
-        return session
-
     def _current_terms(self) -> Terms:
-        place = self._found()
-        context = (_folder(), *sys.path) if place.here else None
-        if self._terms is None or context != self._context:
-            self._context = context
+        place = self._destination.place
+        there = context.here() if place.here else None
+        if self._terms is None or there != self._context:
+            self._context = there
             self._terms = Terms(
                 place.endpoint_id,
                 self.task_group_id,
-                self._options(context),
+                self._options(there),
                 self.retries,
                 self.serializer,
                 self._ledger,
@@ -582,8 +487,8 @@ class Executor(concurrent.futures.Executor):
                 burst_limit=self.api_burst_limit,
                 burst_window_s=self.api_burst_window_s,
             )
-            if self._session is not None:
-                self._session.note_ignored({"retries": self.retries, "walltime": self.walltime})
+            if self._destination.session is not None:
+                self._destination.session.note_ignored({"retries": self.retries, "walltime": self.walltime})
         return self._terms
 
     def _terms_for(self, shell: ShellFunction | None) -> Terms:
@@ -600,15 +505,13 @@ class Executor(concurrent.futures.Executor):
             self._special_terms = known = terms, special  # one object, so that its tasks share requests
         return known[1]
 
-    def _options(self, context: tuple[str, ...] | None) -> dict[str, Any]:
+    def _options(self, there: tuple[str, ...] | None) -> dict[str, Any]:
         options = {
             "resource_specification": self.resource_specification,
             "user_endpoint_config": self.user_endpoint_config,
             "result_serializers": self.result_serializers,
             "walltime_s": self.walltime,
         }
-        if context is not None:
-            folder, *path = context
-            texts = [entry for entry in path if isinstance(entry, str) and _is_utf_8(entry)]
-            options["context"] = {"cwd": folder, "sys_path": [entry or folder for entry in texts]}
+        if there is not None:
+            options["context"] = context.option(there)
         return {name: value for name, value in options.items() if value}

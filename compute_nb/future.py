@@ -1,17 +1,13 @@
 """This module is the future of a task: it ends when the result is here, and reads it when it is asked for.
 
-The watcher's thread ends futures, any thread may wait. A future costs a fraction of the standard one, since
-its condition is made when somebody first waits on it; until then one lock of the module guards all of them.
+The watcher's thread ends futures, any thread may wait.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 from uuid import UUID
@@ -25,32 +21,13 @@ from compute_nb.errors import (
     TaskWithdrawn,
 )
 from compute_nb.failure import failure
+from compute_nb.lean import CANCELLED, FINISHED, PENDING, LeanFuture, guard
 from compute_nb.live import LiveText
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import ErrorCode, Move, Printed, TaskResult, TaskState
 from compute_nb.terms import Terms
 
-# The states of concurrent.futures, which its `wait` and `as_completed` look at.
-_PENDING = "PENDING"
-_FINISHED = "FINISHED"
-_CANCELLED = "CANCELLED_AND_NOTIFIED"
-_SLICE_S = 0.25
 _PLAIN = ComputeSerializer()
-
-_lock = threading.Lock()
-
-
-def _new_lock() -> None:
-    global _lock  # noqa: PLW0603 - the parent's may have been held at the fork
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_new_lock)
-
-
-def _wake(waiter: Any) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 class Keeper(Protocol):
@@ -86,7 +63,7 @@ class Source(Protocol):
         """
 
 
-class ComputeFuture(Future[Any]):
+class ComputeFuture(LeanFuture):
     """The result to come of one task.
 
     `cancel` ends the future at once and the request to end the task follows. A failed task raises
@@ -102,18 +79,12 @@ class ComputeFuture(Future[Any]):
     """
 
     __slots__ = (
-        "_cond",
-        "_done_callbacks",
         "_error_code",
-        "_exception",
         "_id",
         "_keeper",
         "_live",
         "_raw",
-        "_result",
         "_source",
-        "_state",
-        "_waiters",
         "attempt",
         "ended_at",
         "named",
@@ -127,15 +98,9 @@ class ComputeFuture(Future[Any]):
     def __init__(
         self, task_id: UUID | None = None, terms: Terms | None = None, keeper: Keeper | None = None
     ) -> None:
-        # Not the base's: it would make a condition and a lock, five times the rest.
+        super().__init__()
         self._id = task_id
         self._keeper = keeper
-        self._cond: threading.Condition | None = None
-        self._state: str = _PENDING
-        self._result: Any = None
-        self._exception: BaseException | None = None
-        self._waiters: Any = ()
-        self._done_callbacks: Any = ()
         self.terms = terms
         self.state = TaskState.WAITING
         self.submitted_at: float | None = None
@@ -155,7 +120,7 @@ class ComputeFuture(Future[Any]):
     ) -> ComputeFuture:
         """Returns the future of a task that has ended; `source` is asked later what came of it."""
         future = cls(task_id, terms, keeper)
-        future.state, future._state, future.sent, future._source = state, _FINISHED, True, source
+        future.state, future._state, future.sent, future._source = state, FINISHED, True, source
         return future
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
@@ -290,7 +255,7 @@ class ComputeFuture(Future[Any]):
             CancelledError: This future was cancelled.
         """
         self._wait(timeout)
-        if self._state == _CANCELLED:
+        if self._state == CANCELLED:
             raise TaskWithdrawn(self._why_cancelled())
         if self._result is None and self._exception is None:
             raw = self.raw
@@ -298,46 +263,21 @@ class ComputeFuture(Future[Any]):
                 return self._read(raw)
         return self._exception
 
-    def __await__(self) -> Generator[Any, None, Any]:
-        """Waits in an event loop; ending the wait does not cancel the task."""
-        return self._awaited().__await__()
-
-    async def _awaited(self) -> Any:
-        import asyncio  # whoever awaits has loaded it; for all others it is a tenth of a second
-
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
-
-        def wake(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(_wake, waiter)
-
-        self.add_done_callback(wake)
-        try:
-            # In slices: an Interrupt is seen only when the loop wakes.
-            while not waiter.done():
-                await asyncio.wait((waiter,), timeout=_SLICE_S)
-        finally:
-            self._forget_callback(wake)
-        return self.result(0)
-
-    def _wait(self, timeout: float | None) -> None:
-        if self._state != _PENDING:
-            return
+    def _check_waiter(self) -> None:
+        """As in `LeanFuture`: the thread that ends it is not in a forked process."""
         if self._keeper is not None and self._keeper.process_id != os.getpid():
             raise ComputeError(
                 f"task {self._id} is watched by process {self._keeper.process_id}, from which this one was "
                 "forked; wait there, or make a new Executor here and call its reload_tasks"
             )
-        until = None if timeout is None else time.monotonic() + timeout
-        with self._condition:
-            while self._state == _PENDING:
-                left = None if until is None else until - time.monotonic()
-                if left is not None and left <= 0:
-                    raise StillOpen(
-                        f"{self._told} has not ended within {timeout:.3g} s; it goes on ({self.state.word})"
-                    )
-                self._condition.wait(left)
+
+    def _still_open(self, timeout: float) -> TimeoutError:
+        """As in `LeanFuture`."""
+        return StillOpen(f"{self._told} has not ended within {timeout:.3g} s; it goes on ({self.state.word})")
+
+    def _has_value(self) -> bool:
+        """As in `LeanFuture`."""
+        return self.state is TaskState.SUCCEEDED
 
     def _read(self, raw: str) -> BaseException | None:
         """Decodes what came. A value that can't be read may be readable later, so that is not kept."""
@@ -372,7 +312,7 @@ class ComputeFuture(Future[Any]):
 
     def take(self, result: TaskResult) -> bool:
         """Ends with what the service says; False if it had ended already."""
-        return self._end(_FINISHED, result.state, result=result)
+        return self._end(FINISHED, result.state, result=result)
 
     def fill(self, result: TaskResult, endpoint_id: UUID | None = None) -> None:
         """Notes what came of a task that had ended before this future was made.
@@ -380,7 +320,7 @@ class ComputeFuture(Future[Any]):
         Args:
             endpoint_id: Where the task went, if that is another endpoint than that of its group.
         """
-        with _lock:
+        with guard():
             if self._source is None:
                 return
             self._note(result)
@@ -390,8 +330,8 @@ class ComputeFuture(Future[Any]):
 
     def follow(self, move: Move) -> bool:
         """Notes how the task stands; False if it had ended already."""
-        with _lock:
-            if self._state != _PENDING:
+        with guard():
+            if self._state != PENDING:
                 return False
             if self._live is not None and self._live.attempt < move.attempt:
                 self._live = None
@@ -402,10 +342,10 @@ class ComputeFuture(Future[Any]):
 
     def hear(self, printed: Printed) -> bool:
         """Notes what the task has printed; False if nothing changes by it."""
-        with _lock:
+        with guard():
             live, attempt = self._live, printed.run.attempt
             known = self.attempt if live is None else max(self.attempt, live.attempt)
-            if self._state != _PENDING or attempt < known:
+            if self._state != PENDING or attempt < known:
                 return False
             if live is None or live.attempt < attempt:
                 live = LiveText(attempt)
@@ -414,11 +354,11 @@ class ComputeFuture(Future[Any]):
 
     def fail(self, error: BaseException) -> bool:
         """Ends with an error of our own; False if it had ended already."""
-        return self._end(_FINISHED, TaskState.FAILED, error=error)
+        return self._end(FINISHED, TaskState.FAILED, error=error)
 
     def set_result(self, result: Any) -> None:
         """Ends with a value that is here; for futures made by hand."""
-        self._end(_FINISHED, TaskState.SUCCEEDED, value=result)
+        self._end(FINISHED, TaskState.SUCCEEDED, value=result)
 
     def set_exception(self, exception: BaseException | None) -> None:
         """Ends with an error; for futures made by hand."""
@@ -434,7 +374,7 @@ class ComputeFuture(Future[Any]):
 
     def withdraw(self) -> bool:
         """Ends this future as cancelled and tells nobody; False if it had ended already."""
-        return self._end(_CANCELLED, TaskState.CANCELLED)
+        return self._end(CANCELLED, TaskState.CANCELLED)
 
     def _end(
         self,
@@ -445,34 +385,10 @@ class ComputeFuture(Future[Any]):
         error: BaseException | None = None,
         value: Any = None,
     ) -> bool:
-        with _lock:
-            if self._state != _PENDING:
-                return False
-            condition = self._cond
-            if condition is None:
-                self._fill(future_state, state, result, error, value)
-        # Somebody waits, perhaps counting under this condition how many are still pending.
-        if condition is not None:
-            with condition:
-                if self._state != _PENDING:
-                    return False
-                with _lock:
-                    self._fill(future_state, state, result, error, value)
-                for waiter in self._waiters:
-                    self._tell(waiter)
-                condition.notify_all()
-        callbacks, self._done_callbacks = self._done_callbacks, ()
-        for callback in callbacks:
-            self._call(callback)
-        return True
+        return self._settle(future_state, lambda: self._fill(state, result, error, value))
 
     def _fill(
-        self,
-        future_state: str,
-        state: TaskState,
-        result: TaskResult | None,
-        error: BaseException | None,
-        value: Any,
+        self, state: TaskState, result: TaskResult | None, error: BaseException | None, value: Any
     ) -> None:
         self.state, self._exception, self._result = state, error, value
         if result is None:
@@ -482,56 +398,9 @@ class ComputeFuture(Future[Any]):
         if self._live is not None:
             kept = state is not TaskState.SUCCEEDED and self._error_code != ErrorCode.REMOTE
             self._live = self._live.last_words() if kept else None
-        self._state = future_state
 
     def _note(self, result: TaskResult) -> None:
         self._raw, self._error_code, self.attempt = result.data, result.error_code, result.attempt
         self.submitted_at = result.submitted_at or self.submitted_at
         self.started_at = result.started_at or self.started_at
         self.ended_at = result.ended_at
-
-    def _tell(self, waiter: Any) -> None:
-        if self._state == _CANCELLED:
-            waiter.add_cancelled(self)
-        elif self.state is TaskState.SUCCEEDED:
-            waiter.add_result(self)
-        else:
-            waiter.add_exception(self)
-
-    # -- what concurrent.futures reaches for
-
-    def done(self) -> bool:
-        """True if it has ended, in whatever way."""
-        return self._state != _PENDING
-
-    def cancelled(self) -> bool:
-        """True if it was cancelled here."""
-        return self._state == _CANCELLED
-
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        """Has `fn(self)` called when it ends, on the thread that ends it; at once if it has."""
-        with _lock:
-            if self._state == _PENDING:
-                self._done_callbacks = [*self._done_callbacks, fn]
-                return
-        self._call(fn)
-
-    def _call(self, callback: Callable[[Any], object]) -> None:
-        try:
-            callback(self)
-        except BaseException:  # a `sys.exit` in it would end the thread of all futures
-            import logging
-
-            logging.getLogger(__name__).exception("a callback of task %s failed", self._id)
-
-    def _forget_callback(self, fn: Callable[[Any], object]) -> None:
-        with _lock:
-            self._done_callbacks = [one for one in self._done_callbacks if one is not fn]
-
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        with _lock:
-            if self._cond is None:
-                self._waiters = []
-                self._cond = threading.Condition()
-            return self._cond

@@ -117,7 +117,8 @@ class GroupQueues:
             return Events()
         code = record.error and record.error[0]
         ended_at = float(message.timestamp or time.time())
-        return Events(results=(published.result(record.task_id, record.data, code, ended_at),))
+        ended = published.result(record.task_id, record.data, code, ended_at, record.details)
+        return Events(results=(ended,))
 
     def ack(self, link: Link, message: Incoming) -> None:
         """What the message said is with its future."""

@@ -91,6 +91,7 @@ def hardware_report(environment: str = "worker", timeout_s: float = 30.0) -> str
 
 
 NAME = hardware_report.__name__
+DESCRIPTION = "What the machine of a worker is: Python, host, memory, and what its commands tell."
 
 
 @cache

@@ -21,11 +21,12 @@ from urllib.parse import urlsplit
 from compute_nb import trust
 from compute_nb.bearer import checked, token_of
 from compute_nb.config import ENVIRONMENT_VARIABLE, GLOBUS, Home, Settings
-from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
+from compute_nb.errors import AccessRefused, ComputeError, LoginWanted, ServiceUnreachable
 from compute_nb.loopback import is_loopback
 
 if TYPE_CHECKING:
     from globus_sdk import GlobusApp
+    from globus_sdk.gare import GlobusAuthorizationParameters
 
 ID_VARIABLE = "GLOBUS_COMPUTE_CLIENT_ID"
 SECRET_VARIABLE = "GLOBUS_COMPUTE_CLIENT_SECRET"
@@ -35,6 +36,7 @@ NATIVE_CLIENT_ID = "4cf29807-cf21-49ec-9443-ff9a3fb9f81c"
 RESOURCE_SERVER = "funcx_service"
 SCOPE = "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all"
 
+_AGAIN_HERE = "submit again where you can be asked, or `%compute login` first in this notebook"
 _AGAIN = "log in by `compute-nb login`, or `%compute login` in a notebook"
 
 
@@ -62,6 +64,7 @@ class Login:
         self._app = app
         self._authorizer: Any = None
         self._ended = False
+        self._wanted: GlobusAuthorizationParameters | None = None
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -103,13 +106,15 @@ class Login:
             ComputeError: globus-sdk is not installed.
         """
         with self._lock:
-            if self._authorizer is not None and not (force or self._ended):
+            again = force or self._ended or self._wanted is not None
+            if self._authorizer is not None and not again:
                 return
             with self._own_errors():
                 app = self._open()
-                if not _is_client(app) and (force or self._ended or app.login_required()):
+                if not _is_client(app) and (again or app.login_required()):
                     self._ask(app)
-                self._authorizer, self._ended = app.get_authorizer(RESOURCE_SERVER), False
+                self._authorizer = app.get_authorizer(RESOURCE_SERVER)
+                self._ended, self._wanted = False, None
                 self._protect()
 
     def header(self) -> str:
@@ -132,6 +137,25 @@ class Login:
                 return True
             return bool(self._authorizer.handle_missing_authorization())
 
+    def meet(self, refusal: Mapping[str, Any]) -> bool:
+        """True if a client has got a token that meets what a service asks; raises as `Bearer.meet`.
+
+        A person is asked for the same by the next `sign_in` of this process.
+        """
+        with self._lock, self._own_errors():
+            app = self._open()
+            wanted = _parameters(refusal)
+            if wanted is None:
+                return False
+            if not _is_client(app):
+                self._wanted = wanted
+                said = wanted.session_message or refusal.get("message") or refusal["code"]
+                raise LoginWanted(f"the service asks for another login at Globus ({said}): {_AGAIN_HERE}")
+            app.login(auth_params=wanted)
+            self._authorizer = app.get_authorizer(RESOURCE_SERVER)
+            self._protect()
+            return True
+
     def logout(self) -> str:
         """Has Globus revoke the tokens and forgets them here; returns what was done, as a line.
 
@@ -143,7 +167,7 @@ class Login:
 
         with self._lock, self._own_errors():
             app = self._open()
-            self._authorizer, self._ended = None, False
+            self._authorizer, self._ended, self._wanted = None, False, None
             try:
                 app.logout()
             except globus_sdk.GlobusError as error:
@@ -229,7 +253,7 @@ class Login:
                 f"first, or set {ID_VARIABLE} and {SECRET_VARIABLE}"
             )
         try:
-            app.login(force=True)
+            app.login(auth_params=self._wanted, force=True)
         except (EOFError, NotImplementedError) as error:
             raise AccessRefused(
                 "Globus asks who you are, and the question for the code got no answer: run "
@@ -336,6 +360,20 @@ def _login_for(service: str) -> Login:
     if not settings.needs_login:
         raise ComputeError(f"service {service!r} takes a token, not a Globus login")
     return Login.of(home)
+
+
+def _parameters(refusal: Mapping[str, Any]) -> GlobusAuthorizationParameters | None:
+    """Returns what a service asks of the login; None if it asks nothing that Globus knows."""
+    from globus_sdk.gare import to_gare
+
+    asked = to_gare(dict(refusal))
+    if asked is None:
+        return None
+    wanted = asked.authorization_parameters
+    reason = refusal.get("reason")
+    if wanted.session_message is None and isinstance(reason, str):
+        wanted.session_message = reason
+    return wanted
 
 
 def _is_client(app: GlobusApp) -> bool:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+
+BURST_LIMIT = 4
+BURST_WINDOW_S = 16.0
 
 
 class Pace:
-    """Counts small requests: when there were `limit` within `window_s`, the next one waits a share of it.
+    """Gives turns to requests: after `limit` small ones within `window_s`, the next waits a share of it.
 
-    A request with at least `limit` tasks counts as large and is never held back by others of its kind.
+    A request with at least `limit` tasks counts as large and is never held back by others of its kind. For
+    any thread: two that ask at once get turns one after the other.
 
     Args:
         clock: Seconds, monotonic.
@@ -20,18 +26,31 @@ class Pace:
         self._clock = clock
         self._small: deque[float] = deque()
         self._last_at: float | None = None
+        self._lock = threading.Lock()
 
-    def pause_s(self, limit: int, window_s: float) -> float:
-        """Returns how long the next request has to wait from now."""
-        now = self._clock()
-        while self._small and self._small[0] <= now - window_s:
-            self._small.popleft()
-        if len(self._small) < limit or self._last_at is None:
-            return 0.0
-        return max(0.0, window_s / limit - (now - self._last_at))
+    @classmethod
+    def of(cls, key: Hashable) -> Pace:
+        """Returns the pace that all of this process keep who speak to a service as the same user.
 
-    def sent(self, tasks: int, limit: int) -> None:
-        """Notes a request with so many tasks."""
-        self._last_at = self._clock()
-        if tasks < limit:
-            self._small.append(self._last_at)
+        Args:
+            key: Equal for those, as `Reach.key`.
+        """
+        return _paces.setdefault(key, cls())
+
+    def take_turn(self, tasks: int, limit: int = BURST_LIMIT, window_s: float = BURST_WINDOW_S) -> float:
+        """Takes the next turn for a request with so many tasks; returns the seconds until then."""
+        with self._lock:
+            now = self._clock()
+            while self._small and self._small[0] <= now - window_s:
+                self._small.popleft()
+            turn = now
+            if len(self._small) >= limit and self._last_at is not None:
+                turn = max(now, self._last_at + window_s / limit)
+            self._last_at = turn
+            if tasks < limit:
+                self._small.append(turn)
+            return turn - now
+
+
+_paces: dict[Hashable, Pace] = {}
+os.register_at_fork(after_in_child=_paces.clear)  # a lock of the parent may have been held

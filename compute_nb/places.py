@@ -66,6 +66,10 @@ class Places:
             return self._checked(text, endpoint_id, service)
         return self._named(text, service)
 
+    def reaches(self) -> Iterator[Reach]:
+        """Yields the ways to all services that may be asked without a question to the person."""
+        return self._reaches(None)
+
     def _here(self, service: str | None, start: bool) -> Place:
         reach = next(self._reaches(service or self._settings.default_service.name))
         endpoint_id = self._ask(reach, lambda c: _local_endpoint(c, start))

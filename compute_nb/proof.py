@@ -12,11 +12,22 @@ import json
 import re
 import secrets
 import socket
+from enum import Enum
 from http.client import HTTPException, HTTPResponse
 
 from compute_nb.errors import AccessRefused, ServiceUnreachable
 
 PATH = "/v3/compute_nb/proof"
+
+
+class Prove(Enum):
+    """When a server on plain http has to prove that it knows a token before it is told it."""
+
+    ALWAYS = "a token that no server can prove to know is sent to none"
+    WHERE_POSSIBLE = "a token of another form than ours is sent without a proof"
+    NEVER = "any token is sent without a proof"
+
+
 _TOKEN = re.compile(r"cnb_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
 _MAX_ANSWER_BYTES = 10_000
 

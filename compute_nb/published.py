@@ -154,11 +154,12 @@ def _sort_in(task_id: UUID, task: Mapping[str, Any], found: Status) -> None:
         found.moves.append(Move(task_id, NO_ID, state, 0, time.time()))
         return
     value = task.get("result") if said == "success" else None
+    details = task.get("details")
     if isinstance(value, str):
-        found.results.append(result(task_id, value, None, ended_at))
+        found.results.append(result(task_id, value, None, ended_at, details))
         return
     reason = task.get("exception") or task.get("reason") or f"it ended as {said!r} and no reason was given"
-    found.results.append(result(task_id, str(reason), ErrorCode.REMOTE, ended_at))
+    found.results.append(result(task_id, str(reason), ErrorCode.REMOTE, ended_at, details))
 
 
 def _seconds(completion_t: Any) -> float | None:
@@ -169,7 +170,7 @@ def _seconds(completion_t: Any) -> float | None:
         return time.time()
 
 
-def result(task_id: UUID, data: str, code: str | None, ended_at: float) -> TaskResult:
+def result(task_id: UUID, data: str, code: str | None, ended_at: float, details: Any = None) -> TaskResult:
     """Returns the end of a task, of which such a service tells no other times.
 
     Args:
@@ -177,6 +178,24 @@ def result(task_id: UUID, data: str, code: str | None, ended_at: float) -> TaskR
         data: The packed value, or the text of the error.
         code: Of the error; None for a value.
         ended_at: Seconds since the epoch.
+        details: What the worker tells of itself, if anything.
     """
     state = TaskState.SUCCEEDED if code is None else _STATE_OF_CODE.get(code, TaskState.FAILED)
-    return TaskResult(task_id, NO_ID, state, data, code, 0, None, None, ended_at)
+    return TaskResult(task_id, NO_ID, state, data, code, 0, None, None, ended_at, _worker(details))
+
+
+_OUR_NAMES = {"python_version": "python", "dill_version": "dill", "os": "platform"}
+
+
+def _worker(details: Any) -> Mapping[str, Any] | None:
+    """Returns what a worker tells of itself, under the names that our agents use."""
+    if not isinstance(details, Mapping):
+        return None
+    return {ours: details[theirs] for theirs, ours in _OUR_NAMES.items() if details.get(theirs)} or None
+
+
+def workers(details: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns what the last heartbeat of an endpoint tells of its workers; {} if it has none now."""
+    nodes = details.get("node_info")
+    managers = [one for job in nodes.values() for one in job or ()] if isinstance(nodes, Mapping) else []
+    return next((found for one in managers if (found := _worker(one))), {})

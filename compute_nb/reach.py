@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from compute_nb import local
-from compute_nb.bearer import Bearer, Token
-from compute_nb.config import Home, ServiceSettings
+from compute_nb import local, proof
+from compute_nb.bearer import Authorizer, Bearer, Token
+from compute_nb.config import GLOBUS, Home, ServiceSettings, Settings
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable
 from compute_nb.login import Login
+from compute_nb.pace import Pace
 
 T = TypeVar("T")
 
@@ -38,6 +39,34 @@ class Reach:
         self._connection: Connection | None = None
         self._known: tuple[str, str | Bearer] | None = None
 
+    @classmethod
+    def chosen(cls, service: str | ServiceSettings | Reach | None, app: Any, authorizer: Any) -> Reach:
+        """Returns the way to the service that a caller of `Client` means.
+
+        Args:
+            service: By name, by its settings, or the way itself; None for the default one, or Globus if who
+                asks can only be Globus's.
+            app: A GlobusApp, or None.
+            authorizer: One of globus_sdk's, or None.
+
+        Raises:
+            ComputeError: The service is not configured.
+        """
+        home = service.home if isinstance(service, Reach) else Home.default()
+        bearer: Bearer | None = None
+        if app is not None:
+            bearer = Login(home, app)
+        elif authorizer is not None:
+            bearer = Authorizer(authorizer)
+        if isinstance(service, Reach):
+            return service if bearer is None else cls(service.settings, home, bearer)
+        if not isinstance(service, ServiceSettings):
+            settings = Settings.load(home)
+            if service is None and bearer is not None and not _is_own(authorizer) and settings.only is None:
+                service = GLOBUS
+            service = settings.service(service) if service else settings.default_service
+        return cls(service, home, bearer)
+
     def __repr__(self) -> str:
         return f"Reach<{self.settings.name} {self.settings.url or self.home.root}>"
 
@@ -60,6 +89,11 @@ class Reach:
             self.settings.ca,
             self.settings.verified,
         )
+
+    @property
+    def pace(self) -> Pace | None:
+        """Keeps small requests apart where the service limits them: Globus's own; None at all others."""
+        return Pace.of(self.key) if self.settings.auth == "globus" else None
 
     def sign_in(self) -> None:
         """Makes sure that there is a token, on the thread of who wants something: it may ask the person.
@@ -135,7 +169,11 @@ class Reach:
             named,
             ca=self.settings.ca,
             verified=self.settings.verified,
-            proven=self.settings.auth == "token",
-            prove=self.settings.prove,
+            prove=self.settings.proving,
         )
         self._known = url, bearer
+
+
+def _is_own(authorizer: Any) -> bool:
+    """True if an authorizer holds a token of our own form, which is none of Globus."""
+    return proof.possible(str(getattr(authorizer, "access_token", "")))

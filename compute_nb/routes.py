@@ -308,10 +308,9 @@ def local_endpoint(connection: Connection, *, start: bool = True) -> UUID:
     return UUID(answer["endpoint_id"])
 
 
-def agent(connection: Connection, endpoint_id: UUID) -> Mapping[str, Any]:
-    """Returns what an endpoint's agent said of itself when it last connected; {} if nothing is known."""
-    answer = connection.get(f"/v2/endpoints/{endpoint_id}/status")
-    return (answer.get("details") or {}).get("compute_nb") or {}
+def details(connection: Connection, endpoint_id: UUID) -> Mapping[str, Any]:
+    """Returns the `details` of an endpoint's status; our agents tell theirs at `compute_nb`."""
+    return connection.get(f"/v2/endpoints/{endpoint_id}/status").get("details") or {}
 
 
 def group(connection: Connection, task_group_id: UUID) -> Group:

@@ -15,7 +15,7 @@ from uuid import UUID
 from compute_nb import published, routes
 from compute_nb.connection import Connection
 from compute_nb.environment import warning_of
-from compute_nb.errors import ComputeError, NotOffered
+from compute_nb.errors import ComputeError, LoginWanted, NotOffered
 from compute_nb.future import ComputeFuture
 from compute_nb.groups import GroupQueues
 from compute_nb.ledger import Ledger
@@ -29,6 +29,8 @@ from compute_nb.watcher import ResultWatcher
 T = TypeVar("T")
 
 EXIT_BOUND_S = 5.0
+LEAST_BOUND_S = 0.2
+SENDING_SHARE = 0.9
 
 
 class Session:
@@ -70,9 +72,11 @@ class Session:
         """
         self.check_process()
         self.reach.sign_in()
-        if not self._checked:
-            self._submitter.call(self._meet).result()
-        return self._submitter.call(question).result()
+        try:
+            return self._asked(question)
+        except LoginWanted:
+            self.reach.sign_in()
+            return self._asked(question)
 
     def submit(self, parcel: Parcel) -> None:
         """Has a task sent; returns at once."""
@@ -152,6 +156,14 @@ class Session:
         """True if an agent of the endpoint takes tasks now; None if nothing was heard, or nothing can be."""
         return None if self.outage else self._watcher.presence.get(endpoint_id)
 
+    def agent(self, endpoint_id: UUID) -> Mapping[str, Any]:
+        """As `environment`; asks the service if nothing was heard yet, and blocks then."""
+        heard = self.environment(endpoint_id)
+        if heard:
+            return heard
+        details = self.ask(lambda c: routes.details(c, endpoint_id))
+        return details.get("compute_nb") or published.workers(details)
+
     def compare(self, endpoint_id: UUID) -> None:
         """Warns, once an endpoint, if its Python is not ours; before functions go there as bytecode; blocks.
 
@@ -161,8 +173,7 @@ class Session:
         if endpoint_id in self._compared or endpoint_id in self._uncompared:
             return
         self._uncompared.add(endpoint_id)
-        agent = self.environment(endpoint_id) or self.ask(lambda c: routes.agent(c, endpoint_id))
-        self._warn(endpoint_id, agent)
+        self._warn(endpoint_id, self.agent(endpoint_id))
 
     def answered(self, endpoint_id: UUID) -> None:
         """Compares an endpoint that was not known well enough when functions went there."""
@@ -190,11 +201,17 @@ class Session:
         """
         return self.ask(lambda connection: self._reload(connection, terms))
 
-    def close(self, timeout_s: float) -> None:
-        """Sends what is queued and ends both threads."""
+    def finish(self) -> None:
+        """Has what is queued sent and no more begun; `close` waits for it."""
         self._watcher.seal()
-        self._submitter.close(timeout_s)
-        self._watcher.stop(timeout_s)
+        self._submitter.finish()
+
+    def close(self, timeout_s: float) -> None:
+        """Sends what is queued and ends both threads, within `timeout_s` seconds or without the rest."""
+        until = time.monotonic() + timeout_s
+        self.finish()
+        self._submitter.close(SENDING_SHARE * timeout_s)
+        self._watcher.stop(max(0.0, until - time.monotonic()))
 
     def check_process(self) -> None:
         """Raises if this is not the process that the session belongs to.
@@ -207,6 +224,11 @@ class Session:
                 f"this Executor belongs to process {self.process_id}, from which this one "
                 f"({os.getpid()}) was forked; make a new Executor here"
             )
+
+    def _asked(self, question: Callable[[Connection], T]) -> T:
+        if not self._checked:
+            self._submitter.call(self._meet).result()
+        return self._submitter.call(question).result()
 
     def _meet(self, connection: Connection) -> None:
         """On the submitter's thread: finds out once what the service speaks."""
@@ -338,12 +360,15 @@ class _Sessions:
                 self._by_key[key] = Session(reach, amqp_port)
             return self._by_key[key]
 
-    def close(self) -> None:
+    def close(self, bound_s: float = EXIT_BOUND_S) -> None:
         with self._lock:
             sessions = list(self._by_key.values())
             self._by_key.clear()
         for session in sessions:
-            session.close(EXIT_BOUND_S)
+            session.finish()
+        until = time.monotonic() + bound_s
+        for session in sessions:
+            session.close(max(LEAST_BOUND_S, until - time.monotonic()))
 
     def after_fork(self) -> None:
         atexit.unregister(self.close)

@@ -44,6 +44,12 @@ class ShellResult:
         fields = ", ".join(f"{name}={_short.repr(getattr(self, name))}" for name in _FIELDS)
         return f"ShellResult({fields})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Called by IPython: the output of a cell has been printed above, and its command stands there."""
+        lines = len(self.stdout.splitlines())
+        told = f"exit code {self.returncode}, {lines} line{'s' * (lines != 1)} of output"
+        printer.text(f"<ShellResult: {told}>")
+
     def __str__(self) -> str:
         parts = [f"exit code: {self.returncode}\n   stdout:\n{_end_of(self.stdout)}"]
         if self.returncode != 0:

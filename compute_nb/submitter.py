@@ -21,7 +21,6 @@ from compute_nb import published, routes
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, EndpointNotFound, ServiceUnreachable, SubmitRefused
 from compute_nb.future import ComputeFuture
-from compute_nb.pace import Pace
 from compute_nb.reach import Reach
 from compute_nb.tasks import Submission, TaskSpec
 from compute_nb.terms import Terms, user_runtime
@@ -105,7 +104,6 @@ class Submitter:
         self._closing = threading.Event()
         self._ended = threading.Event()
         self._patience_s = patience_s
-        self._pace = Pace() if reach.settings.auth == "globus" else None
         self._published = False
 
     def speak_published(self) -> None:
@@ -134,12 +132,17 @@ class Submitter:
         """Has the service end tasks whose futures have been withdrawn."""
         self._put(_Cancel(list(futures)))
 
+    def finish(self) -> None:
+        """Has the thread end when what is waiting now has been sent; `close` waits for that."""
+        if self._thread is not None:
+            self._queue.put(_Stop())
+
     def close(self, timeout_s: float) -> bool:
         """Sends what is waiting, then ends; True if that was done within `timeout_s` seconds."""
+        self.finish()
         thread = self._thread
         if thread is None:
             return True
-        self._queue.put(_Stop())
         thread.join(timeout_s / 2)
         self._closing.set()
         thread.join(timeout_s / 2)
@@ -249,20 +252,17 @@ class Submitter:
         return True
 
     def _post_published(self, terms: Terms, parcels: Sequence[Parcel]) -> published.Accepted:
-        self._keep_pace(terms)
+        self._keep_pace(terms, len(parcels))
         submission = self._submission(terms, parcels)
 
         def ask(connection: Connection) -> published.Accepted:
             return published.submit(connection, submission, user_runtime())
 
-        try:
-            return self._patiently(ask, once=True)
-        finally:
-            if self._pace is not None:
-                self._pace.sent(len(parcels), terms.burst_limit)
+        return self._patiently(ask, once=True)
 
-    def _keep_pace(self, terms: Terms) -> None:
-        pause_s = self._pace.pause_s(terms.burst_limit, terms.burst_window_s) if self._pace else 0.0
+    def _keep_pace(self, terms: Terms, tasks: int) -> None:
+        pace = self._reach.pace
+        pause_s = pace.take_turn(tasks, terms.burst_limit, terms.burst_window_s) if pace else 0.0
         if pause_s:
             log.info("the service limits small requests: the next one waits %.1f s", pause_s)
             self._closing.wait(pause_s)
@@ -366,7 +366,7 @@ class Submitter:
         self, parcels: Sequence[Parcel], terms: Terms, error: ComputeError, *, answered: bool = False
     ) -> None:
         """Ends futures; `answered` if the service took the request and what it said of them can't be used."""
-        refusal = _refusal(terms, len(parcels), error, answered)
+        refusal = _refusal(terms, parcels, error, answered)
         futures = [parcel.future for parcel in parcels]
         self._watching.discard(futures)
         for future in futures:
@@ -447,7 +447,8 @@ def _chunks(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
     yield chunk
 
 
-def _refusal(terms: Terms, count: int, error: ComputeError, answered: bool) -> ComputeError:
+def _refusal(terms: Terms, parcels: Sequence[Parcel], error: ComputeError, answered: bool) -> ComputeError:
+    count = len(parcels)
     tasks, were = ("1 task", "was") if count == 1 else (f"{count:,} tasks", "were")
     where = f"{tasks} of group {terms.task_group_id} for endpoint {terms.endpoint_id}"
     if isinstance(error, ServiceUnreachable):
@@ -459,8 +460,15 @@ def _refusal(terms: Terms, count: int, error: ComputeError, answered: bool) -> C
     elif answered:
         kind, text = SubmitRefused, f"{where} can't be followed: {error}"
     else:
-        kind = EndpointNotFound if error.http_status == 404 else SubmitRefused
+        unknown = error.http_status == 404 and not _names_a_function(parcels, error)
+        kind = EndpointNotFound if unknown else SubmitRefused
         text = f"{where} {were} refused, none was accepted: {error}"
     refusal = kind(text)
     refusal.code, refusal.http_status, refusal.__cause__ = error.code, error.http_status, error
     return refusal
+
+
+def _names_a_function(parcels: Sequence[Parcel], error: ComputeError) -> bool:
+    """True if it is a function of these tasks that the service does not know, not the endpoint."""
+    said = str(error)
+    return any(str(function_id) in said for function_id in {parcel.function_id for parcel in parcels})

@@ -272,7 +272,8 @@ class Move(NamedTuple):
 class TaskResult(NamedTuple):
     """The end of a task: `data` is the packed value if it SUCCEEDED, else the text of the error.
 
-    A service without our extensions tells neither when a task was submitted nor when it began.
+    A service without our extensions tells neither when a task was submitted nor when it began. There each
+    result tells of the `worker` that ran the task (python, dill, platform); ours tells of the endpoint.
     """
 
     task_id: UUID
@@ -284,6 +285,7 @@ class TaskResult(NamedTuple):
     submitted_at: float | None
     started_at: float | None
     ended_at: float | None
+    worker: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from compute_nb.ledger import Ledger
+from compute_nb.pace import BURST_LIMIT, BURST_WINDOW_S
 from compute_nb.serialize.serializer import ComputeSerializer
 
 
@@ -38,8 +39,8 @@ class Terms:
     ledger: Ledger = field(default_factory=Ledger)
     batch_size: int = 1_000
     label: str = ""
-    burst_limit: int = 4
-    burst_window_s: float = 16.0
+    burst_limit: int = BURST_LIMIT
+    burst_window_s: float = BURST_WINDOW_S
 
 
 LIKE_COMPUTE_SDK = "4.19.0"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any, Protocol
@@ -22,10 +22,11 @@ from compute_nb.amqp import Incoming, Link, LinkPlan
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable
 from compute_nb.future import ComputeFuture
-from compute_nb.ledger import Ledger
+from compute_nb.open_tasks import OpenTasks, tell_listeners
+from compute_nb.private_queue import PrivateQueue
 from compute_nb.reach import Reach
 from compute_nb.submitter import Submitter
-from compute_nb.tasks import Events, Move, Printed, TaskResult, TaskState, new_id
+from compute_nb.tasks import Events, TaskResult, TaskState
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,6 @@ REVIVE_AFTER_S = 5.0
 OUTAGE_AFTER_S = 2.0
 FETCH_AGAIN_S = 1.0
 OWN_FAULT = 500
-MAX_GROUPS = 10_000
 
 
 class Source(Protocol):
@@ -71,68 +71,16 @@ class Source(Protocol):
         """Refuses a message for good."""
 
 
-class PrivateQueue:
-    """The queue of one watcher, which our service makes for it."""
-
-    def __init__(self) -> None:
-        self._watch_id = new_id()
-        self._groups: set[UUID] = set()
-        self.status: Callable[[Connection, Sequence[UUID]], routes.Status] = routes.status
-
-    def follow(self, connection: Connection, task_group_id: UUID, link: Link | None) -> LinkPlan | None:
-        """As in `Source`."""
-        groups = self._groups
-        if task_group_id in groups:
-            return None
-        found = routes.watch(connection, self._watch_id, [task_group_id])
-        groups.add(task_group_id)
-        return LinkPlan(found.url, (found.queue,))
-
-    def subscribe(self, connection: Connection, groups: Iterable[UUID]) -> LinkPlan:
-        """As in `Source`."""
-        ordered = list(groups)
-        found = routes.watch(connection, self._watch_id, ordered[:MAX_GROUPS])
-        for start in range(MAX_GROUPS, len(ordered), MAX_GROUPS):
-            routes.watch(connection, self._watch_id, ordered[start : start + MAX_GROUPS])
-        self._groups = set(ordered)
-        return LinkPlan(found.url, (found.queue,))
-
-    def given_up(self, unknown: Iterable[ComputeFuture], known: Iterable[UUID]) -> list[ComputeFuture]:
-        """As in `Source`: our service knows all that it has accepted."""
-        return list(unknown)
-
-    def ready(self, link: Link) -> None:
-        """As in `Source`."""
-
-    def forget(self) -> None:
-        """Trusts no subscription any more."""
-        self._groups = set()
-
-    def take(self, link: Link, message: Incoming) -> Events:
-        """As in `Source`."""
-        events = wire.decode(message.body)
-        return events if isinstance(events, Events) else Events()
-
-    def ack(self, link: Link, message: Incoming) -> None:
-        """As in `Source`."""
-        link.ack(message.tag)
-
-    def reject(self, link: Link, message: Incoming) -> None:
-        """As in `Source`."""
-        link.reject(message.tag)
-
-
 class _NothingOpen(ComputeError):
     """A lost connection is not needed: the next submit makes another."""
 
 
-class ResultWatcher:
+class ResultWatcher(OpenTasks):
     """Owns the link `compute_nb watcher`, which starts when a group is followed and there is none.
 
     A link that lost its connection while nothing is open ends: an idle kernel keeps no service alive.
 
-    Futures are added from any thread; messages end them on the link's thread. Each task is in `_open` until
-    its end has been heard, and whoever takes it out of there is the one who ends its future.
+    Messages end futures on the link's thread.
 
     Args:
         reach: The way to the service.
@@ -140,16 +88,11 @@ class ResultWatcher:
     """
 
     def __init__(self, reach: Reach, amqp_port: int | None = None) -> None:
-        self.environments: dict[UUID, Mapping[str, Any]] = {}
-        self.presence: dict[UUID, bool] = {}
+        super().__init__()
         self._reach = reach
         self._amqp_port = amqp_port
         self._source: Source = PrivateQueue()
         self._submitter: Submitter | None = None
-        self._open: dict[UUID, ComputeFuture] = {}
-        self._naming = threading.Lock()
-        self._unnamed = False
-        self._early: dict[UUID, TaskResult] = {}
         self._link: Link | None = None
         self._first_plan: LinkPlan | None = None
         self._down_since: float | None = None
@@ -186,10 +129,6 @@ class ResultWatcher:
         """Reads there, not from a queue of its own; called before anything is followed."""
         self._source = source
 
-    def open_tasks(self) -> list[ComputeFuture]:
-        """Returns the futures of all tasks that the service has named and that have not ended."""
-        return [f for f in list(self._open.values()) if f.sent and f.named]
-
     def ask_about(self, task_ids: Sequence[UUID]) -> None:
         """Has the service asked how these tasks stand; does not block."""
         assert self._submitter is not None
@@ -200,38 +139,13 @@ class ResultWatcher:
 
         self._submitter.call(ask, revive=False).add_done_callback(_log_failure)
 
-    def add(self, future: ComputeFuture) -> None:
-        """Waits for one more task; before it is sent."""
-        self._open[future.id] = future
-
-    def find(self, task_id: UUID) -> ComputeFuture | None:
-        """Returns the future of an open task, if one is waited for."""
-        return self._open.get(task_id)
-
-    def open_futures(self, ledger: Ledger) -> list[ComputeFuture]:
-        """Returns the futures of one Executor that have not ended."""
-        return [
-            future
-            for future in list(self._open.values())
-            if future.terms is not None and future.terms.ledger is ledger and not future.done()
-        ]
-
-    def discard(self, futures: Iterable[ComputeFuture]) -> None:
-        """Waits no more for these tasks."""
-        for future in futures:
-            self._open.pop(future.id, None)
-
     def tell(self, futures: list[ComputeFuture]) -> None:
         """Has the listeners called for these futures, on the link's thread if there is one."""
         link = self._link
         if link is None:
-            _tell_listeners(futures)
+            tell_listeners(futures)
         else:
-            link.call_soon(lambda: _tell_listeners(futures))
-
-    def absorb(self, status: routes.Status) -> None:
-        """Takes what the service said of some tasks."""
-        self._take(status.moves, status.results)
+            link.call_soon(lambda: tell_listeners(futures))
 
     def seal(self) -> None:
         """Starts no link any more: at the interpreter's exit no thread can be started."""
@@ -257,25 +171,6 @@ class ResultWatcher:
                 self._down_since = time.monotonic()
             self._link = Link(self, "compute_nb watcher")
             self._link.start()
-
-    def expect_names(self) -> None:
-        """A request is under way whose tasks the service will name: their results may come before."""
-        self._unnamed = True
-
-    def name(self, names: Iterable[tuple[ComputeFuture, UUID]]) -> None:
-        """The service has named tasks; results that came before are taken now."""
-        came: list[TaskResult] = []
-        with self._naming:
-            for future, task_id in names:
-                self._open.pop(future.id, None)
-                future.name(task_id)
-                if not future.done():
-                    self._open[task_id] = future
-                    if task_id in self._early:
-                        came.append(self._early[task_id])
-            self._early.clear()
-            self._unnamed = False
-        self._take((), came)
 
     def _subscribe_again(self, connection: Connection) -> LinkPlan:
         try:
@@ -404,13 +299,7 @@ class ResultWatcher:
         is_out = self.outage is not None
         if is_out != self._told_outage:
             self._told_outage = is_out
-            _tell_listeners(list(self._open.values()))
-
-    def _note_presence(self, presence: Mapping[UUID, bool]) -> None:
-        changed = {key for key, present in presence.items() if self.presence.get(key) is not present}
-        self.presence.update(presence)
-        open_futures = list(self._open.values())
-        _tell_listeners(f for f in open_futures if f.terms is not None and f.terms.endpoint_id in changed)
+            tell_listeners(list(self._open.values()))
 
     def _fetch_soon(self, link: Link) -> None:
         """Has the results asked for that were too much for the queue; others gather meanwhile."""
@@ -451,45 +340,6 @@ class ResultWatcher:
 
     def _down_for_s(self) -> float:
         return 0.0 if self._down_since is None else time.monotonic() - self._down_since
-
-    def _take(
-        self, moves: Iterable[Move], results: Iterable[TaskResult], printed: Iterable[Printed] = ()
-    ) -> None:
-        """Gives news to the futures; what nobody waits for (a double, another program's) is dropped."""
-        changed: list[ComputeFuture] = []
-        for move in moves:
-            future = self._open.get(move.task_id)
-            if future is not None and future.follow(move):
-                changed.append(future)
-        for one in printed:
-            future = self._open.get(one.run.task_id)
-            if future is not None and future.hear(one):
-                changed.append(future)
-        for result in results:
-            future = self._claim(result)
-            if future is not None:
-                future.take(result)
-                log.debug("task %s has ended: %s", result.task_id, result.state.value)
-                changed.append(future)
-        _tell_listeners(changed)
-
-    def _claim(self, result: TaskResult) -> ComputeFuture | None:
-        """Takes the future of a result out of `_open`; keeps a result whose task may not be named yet."""
-        with self._naming:
-            future = self._open.pop(result.task_id, None)
-            if future is None and self._unnamed:
-                self._early[result.task_id] = result
-        return future
-
-
-def _tell_listeners(futures: Iterable[ComputeFuture]) -> None:
-    by_ledger: dict[int, tuple[Ledger, list[ComputeFuture]]] = {}
-    for future in futures:
-        if future.terms is not None and future.terms.ledger.listeners:
-            ledger = future.terms.ledger
-            by_ledger.setdefault(id(ledger), (ledger, []))[1].append(future)
-    for ledger, own in by_ledger.values():
-        ledger.tell(own)
 
 
 def _forgotten(future: ComputeFuture, url: str) -> TaskResult:

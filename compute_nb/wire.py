@@ -326,7 +326,7 @@ def _events_out(events: Events) -> dict[str, Any]:
         "moves": [
             [str(m.task_id), str(m.task_group_id), m.state.value, m.attempt, m.at] for m in events.moves
         ],
-        "results": [[str(r.task_id), str(r.task_group_id), r.state.value, *r[3:]] for r in events.results],
+        "results": [[str(r.task_id), str(r.task_group_id), r.state.value, *r[3:9]] for r in events.results],
         "environments": {str(k): dict(v) for k, v in events.environments.items()},
         **rare,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -25,6 +26,31 @@ def own_home() -> Iterator[Home]:
             yield home
         finally:
             service(home, "stop")
+
+
+@contextmanager
+def lab(name: str = "lab", *, plain: bool, workers: int = 2) -> Iterator[Home]:
+    """A home with a service, plain or not, and an agent of ours in its terminal.
+
+    Args:
+        name: What the endpoint is called.
+        plain: True for a service without extensions.
+        workers: How many the agent has.
+    """
+    with own_home() as one:
+        service(one, "start", *(["--plain"] if plain else []))
+        command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", name]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        agent = subprocess.Popen([*command, "--workers", str(workers)], **quiet)
+        for _ in range(1_200):
+            names = {row["name"] for row in json.loads(service(one, "status", "--json"))["endpoints"]}
+            if name in names:
+                break
+        try:
+            yield one
+        finally:
+            agent.terminate()
+            agent.wait(60)
 
 
 def service(home: Home, *words: str) -> str:

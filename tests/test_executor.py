@@ -20,6 +20,7 @@ from tiny_agent import TinyAgent
 
 from compute_nb import ComputeFuture, Executor
 from compute_nb.client import Client
+from compute_nb.context import folder
 from compute_nb.errors import (
     ComputeError,
     EndpointNotFound,
@@ -27,7 +28,6 @@ from compute_nb.errors import (
     SubmitRefused,
     TaskExecutionFailed,
 )
-from compute_nb.executor import _folder
 from compute_nb.serialize import ComputeSerializer, JSONData, PureSourceTextInspect
 from compute_nb.tasks import TaskResult, TaskState, new_id, new_ids
 
@@ -292,7 +292,7 @@ def test_a_group_that_cannot_be_written_is_not_sent(executor):
 def test_a_refused_group_is_refused_whole(executor):
     unknown = new_id()
     futures = executor.submit_many(unknown, [((n,), {}) for n in range(3)])
-    with pytest.raises(ComputeError, match="none was accepted") as caught:
+    with pytest.raises(SubmitRefused, match="none was accepted") as caught:
         executor.wait_accepted(WAIT_S)
     assert {f.exception(WAIT_S) for f in futures} == {caught.value}
     executor.wait_accepted(0)
@@ -594,14 +594,14 @@ def test_a_folder_that_cannot_be_told_is_refused_in_one_line(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     with pytest.raises(ComputeError, match="was deleted"):
-        _folder()
+        folder()
     odd = os.fsencode(tmp_path / "caf") + b"\xe9"
     os.mkdir(odd)
     os.chdir(odd)
     with pytest.raises(ComputeError, match="no UTF-8 text"):
-        _folder()
+        folder()
     monkeypatch.chdir(tmp_path)
-    assert _folder() == str(tmp_path)
+    assert folder() == str(tmp_path)
 
 
 # -- another Python over there
@@ -658,7 +658,7 @@ def test_an_endpoint_that_is_not_known_yet_is_compared_with_its_first_answer(cli
     with Executor(answer["endpoint_id"], client) as one:
         future = one.submit(double, 4)
         one.wait_accepted(WAIT_S)
-        session = one._session
+        session = one._destination.session
         session._watcher.environments[UUID(answer["endpoint_id"])] = {"python": "3.99.1"}
         values = SERIALIZER.serialize(8)
         session._watcher._take((), [_ended(future, values)])

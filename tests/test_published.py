@@ -10,6 +10,7 @@ from compute_nb.config import Home, ServiceSettings
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable, SubmitRefused
 from compute_nb.future import ComputeFuture
+from compute_nb.proof import Prove
 from compute_nb.reach import Reach
 from compute_nb.submitter import Parcel, Submitter
 from compute_nb.tasks import TaskState, new_id
@@ -186,6 +187,40 @@ def test_status_by_completion_time(server, connection):
     }
 
 
+WORKER = {"os": "Linux-6-x86_64", "python_version": "3.12.1", "dill_version": "0.3.9", "endpoint_id": "e"}
+
+
+def test_what_a_worker_tells_of_itself_comes_under_our_names(server, connection):
+    done, failed = new_id(), new_id()
+    ended = {"completion_t": "2", "details": WORKER}
+    results = {
+        str(done): {"status": "success", "result": "v", **ended},
+        str(failed): {"status": "failed", "exception": "E", **ended},
+    }
+    server.answers["POST", "/v2/batch_status"] = 200, {"results": results}
+    found = published.status(connection, [done, failed]).results
+    told = {"platform": "Linux-6-x86_64", "python": "3.12.1", "dill": "0.3.9"}
+    assert [result.worker for result in found] == [told, told]
+
+
+@pytest.mark.parametrize("details", [None, [], {}, {"python_version": None}, "3.12"])
+def test_a_worker_that_tells_nothing_is_not_known(details):
+    assert published.result(GROUP, "v", None, 1.0, details).worker is None
+
+
+@pytest.mark.parametrize(
+    ("details", "found"),
+    [
+        ({}, {}),
+        ({"node_info": None}, {}),
+        ({"node_info": {"7": [], "8": [{"worker_count": 1}]}}, {}),
+        ({"node_info": {"7": [], "8": [{}, {"python_version": "3.12.1"}]}}, {"python": "3.12.1"}),
+    ],
+)
+def test_a_heartbeat_may_tell_of_the_workers(details, found):
+    assert published.workers(details) == found
+
+
 def test_status_is_asked_in_parts(server, connection):
     server.answers["POST", "/v2/batch_status"] = 200, {"results": {}}
     published.status(connection, [new_id() for _ in range(300)])
@@ -213,7 +248,7 @@ def test_a_token_without_a_proof_only_if_that_was_said(server):
     with pytest.raises(ComputeError):
         Connection(server.url, "secret").get("/v2/x")
     assert server.asked == []
-    open_door = Connection(server.url, "secret", prove=False)
+    open_door = Connection(server.url, "secret", prove=Prove.NEVER)
     assert open_door.get("/v2/x") == {"well": 1}
     assert server.headers["Authorization"] == "Bearer secret"
     open_door.close()

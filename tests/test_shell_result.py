@@ -64,3 +64,10 @@ def test_any_data_strategy_brings_it(strategy):
 )
 def test_other_values_stay_what_they_are(value):
     assert revived(value) is value
+
+
+def test_a_notebook_shows_it_in_short():
+    from IPython.lib.pretty import pretty
+
+    assert pretty(ShellResult("ls", "a\nb\n", "", 3)) == "<ShellResult: exit code 3, 2 lines of output>"
+    assert "stdout='a" in repr(ShellResult("ls", "a\n", "", 0))

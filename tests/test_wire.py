@@ -40,6 +40,7 @@ task_results = st.builds(
     times,
     maybe_times,
     maybe_times,
+    st.none(),
 )
 printed = st.builds(tasks.Printed, runs, ids, st.integers(0, 2**40), texts)
 messages = st.one_of(

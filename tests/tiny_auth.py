@@ -33,6 +33,7 @@ class TinyAuth(ThreadingHTTPServer):
         lifetime_s: Of the tokens from now on.
         answer: (status, body) instead of any token, if set.
         user: The id of who logs in.
+        good: The scope of each access token that was given and not taken back.
     """
 
     daemon_threads = True
@@ -45,6 +46,7 @@ class TinyAuth(ThreadingHTTPServer):
         self.lifetime_s = 3600
         self.answer: tuple[int, Any] | None = None
         self.issued = 0
+        self.good: dict[str, str] = {}
         self.user = USER
         self._thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
@@ -67,6 +69,7 @@ class TinyAuth(ThreadingHTTPServer):
 
     def _token(self, scope: str, refresh: bool) -> dict[str, Any]:
         self.issued += 1
+        self.good[f"access-{self.issued}"] = scope
         token = {
             "access_token": f"access-{self.issued}",
             "scope": scope,
@@ -106,6 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         form = {key: values[0] for key, values in parse_qs(raw).items()}
         if self.path.endswith("/revoke"):
             self.server.revoked.append(form["token"])
+            self.server.good.pop(form["token"], None)
             self._send(200, {"active": False})
             return
         grant = form["grant_type"]

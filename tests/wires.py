@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import http.client
+import json
 import re
 import socket
 import socketserver
@@ -127,7 +128,34 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_RDWR)
 
 
-class TlsFront(ThreadingHTTPServer):
+class Front(ThreadingHTTPServer):
+    """What stands before a service: passes requests on, each as `passed` and answers as `answered` say.
+
+    Args:
+        service_url: Of the plain service.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, service_url: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Front)
+        self.behind = service_url.removeprefix("http://")
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.paths: list[str] = []
+
+    def passed(self, headers: dict[str, str]) -> dict[str, str] | tuple[int, Any]:
+        """Returns the headers that go on, or a refusal: status and body."""
+        return headers
+
+    def answered(self, text: str) -> str:
+        """Returns an answer as it goes back."""
+        return text
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is part of some tests."""
+
+
+class TlsFront(Front):
     """What stands before a group's service: ends TLS, and names the broker by its own address.
 
     Args:
@@ -136,23 +164,19 @@ class TlsFront(ThreadingHTTPServer):
         amqp_port: Where the broker speaks TLS.
     """
 
-    daemon_threads = True
-
     def __init__(self, service_url: str, context: ssl.SSLContext, amqp_port: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Front)
+        super().__init__(service_url)
         self.socket = context.wrap_socket(self.socket, server_side=True)
-        self.behind = service_url.removeprefix("http://")
         self.broker = f"localhost:{amqp_port}"
         self.url = f"https://localhost:{self.server_port}"
-        self.paths: list[str] = []
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is part of some tests."""
+    def answered(self, text: str) -> str:
+        return re.sub(r"amqp://([^@\"]+)@[\w.]+:\d+", rf"amqps://\1@{self.broker}", text)
 
 
 class _Front(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: TlsFront
+    server: Front
 
     def log_message(self, *_: Any) -> None: ...
 
@@ -160,13 +184,20 @@ class _Front(BaseHTTPRequestHandler):
         self.server.paths.append(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name: value for name, value in self.headers.items() if name != "Host"}
+        passed = self.server.passed(headers)
+        if isinstance(passed, tuple):
+            self._send(passed[0], json.dumps(passed[1]))
+            return
         link = http.client.HTTPConnection(self.server.behind, timeout=20)
-        link.request(self.command, self.path, body, {**headers, "Host": self.server.behind})
+        link.request(self.command, self.path, body, {**passed, "Host": self.server.behind})
         answer = link.getresponse()
-        broker = rf"amqps://\1@{self.server.broker}"
-        raw = re.sub(r"amqp://([^@\"]+)@[\w.]+:\d+", broker, answer.read().decode()).encode()
+        text = answer.read().decode()
         link.close()
-        self.send_response(answer.status)
+        self._send(answer.status, self.server.answered(text))
+
+    def _send(self, status: int, text: str) -> None:
+        raw = text.encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
@@ -178,11 +209,19 @@ class _Front(BaseHTTPRequestHandler):
 @contextmanager
 def tls_front(service_url: str, context: ssl.SSLContext, amqp_port: int) -> Iterator[TlsFront]:
     """Runs one."""
-    with TlsFront(service_url, context, amqp_port) as front:
+    front = TlsFront(service_url, context, amqp_port)
+    with serving(front):
+        yield front
+
+
+@contextmanager
+def serving(front: Front) -> Iterator[None]:
+    """Runs a front."""
+    with front:
         thread = threading.Thread(target=front.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield front
+            yield
         finally:
             front.shutdown()
             thread.join()

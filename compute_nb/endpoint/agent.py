@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 import compute_nb
 from compute_nb.amqp import Link
 from compute_nb.config import TOKEN_VARIABLE
-from compute_nb.endpoint import machine
+from compute_nb.endpoint import machine, modules
 from compute_nb.endpoint.config import AgentConfig
 from compute_nb.endpoint.conversation import Conversation
 from compute_nb.endpoint.engines.processes import ProcessEngine
@@ -87,10 +87,15 @@ class Agent:
         engine = ProcessEngine(
             self._plan(about, journal.journal_id), slots, journal.journal_id, self._workers
         )
-        facts = self._facts(about)
-        metadata = {"compute_nb": {"version": 1}, "endpoint_version": compute_nb.__version__, **facts}
+        found = modules.Modules(about)
+        facts = {**self._facts(about), "modules": found.text()}
+        metadata = {
+            "compute_nb": {"version": 1},
+            "endpoint_version": compute_nb.__version__,
+            **self._facts(about),
+        }
         register = Registration(self._config, metadata).register
-        conversation = Conversation(register, journal, engine, boot_id, facts)
+        conversation = Conversation(register, journal, engine, boot_id, facts, modules=found)
         link = Link(conversation, "agent")
         self._on_signals(link)
         conversation.start(link, lambda: link.stop(0))
@@ -176,7 +181,8 @@ def about_python(python: str) -> dict[str, Any]:
     """Asks an interpreter for its version, prefix and dill; empty if it does not work."""
     if python == sys.executable:
         version = platform.python_version()
-        return {"python": version, "dill": _own_dill(), "prefix": sys.prefix}
+        here = {"python": version, "dill": _own_dill(), "prefix": sys.prefix}
+        return {**here, **modules.own_places()}
     try:
         asked = subprocess.run(
             [python, os.fspath(RUNNER), "--about"],

@@ -17,6 +17,7 @@ from compute_nb import wire
 from compute_nb.amqp import Incoming, LinkPlan
 from compute_nb.endpoint.engine import Ended, Engine, EngineBatch
 from compute_nb.endpoint.journal import Journal, JournalFull
+from compute_nb.endpoint.modules import Modules
 from compute_nb.endpoint.outbox import Outbox
 from compute_nb.endpoint.registration import Places
 from compute_nb.errors import ServiceUnreachable
@@ -59,6 +60,7 @@ class Conversation:
         engine: Not started; stopped at the end.
         boot_id: Of the machine.
         facts: The `agent` object of hello.
+        modules: Those of the workers' Python, told again when they have changed.
     """
 
     def __init__(
@@ -68,9 +70,11 @@ class Conversation:
         engine: Engine,
         boot_id: UUID,
         facts: Mapping[str, Any],
+        *,
+        modules: Modules | None = None,
     ) -> None:
         self._register, self._journal, self._engine = register, journal, engine
-        self._boot_id, self._facts = boot_id, facts
+        self._boot_id, self._facts, self._modules = boot_id, facts, modules
         self._outbox = Outbox(journal.results)
         self._places: Places | None = None
         self._session: UUID | None = None
@@ -349,4 +353,10 @@ class Conversation:
             "live_workers": status.alive,
             "pending_tasks": status.waiting,
             "outstanding_tasks": status.waiting + status.in_workers,
+            **self._new_modules(),
         }
+
+    def _new_modules(self) -> dict[str, Any]:
+        """Returns the modules if they are others than hello has told."""
+        now = None if self._modules is None else self._modules.text()
+        return {} if now is None or now == self._facts.get("modules") else {"compute_nb_modules": now}

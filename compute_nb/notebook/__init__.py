@@ -15,10 +15,13 @@ def attach(ipython: Any) -> Any:
 
     Called by the JupyterLab plugin too, without a word to anybody, after a restart.
     """
+    from compute_nb.notebook.completion import install
     from compute_nb.notebook.magic import ComputeMagics
 
     if "ComputeMagics" not in ipython.magics_manager.registry:
-        ipython.register_magics(ComputeMagics)
+        made = ComputeMagics(ipython)
+        ipython.register_magics(made)
+        install(ipython, made)
     magics: ComputeMagics = ipython.magics_manager.registry["ComputeMagics"]
     magics.recall()
     return magics

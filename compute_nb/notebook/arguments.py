@@ -1,15 +1,20 @@
-"""This module is the arguments: what may stand on a line of `%%compute` or `%compute`, and the help on it."""
+"""This module is the arguments: what may stand on a line of `%%compute` or `%compute`."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from compute_nb.notebook.conditions import conditions
 from compute_nb.notebook.options import Options, names_of, split_map
 from compute_nb.notebook.refusal import CellRefused, nearest
 from compute_nb.tasks import MAX_RETRIES
+
+_OPTION = re.compile(r"--?[^\W\d]")
+_QUOTED = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +38,30 @@ class Subcommand:
 
 
 _SERVICE = "`!compute-nb service stop` (start, restart, status) does such things"
+_RELOAD = ("-n", "--name", "-o", "--output")
 SUBCOMMANDS: Mapping[str, Subcommand] = {
-    "endpoints": Subcommand("", "endpoints with state, Python and workers"),
-    "use": Subcommand("ENDPOINT", "cells of this kernel that name no endpoint go there", 1),
     "tasks": Subcommand("", "what was submitted from this kernel"),
     "wait": Subcommand("[NAME]", "until it has ended; without NAME all of this kernel", 1, ("--all",)),
-    "cancel": Subcommand("NAME | --all", "end the open tasks of NAME, or of this kernel", 1, ("--all",)),
-    "retry": Subcommand("[NAME]", "what failed, was lost or cancelled runs again with the same inputs", 1),
+    "show": Subcommand("[NAME]", "its panel again, and what its tasks displayed", 1),
     "logs": Subcommand("[NAME] [--all]", "what the tasks printed; --all: without leaving out", 1, ("--all",)),
     "tb": Subcommand("[NAME]", "tracebacks of what failed, equal ones together", 1),
+    "cancel": Subcommand("NAME | --all", "end the open tasks of NAME, or of this kernel", 1, ("--all",)),
+    "retry": Subcommand("[NAME]", "what failed, was lost or cancelled: again, same inputs", 1),
+    "debug": Subcommand("[NAME[i]]", "runs a task's body here with its stored inputs; then `%debug`", 1),
     "reload": Subcommand(
         "GROUP [-n NAME] [-o x,y]",
-        "a task group from anywhere by its id; -o binds outputs of its cell",
+        "a task group from anywhere; -o binds its outputs",
         1,
-        valued=("-n", "--name", "-o", "--output"),
+        valued=_RELOAD,
     ),
-    "attach": Subcommand("", "as reload", 1, valued=("-n", "--name", "-o", "--output")),
+    "attach": Subcommand("", "as reload", 1, valued=_RELOAD),
+    "endpoints": Subcommand("", "where cells can go: state, Python, workers"),
+    "use": Subcommand("ENDPOINT", "cells of this kernel that name no endpoint go there", 1),
+    "restart": Subcommand(
+        "[ENDPOINT] [--force]", "new workers for `local`, after an upgrade", 1, ("--force",)
+    ),
     "service": Subcommand("", "where the service is and what it has to do", mend=_SERVICE),
+    "login": Subcommand("[SERVICE] [--force]", "log in at Globus; --force: ask again", 1, ("--force",)),
 }
 
 
@@ -78,8 +90,7 @@ def read_line(given: Sequence[str]) -> Line:
     command, *rest = given
     known = SUBCOMMANDS.get(command)
     if known is None:
-        guess = nearest(command, SUBCOMMANDS) or "; there are " + ", ".join(SUBCOMMANDS)
-        raise CellRefused(f"`%compute {command}`: no such subcommand{guess}")
+        raise CellRefused(f"`%compute {command}`: no such subcommand{_meant(command)}")
     words: list[str] = []
     flags: set[str] = set()
     values: dict[str, str] = {}
@@ -93,13 +104,25 @@ def read_line(given: Sequence[str]) -> Line:
             flags.add(word)
         elif word.startswith("-") or len(words) == known.most:
             takes = f"%compute {command} {known.usage}".strip()
-            mend = known.mend or f"`{takes}` is all that it takes"
+            options = (*known.flags, *known.valued)
+            guess = near_option(word, options).lstrip(", ") if word.startswith("-") else ""
+            mend = guess or known.mend or f"`{takes}` is all that it takes"
             raise CellRefused(f"`%compute {' '.join(given)}`: `{word}` means nothing to `{command}`; {mend}")
         else:
             words.append(word)
     if words and "--all" in flags and command != "logs":
         raise CellRefused(f"`%compute {' '.join(given)}`: either `{words[0]}` or `--all`")
     return Line(command, tuple(words), frozenset(flags), values)
+
+
+def _meant(command: str) -> str:
+    """Returns what was meant by a word that is no subcommand, or which there are."""
+    known = near_option(command, [*SUBCOMMANDS, "help"])
+    if known:
+        return known
+    if command.startswith("-"):
+        return "; options belong to a cell: `%%compute` as its first line"
+    return "; there are " + ", ".join(SUBCOMMANDS)
 
 
 # -- the cell -------------------------------------------------------------------------------
@@ -110,7 +133,8 @@ class _Parser(argparse.ArgumentParser):
         raise CellRefused(message)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the line of a cell."""
     parser = _Parser(prog="%%compute", add_help=False, allow_abbrev=False)
     parser.add_argument("endpoint", nargs="?", help="local, an alias, an endpoint's id or name")
     add = parser.add_argument
@@ -136,6 +160,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--retries", type=int, metavar="N", help="begin again up to N times if the worker or agent is lost")
     add("--label", default="", metavar="TEXT", help="what the panel calls it")
+    add("--walltime", metavar="S", help="end a task that has run for S seconds; it has failed then")
+    add("--resources", metavar="JSON", help="what an engine is asked for (resource_specification)")
+    add("--config", metavar="JSON", help="what an endpoint with a template is asked for")
+    add("--seed", metavar="N", help="random numbers from N and the task's place: the same in every run")
+    add("--cache", action="store_true", help="take results of the same cell, inputs and endpoint, if any")
+    commands = parser.add_mutually_exclusive_group()
+    commands.add_argument(
+        "--shell", action="store_true", help="the body is a shell command; {x} is filled in"
+    )
+    commands.add_argument(
+        "--mpi", action="store_true", help="as --shell, started by an MPI engine's launcher"
+    )
+    add("--check", action="store_true", help="with --shell: an exit code that is not 0 is a failure")
+    add("--serializer", metavar="NAME", help="how inputs travel: JSONData keeps pickles out")
+    add(
+        "--result-serializer",
+        action="append",
+        default=[],
+        metavar="NAME,NAME",
+        help="how results come back: JSONData, DillDataBase64 or both, tried in this order",
+    )
+    add("--dry-run", action="store_true", help="only tell what would travel and what is missing there")
     return parser
 
 
@@ -149,14 +195,21 @@ def read_cell(given: Sequence[str]) -> Options:
     joined = _without_blanks(given)
     if joined != list(given):
         raise CellRefused(f"{told}: no blanks around `=`: `%%compute {' '.join(joined)}`")
+    found = parser()
+    for word in given:
+        _check_option(told, word, found)
     try:
-        args = _parser().parse_args(list(given))
+        args, left = found.parse_known_args(list(given))
     except CellRefused as problem:
         raise CellRefused(f"{told}: {problem}; `%compute --help` lists all options") from None
+    if left:
+        raise CellRefused(f"{told}: {_left_over(left[0], args.endpoint)}")
     if args.name:
         names_of([args.name], "-n")
     if args.retries is not None and not 0 <= args.retries <= MAX_RETRIES:
         raise CellRefused(f"`--retries {args.retries}`: a number from 0 to {MAX_RETRIES}")
+    command = "shell" if args.shell else "mpi" if args.mpi else ""
+    _check_command(args, command)
     return Options(
         endpoint=args.endpoint,
         name=args.name,
@@ -166,7 +219,64 @@ def read_cell(given: Sequence[str]) -> Options:
         wait=args.wait,
         retries=args.retries,
         label=args.label,
+        dry_run=args.dry_run,
+        conditions=conditions(args),
+        command=command,
+        check=args.check,
     )
+
+
+def _check_command(args: argparse.Namespace, command: str) -> None:
+    if args.check and not command:
+        raise CellRefused("`--check` is for `--shell` and `--mpi`: an error of Python is a failure anyway")
+    if not command:
+        return
+    for given, option in ((args.input, "-i"), (args.output, "-o")):
+        if given:
+            raise CellRefused(
+                f"`{option} {','.join(given)}`: a command has no names of Python; `{{name}}` in it is "
+                "replaced from the notebook, and `-n NAME` binds its result: stdout, stderr, returncode"
+            )
+    if args.seed is not None or args.serializer or args.result_serializer:
+        raise CellRefused("`--seed` and the serializers are for cells of Python: a command has neither")
+    if command == "mpi" and args.resources is None:
+        raise CellRefused(
+            '`--mpi` needs to know how many ranks: `--resources {"num_nodes": 2, "ranks_per_node": 4}`'
+        )
+
+
+def _check_option(told: str, word: str, known: argparse.ArgumentParser) -> None:
+    """Returns unless a word is an option that does not exist, or one with a dash too few.
+
+    Raises:
+        CellRefused: It is, with the nearest that exists.
+    """
+    name = word.partition("=")[0]
+    options = known._option_string_actions
+    if not _OPTION.match(word) or name in options:
+        return
+    attached = name[:2] in options and not name.startswith("--")  # -nsims, -ox: the value stands close
+    if attached and "-" + name not in options:
+        return
+    guess = near_option(name, list(options)) or "; `%compute --help` lists all options"
+    raise CellRefused(f"{told}: unrecognized option `{name}`{guess}")
+
+
+def near_option(word: str, known: Sequence[str]) -> str:
+    """Returns ", did you mean `--retries`?" for the option most like a word, dashes aside; "" if none is."""
+    bare = {one.lstrip("-"): one for one in known if len(one.lstrip("-")) > 1}
+    plain = word.lstrip("-").replace("_", "-").lower()
+    if plain in bare:
+        return f", did you mean `{bare[plain]}`?"
+    guess = nearest(plain, bare)
+    return _QUOTED.sub(lambda found: f"`{bare[found[1]]}`", guess)
+
+
+def _left_over(word: str, endpoint: str) -> str:
+    """Returns why a word has no place on the line of a cell."""
+    guess = near_option(word, list(parser()._option_string_actions))
+    mend = guess or "; a cell goes to one endpoint, and its code stands below the line"
+    return f"`{word}` has no place after the endpoint `{endpoint}`{mend}"
 
 
 def _without_blanks(given: Sequence[str]) -> list[str]:
@@ -177,25 +287,3 @@ def _without_blanks(given: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
-
-
-def manual() -> str:
-    """Returns what `%compute --help` shows."""
-    options = [f"  {_spelled(action):<24}{action.help}" for action in _parser()._actions]
-    lines = [f"  {f'{name} {known.usage}'.strip():<34}{known.text}" for name, known in SUBCOMMANDS.items()]
-    return "\n".join(
-        [
-            "%%compute [ENDPOINT] [options] runs the cell below it somewhere else:",
-            *options,
-            "",
-            "%compute SUBCOMMAND on a line; NAME is what -n bound, NAME[i] one task of it, In[7] a cell:",
-            *lines,
-        ]
-    )
-
-
-def _spelled(action: argparse.Action) -> str:
-    if not action.option_strings:
-        return action.dest.upper()
-    value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
-    return ", ".join(action.option_strings) + value

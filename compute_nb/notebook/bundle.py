@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from compute_nb.notebook import drawing, failures
-from compute_nb.notebook.results import displayed, facts, harmless, said
+from compute_nb.notebook.results import facts, said
 from compute_nb.notebook.run import Run, Snapshot
+from compute_nb.notebook.shown import holds_text, plain_results, results_bundle
 from compute_nb.notebook.terminal import plain
 
+__all__ = ["PANEL_MIME", "bundle", "capped", "notes", "output", "plain_results", "reasons", "results_bundle"]
+
 PANEL_MIME = "application/vnd.compute-nb.panel+json"
-_PICTURES = 6
 _FAILURES = 5
 _LOOKED_AT = 500  # reading why a task failed takes a while; with 100,000 of them nobody reads all reasons
 
@@ -88,7 +88,7 @@ def output(run: Run, max_lines: int) -> str:
     if len(run.futures) != 1 or not run.ended or not max_lines:
         return ""
     told = facts(run.futures[0])
-    text = said(run.futures[0])
+    text = "" if holds_text(run) else said(run.futures[0])
     if told.get("traceback"):
         text += str(told["traceback"])
     return capped(plain(text), max_lines)
@@ -102,40 +102,3 @@ def capped(text: str, max_lines: int, mend: str = "`%compute logs` shows them") 
     half = max(max_lines // 2, 1)
     left_out = f"[... {len(lines) - 2 * half:,} lines left out: {mend} ...]"
     return "\n".join([*lines[:half], left_out, *lines[-half:]])
-
-
-def results_bundle(run: Run) -> Mapping[str, Any] | None:
-    """Returns display data of what the tasks drew and gave, as one output; None if there is nothing."""
-    shown = _shown(run)
-    if len(shown) <= 1:
-        return shown[0] if shown else None
-    texts = [str(data.get("text/plain", "")) for data in shown]
-    return {"text/html": "".join(map(_as_html, shown[:_PICTURES])), "text/plain": "\n".join(texts)}
-
-
-def plain_results(run: Run) -> str:
-    """Returns the same as HTML in which nothing is a task's own markup, for where that would be run."""
-    kept = [{m: d for m, d in data.items() if m in ("image/png", "text/plain")} for data in _shown(run)]
-    return "".join(map(_as_html, kept[:_PICTURES]))
-
-
-def _shown(run: Run) -> list[Mapping[str, Any]]:
-    shown: list[Mapping[str, Any]] = []
-    for future in run.futures:
-        told = facts(future)
-        shown += [data for data, _ in displayed(list(told.get("items") or ()))]
-        value = told.get("display")
-        if value and len(run.futures) == 1:
-            shown.append(harmless(value[0]))
-        if len(shown) >= _PICTURES:
-            break
-    return shown
-
-
-def _as_html(data: Mapping[str, Any]) -> str:
-    if "image/png" in data:
-        text = html.escape(str(data.get("text/plain", "")))
-        return f'<div><img alt="{text}" src="data:image/png;base64,{html.escape(data["image/png"])}"></div>'
-    if "text/html" in data:
-        return f"<div>{data['text/html']}</div>"
-    return f"<pre>{html.escape(str(data.get('text/plain', '')))}</pre>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import builtins
+import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from compute_nb.notebook.kit.source import walk_code
 from compute_nb.notebook.load import Load, codes_of, is_module, sentence
 from compute_nb.notebook.namespace import NEVER, OF_MODULE, Notebook
 from compute_nb.notebook.refusal import CellRefused, nearest
+from compute_nb.serialize import JSONData
 
 _SECRET_PARTS = ("token", "password", "passwd", "secret", "api_key", "apikey", "private_key")
 
@@ -47,6 +49,7 @@ def capture(
     swept: Collection[str] = (),
     also: Mapping[str, Any] | None = None,
     guard_secrets: bool = False,
+    plain: bool = False,
 ) -> Captured:
     """Takes a snapshot of all that the body reads.
 
@@ -57,6 +60,7 @@ def capture(
         swept: Names that each task gets for itself.
         also: Functions and classes that the swept values refer to.
         guard_secrets: Whether names that look like secrets need `-i`.
+        plain: Whether values travel as JSON only.
 
     Raises:
         CellRefused: A name exists nowhere or cannot travel; the text names it and the mend.
@@ -75,6 +79,10 @@ def capture(
     imports = tuple((name, space[name].__name__, wanted[name]) for name in sorted(modules))
     load = Load(notebook, {name: sure for name, sure in wanted.items() if name not in modules}, set(swept))
     values = load.packed()
+    for name in load.things:
+        _check_secret(name, inputs, guard_secrets)
+    if plain:
+        values = _json(load.things)
     imports += tuple(load.imports)
     imports += _submodules([module for _, module, _ in imports], body.source, load.things.values())
     return Captured(imports, values, tuple(load.things), tuple(load.notes), frozenset(load.lazy_reads))
@@ -126,17 +134,40 @@ def _wanted(body: CellBody, notebook: Notebook, swept: Collection[str]) -> dict[
 
 
 def _check_secret(name: str, inputs: Collection[str], guard: bool) -> None:
-    if guard and name not in inputs and any(part in name.lower() for part in _SECRET_PARTS):
-        raise CellRefused(
-            f"`{name}` looks like a secret and would leave this machine: say `-i {name}` if that is meant"
-        )
+    if guard and name not in inputs and looks_secret(name):
+        raise CellRefused(secret_told(name))
+
+
+def secret_told(name: str) -> str:
+    """Returns why a name that looks like a secret does not travel by itself; its value is not looked at."""
+    return f"`{name}` looks like a secret and would leave this machine: say `-i {name}` if that is meant"
+
+
+def looks_secret(name: str) -> bool:
+    """Returns whether a name is one that secrets have."""
+    return any(part in name.lower() for part in _SECRET_PARTS)
+
+
+def _json(things: Mapping[str, Any]) -> str:
+    """Returns values as JSON, "" for none.
+
+    Raises:
+        CellRefused: One is nothing that JSON can write; names it.
+    """
+    for name, thing in things.items():
+        try:
+            json.dumps(thing)
+        except (TypeError, ValueError, RecursionError) as error:
+            mend = JSONData().mend(thing)
+            raise CellRefused(f"`{name}` can't travel by `--serializer JSONData`: {error}; {mend}") from None
+    return json.dumps(dict(things)) if things else ""
 
 
 _PLAIN = (int, float, str, bool, type(None))
 
 
 def pack_points(
-    points: Sequence[Mapping[str, Any]], notebook: Notebook
+    points: Sequence[Mapping[str, Any]], notebook: Notebook, *, plain: bool = False
 ) -> tuple[list[dict[str, Any] | str], dict[str, Any]]:
     """Returns each task's own values as they travel, and what they refer to by name.
 
@@ -148,6 +179,9 @@ def pack_points(
     for number, point in enumerate(points):
         if all(type(value) in _PLAIN for value in point.values()):
             packed.append(dict(point))
+            continue
+        if plain:
+            packed.append(json.loads(_json(point)))
             continue
         try:
             data, _, names = pack(dict(point), notebook.home, notebook.name_of)

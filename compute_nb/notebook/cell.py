@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from compute_nb.notebook.flow import Flow
+from compute_nb.notebook.imported import Import, imports_of
 from compute_nb.notebook.kit.source import POSTPONED
 from compute_nb.notebook.reads import Read
 from compute_nb.notebook.refusal import CellRefused
@@ -39,6 +40,7 @@ class CellBody:
         shows: Whether it ends in an expression without `;`, which is its value.
         open_ended: Whether it binds names that can't be told from the text (star import, exec).
         postponed: Whether annotations are postponed.
+        imports: Modules that it asks for.
     """
 
     source: str
@@ -47,6 +49,7 @@ class CellBody:
     shows: bool
     open_ended: bool
     postponed: bool
+    imports: tuple[Import, ...] = ()
 
 
 def analyse(source: str, *, postponed: bool = False) -> CellBody:
@@ -72,6 +75,7 @@ def analyse(source: str, *, postponed: bool = False) -> CellBody:
         shows=isinstance(tree.body[-1], ast.Expr) and not _ends_in_semicolon(source),
         open_ended=flow.open_ended,
         postponed=postponed,
+        imports=imports_of(tree),
     )
 
 

@@ -11,12 +11,14 @@ from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.notebook import outcome
 from compute_nb.notebook.arguments import Line
-from compute_nb.notebook.bundle import bundle
+from compute_nb.notebook.bundle import bundle, results_bundle
 from compute_nb.notebook.cell import analyse
+from compute_nb.notebook.commandline import command_body
+from compute_nb.notebook.destinations import Destinations
 from compute_nb.notebook.front import Front, cell_id_of, cell_source_of, client_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
-from compute_nb.notebook.launch import launch
+from compute_nb.notebook.launch import dry_run, launch
 from compute_nb.notebook.lines import Lines
 from compute_nb.notebook.memory import Memory, entry_of, place_of
 from compute_nb.notebook.messages import NotebookSeen
@@ -29,7 +31,9 @@ from compute_nb.notebook.pending import Outputs
 from compute_nb.notebook.resume import Resume
 from compute_nb.notebook.retry import retry
 from compute_nb.notebook.run import Run
-from compute_nb.notebook.runs import Runs
+from compute_nb.notebook.runs import Runs, Target
+from compute_nb.notebook.tables import Table
+from compute_nb.notebook.there import Scout
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,36 @@ class Desk:
         self._home = Home(shell.user_ns, self._label)
         self._outputs = Outputs(shell.user_ns)
         self._runs = Runs(shell.user_ns)
-        self._lines = Lines(self._runs, self._outputs, self._home, self._use, self._attach)
+        self._scout = Scout()
+        self._executors: dict[Run, Executor] = {}
+        destinations = Destinations(
+            self._runs,
+            magics.endpoints,
+            use=self._use,
+            default=lambda: str(magics.endpoint),
+            say=Lines.say,
+            lay=self._lay,
+        )
+        self._lines = Lines(
+            self._runs,
+            self._outputs,
+            self._home,
+            self._attach,
+            show=self._show_again,
+            lay=self._lay,
+            destinations=destinations,
+            fail=self._fail,
+        )
         self._memory = Memory(shell.user_ns, HomeFolder.default())
         self._page = Page(self._heard, silent_comm)
         self._resume = Resume(shell.user_ns, self._home, self._memory, self._take_up, self._page.unbind)
         shell.events.register("pre_execute", self._arrive)
         shell.events.register("post_run_cell", self._arrive)
+
+    @property
+    def runs(self) -> list[Run]:
+        """What was submitted from this kernel, oldest first."""
+        return self._runs.all
 
     def _label(self, filename: str) -> str:
         found = self._shell.compile.format_code_name(filename)
@@ -103,9 +131,16 @@ class Desk:
             StoppedWaiting: Interrupted once accepted; the tasks go on.
         """
         shell = self._shell
-        body = analyse(source, postponed=bool(shell.compile.flags & POSTPONED))
+        postponed = bool(shell.compile.flags & POSTPONED)
+        body = command_body(source) if options.command else analyse(source, postponed=postponed)
         check(options, body)
         values = points(options.maps, shell.ev, defaults.max_tasks) if options.maps else None
+        endpoint = options.endpoint or defaults.endpoint
+        if options.dry_run:
+            cell = f"In[{shell.displayhook.prompt_count}]"
+            notebook = Notebook(self._home, shell.user_ns_hidden)
+            self._lay(*dry_run(cell, body, options, values, notebook, endpoint, self._scout))
+            return None
         hidden = shadowed(options.name, shell.user_ns)
         run, executor = launch(
             f"In[{shell.displayhook.prompt_count}]",
@@ -113,8 +148,9 @@ class Desk:
             options,
             values,
             Notebook(self._home, shell.user_ns_hidden),
-            endpoint=options.endpoint or defaults.endpoint,
+            endpoint=endpoint,
             retries=defaults.retries if options.retries is None else options.retries,
+            scout=self._scout,
             accepted=self._bind,
         )
         if hidden:
@@ -188,12 +224,41 @@ class Desk:
 
     # -- showing ----------------------------------------------------------------------------
 
+    def _show_again(self, target: Target) -> None:
+        """Draws a run as it stands now, live if it goes on; of one task what it gave."""
+        run = target.run
+        if not target.whole:
+            print(outcome.task_line(run, target.indices[0]), flush=True)  # noqa: T201 - asked for
+            outcome.print_one(target.futures[0], self._show)
+        elif front_of(self._shell) is not Front.PERSON:
+            print(outcome.final_line(run), flush=True)  # noqa: T201 - the panel of a plain terminal
+        elif run.ended or run not in self._executors:
+            self._show(*self._bundle(run))
+            results = results_bundle(run)
+            if results is not None:
+                self._show(dict(results), {})
+        else:
+            self._panel(run, self._executors[run])
+
+    def _lay(self, *tables: Table) -> None:
+        """Shows tables as one output: HTML to a person at a notebook, else text."""
+        text = "\n\n".join(table.text() for table in tables)
+        if front_of(self._shell) is Front.PERSON:
+            self._show({"text/html": "".join(table.html() for table in tables), "text/plain": text}, {})
+        else:
+            print(text, flush=True)  # noqa: T201 - asked for
+
     def _panel(self, run: Run, executor: Executor, *, resumed: bool = False) -> None:
+        self._executors[run] = executor
         outlet = Outlet(str(run.task_group_id), self._publish, self._page, lambda: run.ended, resumed=resumed)
         panel = Panel(run, outlet, self._magics.max_output_lines)
         executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()
         panel.news()
+
+    def _fail(self, error: BaseException, frames: Any) -> None:
+        """Shows an error with its frames, and leaves them for `%debug`."""
+        self._shell.showtraceback((type(error), error.with_traceback(frames), frames))
 
     def _attach(self, run: Run, executor: Executor) -> None:
         """Binds and shows a run that was reloaded."""

@@ -13,6 +13,7 @@ from compute_nb.notebook.results import facts, own_values
 from compute_nb.tasks import TaskState
 
 _NAMED = 5
+_COLUMNS = ("value", "error", "state", "submitted_at", "started_at", "ended_at", "duration_s")
 _SAID = sorted(TaskState, key=lambda state: state is not TaskState.SUCCEEDED)
 
 
@@ -23,6 +24,8 @@ class ComputeGroup(Sequence[ComputeFuture]):
         futures: In map order.
         points: Each task's own values by name; {} where only the worker knows them (after a reload).
         name: What `-n` bound it to.
+        show: Draws its panel.
+        ask: Returns the own values of the task in a place that has not brought them back; blocks.
     """
 
     _compute_nb_not_a_value = (
@@ -35,9 +38,11 @@ class ComputeGroup(Sequence[ComputeFuture]):
         points: Sequence[Mapping[str, Any]] = (),
         name: str = "",
         show: Callable[[], dict[str, Any]] | None = None,
+        ask: Callable[[int], Mapping[str, Any]] | None = None,
     ) -> None:
         self._futures = tuple(futures)
-        self._points = tuple(points) or ({},) * len(self._futures)
+        self._points = list(points) or [{}] * len(self._futures)
+        self._ask = ask
         self.name = name
         self.show = show
 
@@ -54,7 +59,13 @@ class ComputeGroup(Sequence[ComputeFuture]):
     def __getitem__(self, index: slice) -> ComputeGroup: ...
     def __getitem__(self, index: int | slice) -> ComputeFuture | ComputeGroup:
         if isinstance(index, slice):
-            return ComputeGroup(self._futures[index], self._points[index], self.name)
+            places, ask = range(len(self))[index], self._ask
+            return ComputeGroup(
+                self._futures[index],
+                self._points[index],
+                self.name,
+                ask=None if ask is None else lambda place: ask(places[place]),
+            )
         return self._futures[index]
 
     def __iter__(self) -> Iterator[ComputeFuture]:
@@ -91,8 +102,14 @@ class ComputeGroup(Sequence[ComputeFuture]):
 
     @property
     def points(self) -> list[dict[str, Any]]:
-        """Each task's own values by name, in map order; after a reload {} for tasks that are still open."""
-        return [dict(self._points[i]) or own_values(future) for i, future in enumerate(self._futures)]
+        """Each task's own values by name, in map order; after a reload the service may be asked for some."""
+        return [self._values(place) for place in range(len(self))]
+
+    def _values(self, place: int) -> dict[str, Any]:
+        known = dict(self._points[place]) or own_values(self._futures[place])
+        if not known and self._ask is not None:
+            self._points[place] = known = dict(self._ask(place))
+        return known
 
     def done(self) -> bool:
         """Returns whether no task is open."""
@@ -185,7 +202,8 @@ class ComputeGroup(Sequence[ComputeFuture]):
             import pandas as pd  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError:
             raise ComputeError("`to_frame` needs pandas: `%pip install pandas`") from None
-        frame = pd.DataFrame([self._row(number) for number in range(len(self))])
+        rows = [self._row(number) for number in range(len(self))]
+        frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=_COLUMNS)
         for name in ("submitted_at", "started_at", "ended_at"):
             if name in frame:
                 frame[name] = pd.to_datetime(frame[name].astype(float), unit="s", utc=True)
@@ -196,7 +214,7 @@ class ComputeGroup(Sequence[ComputeFuture]):
         error = error_of(future) if future.done() else None
         begun, ended = future.started_at, future.ended_at
         return {
-            **(self._points[number] or own_values(future)),
+            **self._values(number),
             "value": future.result(0) if future.done() and error is None else None,
             "error": None if error is None else repr(error),
             "state": future.state.word,

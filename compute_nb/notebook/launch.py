@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute_nb.client import Client
-from compute_nb.errors import ComputeError, NotOffered
+from compute_nb.config import Home as HomeFolder
+from compute_nb.errors import ComputeError, EndpointNotFound
 from compute_nb.executor import Executor
-from compute_nb.future import ComputeFuture
-from compute_nb.notebook.capture import Captured, capture, pack_points
+from compute_nb.mpi import MPIFunction
+from compute_nb.notebook import preflight
+from compute_nb.notebook.arguments import SUBCOMMANDS
+from compute_nb.notebook.cache import cache_of
+from compute_nb.notebook.capture import Captured
 from compute_nb.notebook.cell import CellBody
+from compute_nb.notebook.conditions import JSON, Conditions
 from compute_nb.notebook.group import ComputeGroup
-from compute_nb.notebook.kit.harness import Cell
 from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options
-from compute_nb.notebook.payload import FUNCTION_NAME, function_source
+from compute_nb.notebook.packing import Flight, pack_cell
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.results import CellSerializer
+from compute_nb.notebook.reuse import Recipe, Reuse, local_files, look
 from compute_nb.notebook.run import Run
-
-LOCAL = "local"
-
-Call = tuple[tuple[Any, ...], dict[str, Any]]
+from compute_nb.notebook.secret import secret_of
+from compute_nb.notebook.sending import Sending
+from compute_nb.notebook.tables import Table
+from compute_nb.notebook.there import Scout
+from compute_nb.serialize import JSONData
+from compute_nb.terms import Terms
 
 
 def launch(
@@ -34,6 +42,7 @@ def launch(
     *,
     endpoint: str,
     retries: int,
+    scout: Scout | None = None,
     accepted: Callable[[Run], None] = lambda _: None,
 ) -> tuple[Run, Executor]:
     """Submits a cell; returns when all its tasks are on the service's disk.
@@ -41,24 +50,32 @@ def launch(
     Args:
         cell: What the cell is called, "In[7]".
         points: Each task's own values; None without `--map`.
+        scout: Knows what is at the endpoint.
         accepted: Told of the run, inside the time in which an Interrupt withdraws it.
 
     Raises:
         CellRefused: Something can't travel, the service did not take it, or it was interrupted; then what
             was sent has been withdrawn.
     """
-    source, packed, captured = _packed(cell, body, options, points, notebook, endpoint)
+    flight = pack_cell(cell, body, options, points, notebook, endpoint)
     executor = Executor(
         endpoint,
         label=options.label or options.name or cell,
-        serializer=CellSerializer(notebook.home),
+        serializer=_serializer(options.conditions, notebook),
         result_serializers=["compute_nb.serialize.JSONData"],
         retries=retries,
+        walltime=options.conditions.walltime_s,
+        resource_specification=_resources(options),
+        user_endpoint_config=options.conditions.config,
     )
     try:
-        calls: list[Call] = [((index, swept), {}) for index, swept in enumerate(packed)]
-        function_id = executor.register_source_code(source, FUNCTION_NAME) if calls else ""
-        futures = _submitted(executor, function_id, calls)
+        _check(flight, scout or Scout(), endpoint, executor, notebook)
+        reuse = None
+        if options.conditions.cache:
+            own = flight.points if options.command else points
+            reuse = _reuse(executor, body, options, own, flight.captured, notebook)
+        sending = Sending(executor, flight.source, flight.points, reuse)
+        futures = sending.all()
         run = Run(
             cell=cell,
             name=options.name,
@@ -69,16 +86,19 @@ def launch(
             group=None if points is None else ComputeGroup(futures, points, options.name),
             outputs=options.outputs,
             shows=body.shows,
-            notes=captured.notes,
+            is_command=bool(options.command),
+            notes=flight.captured.notes + (() if reuse is None else reuse.notes),
+            reused=0 if reuse is None else len(reuse.futures),
             cancel_all=executor.cancel_all,
             outage=lambda: executor.outage,
             wake=lambda: wake(executor.client),
-            send_again=lambda places: _again(executor, run, function_id, [calls[i] for i in places], places),
+            inputs=sending.inputs,
+            send_again=lambda places: sending.again(run.futures, places),
         )
         accepted(run)
     except ComputeError as error:
         executor.cancel_all()
-        raise CellRefused(str(error)) from error
+        raise CellRefused(_told(error, endpoint)) from error
     except KeyboardInterrupt:
         executor.cancel_all()
         raise CellRefused(
@@ -87,60 +107,90 @@ def launch(
     return run, executor
 
 
-def wake(client: Client) -> None:
-    """Starts the client's service if it is the home's own and was stopped; others are left alone."""
-    if client.reach.own:
-        client.version_check()
-
-
-def _submitted(executor: Executor, function_id: str, calls: Sequence[Call]) -> list[ComputeFuture]:
-    if not calls:
-        return []
-    futures = executor.submit_many(function_id, calls)
-    executor.wait_accepted()
-    return futures
-
-
-def _again(
-    executor: Executor, run: Run, function_id: str, calls: Sequence[Call], places: Sequence[int]
-) -> list[ComputeFuture]:
-    try:
-        return executor.retry_tasks([run.futures[place] for place in places])
-    except NotOffered:  # a service that keeps no inputs for us; this kernel still has them
-        return _submitted(executor, function_id, calls)
-
-
-def _packed(  # noqa: PLR0917
+def dry_run(  # noqa: PLR0917
     cell: str,
     body: CellBody,
     options: Options,
     points: Sequence[Mapping[str, Any]] | None,
     notebook: Notebook,
     endpoint: str,
-) -> tuple[str, Sequence[Any], Captured]:
-    swept = {name for names, _ in options.maps for name in names}
-    packed, also = pack_points(points if points is not None else [{}], notebook)
-    captured = capture(
-        body,
-        notebook,
-        inputs=options.inputs,
-        swept=swept,
-        also=also,
-        guard_secrets=endpoint != LOCAL,
+    scout: Scout,
+) -> list[Table]:
+    """Returns the report on a cell that is not submitted.
+
+    Raises:
+        CellRefused: A value can't travel, or nobody knows the endpoint.
+    """
+    flight = pack_cell(cell, body, options, points, notebook, endpoint, guard_secrets=False)
+    try:
+        there = scout.about(endpoint, Executor(endpoint), newest=True)
+    except ComputeError as error:
+        raise CellRefused(_told(error, endpoint)) from error
+    swept = {",".join(names): text for names, text in options.maps}
+    return preflight.report(flight, there, notebook.home, inputs=options.inputs, swept=swept)
+
+
+def _check(flight: Flight, scout: Scout, endpoint: str, executor: Executor, notebook: Notebook) -> None:
+    try:
+        preflight.check(flight, scout.about(endpoint, executor), notebook.home)
+    except CellRefused:  # what is known of it may be a minute old, and the mend just done
+        preflight.check(flight, scout.about(endpoint, executor, newest=True), notebook.home)
+
+
+def _told(error: ComputeError, endpoint: str) -> str:
+    if isinstance(error, EndpointNotFound) and endpoint in SUBCOMMANDS:
+        return f"`{endpoint}` is no endpoint but a line of its own: `%compute {endpoint}`"
+    return str(error)
+
+
+def wake(client: Client) -> None:
+    """Starts the client's service if it is the home's own and was stopped; others are left alone."""
+    if client.reach.own:
+        client.version_check()
+
+
+def _reuse(  # noqa: PLR0917
+    executor: Executor,
+    body: CellBody,
+    options: Options,
+    points: Sequence[Mapping[str, Any]] | None,
+    captured: Captured,
+    notebook: Notebook,
+) -> Reuse:
+    """Returns what was computed before of the tasks of a cell."""
+    python = executor.worker_python
+    home = HomeFolder.default()
+    cache = cache_of(home)
+    points = points if points is not None else [{}]
+    if python is None:
+        why = "the Python of the endpoint isn't known before it has connected: all is computed"
+        return Reuse(cache, [None] * len(points), {}, (f"`--cache`: {why}",))
+    where = str(executor.endpoint_id), python
+    what: tuple[Any, ...] = options.command, options.check, body.source
+    values = {}
+    if not options.command:
+        modules = [module for _, module, _ in captured.imports]
+        files = local_files(body.source, modules, os.getcwd())
+        form = body.shows, body.postponed, options.outputs, options.conditions.results_as
+        what += (*form, options.conditions.seed, captured.imports, files)
+        values = {name: notebook.home.namespace[name] for name in captured.names}
+    recipe = Recipe((where, what), values, points, options.conditions.seed is not None)
+    terms = Terms(
+        executor.endpoint_id, executor.task_group_id, serializer=executor.serializer, label=executor.label
     )
-    for name in sorted(swept):
-        if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
-            raise CellRefused(
-                f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same; if they "
-                f"are to be repeats, read it: `_ = {name}`"
-            )
-    travelling = Cell(
-        f"Cell {cell}",
-        body.source,
-        body.shows,
-        body.postponed,
-        captured.imports,
-        captured.values,
-        options.outputs,
-    )
-    return function_source(travelling), packed, captured
+    return look(cache, secret_of(home), recipe, terms)
+
+
+def _resources(options: Options) -> Mapping[str, Any] | None:
+    resources = options.conditions.resources
+    if options.command != "mpi":
+        return resources
+    try:
+        return MPIFunction("ranks").specification(resources)
+    except ValueError as error:
+        raise CellRefused(f"`--resources`: {error}") from None
+
+
+def _serializer(conditions: Conditions, notebook: Notebook) -> CellSerializer:
+    inputs = JSONData() if conditions.inputs_as == JSON else None
+    return CellSerializer(notebook.home, inputs, plain=conditions.results_as == (JSON,))

@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from compute_nb.client import Client
-from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
-from compute_nb.local import find_service
 from compute_nb.notebook import drawing, failures
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import capped
+from compute_nb.notebook.debug import rerun
+from compute_nb.notebook.destinations import Destinations
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.outcome import StoppedWaiting, stopped
 from compute_nb.notebook.pending import Outputs
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.reload import reloaded
 from compute_nb.notebook.results import said
+from compute_nb.notebook.retry import lost_places
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
+from compute_nb.notebook.tables import Table
 from compute_nb.notebook.terminal import plain
-from compute_nb.session import Session
-from compute_nb.tasks import TaskState
 
 MAX_TRACEBACKS = 5
 MAX_LOG_LINES = 2_000
-
-_NO_SERVICE = "no service of yours runs now; the first `%%compute local` starts it"
 
 
 class Lines:
     """Runs subcommands for one kernel; on the main thread.
 
     Args:
-        use: Sets the default endpoint.
         attach: Binds and shows a run that was reloaded.
+        show: Draws a run, or one task of it, again.
+        lay: Shows a table.
+        destinations: Does the lines on where cells go.
+        fail: Shows an error with its frames, as the notebook's own.
     """
 
     def __init__(
@@ -45,11 +45,17 @@ class Lines:
         runs: Runs,
         outputs: Outputs,
         home: Home,
-        use: Callable[[str], None],
         attach: Callable[[Run, Executor], None],
+        *,
+        show: Callable[[Target], None],
+        lay: Callable[[Table], None],
+        destinations: Destinations,
+        fail: Callable[[BaseException, Any], None],
     ) -> None:
+        self._fail = fail
         self._runs, self._outputs, self._home = runs, outputs, home
-        self._use, self._attach = use, attach
+        self._attach, self._show, self._lay = attach, show, lay
+        self._destinations = destinations
 
     def run(self, line: Line) -> Any:
         """Does one line.
@@ -58,17 +64,17 @@ class Lines:
             CellRefused: It can't be done.
         """
         command: Callable[[Line], Any] = {
-            "endpoints": self._endpoints,
-            "use": self._use_endpoint,
             "tasks": self._tasks,
             "wait": self._wait,
             "cancel": self._cancel,
             "retry": self._retry,
             "logs": self._logs,
             "tb": self._tb,
+            "debug": self._debug,
             "reload": self._reload,
             "attach": self._reload,
-            "service": self._service,
+            "show": self._show_again,
+            **self._destinations.commands,
         }[line.command]
         try:
             return command(line)
@@ -78,7 +84,8 @@ class Lines:
             raise CellRefused(str(error)) from error
 
     @staticmethod
-    def _say(text: str) -> None:
+    def say(text: str) -> None:
+        """Prints a line at once."""
         print(text, file=sys.stdout, flush=True)  # noqa: T201 - the output of a line
 
     def _one(self, line: Line) -> Target:
@@ -90,21 +97,26 @@ class Lines:
     # -- runs -------------------------------------------------------------------------------
 
     def _tasks(self, _: Line) -> None:
+        runs = self._runs.all
+        if not runs:
+            self.say("nothing was submitted from this kernel yet")
+            return
         rows = [
             [
                 run.cell,
-                run.name or "-",
+                run.name or run.label or "-",
                 drawing.moment(run.submitted_at),
                 run.endpoint,
-                run.snapshot().sentence(),
+                *_standing(run),
                 run.task_group_id or "-",
             ]
-            for run in self._runs.all
+            for run in reversed(runs)
         ]
-        if not rows:
-            self._say("nothing was submitted from this kernel yet")
-            return
-        self._say(table(["cell", "name", "submitted", "endpoint", "tasks", "task group"], rows))
+        head = ["cell", "name", "submitted", "endpoint", "tasks", "time", "task group"]
+        self._lay(Table(head, rows))
+
+    def _show_again(self, line: Line) -> None:
+        self._show(self._one(line))
 
     def _wait(self, line: Line) -> None:
         targets = [self._one(line)] if line.words else self._open()
@@ -112,14 +124,14 @@ class Lines:
             if not target.run.ended:
                 target.run.wake()
             try:
-                target.run.wait(self._say, target.futures)
+                target.run.wait(self.say, target.futures)
             except KeyboardInterrupt:
                 raise StoppedWaiting(stopped(target.run)) from None
             finally:
                 self._outputs.arrive()
             if target.run.snapshot().failed:
                 told = drawing.line(target.run, target.run.snapshot())
-                self._say(f"{told}: `%compute tb {target.run.handle}`")
+                self.say(f"{told}: `%compute tb {target.run.handle}`")
 
     def _cancel(self, line: Line) -> None:
         if not line.words and not line.flags:
@@ -132,19 +144,19 @@ class Lines:
             for future in still:
                 future.cancel()
             told = f"{len(still)} of {len(target.futures)} tasks cancelled"
-            self._say(f"{target.told}: {told if still or not target.futures else 'had ended already'}")
+            self.say(f"{target.told}: {told if still or not target.futures else 'had ended already'}")
         if not targets:
-            self._say("nothing is running")
+            self.say("nothing is running")
 
     def _retry(self, line: Line) -> None:
         target = self._one(line)
         count, of = target.run.retry(target.indices), len(target.futures)
         if count:
-            self._say(f"{target.told}: {count} of {drawing.tasks(of)} sent again")
+            self.say(f"{target.told}: {count} of {drawing.tasks(of)} sent again")
             return
         still = sum(not future.done() for future in target.futures)
         told = f" so far, {still} of {of} still open" if still else ""
-        self._say(f"{target.told}: nothing has failed{told}")
+        self.say(f"{target.told}: nothing has failed{told}")
 
     def _logs(self, line: Line) -> None:
         target = self._one(line)
@@ -157,29 +169,48 @@ class Lines:
         if sections:
             text = "\n".join(sections)
             named = " ".join(["%compute logs", *line.words, "--all"])
-            self._say(text if line.flags else capped(text, MAX_LOG_LINES, f"`{named}` shows them"))
+            self.say(text if line.flags else capped(text, MAX_LOG_LINES, f"`{named}` shows them"))
         elif not still:
-            self._say(f"{target.told}: nothing was printed")
+            self.say(f"{target.told}: nothing was printed")
         if still:
             more = "more text may come" if sections else "their text comes when they end"
-            self._say(f"{target.told}: {still} of {len(target.futures)} still open; {more}")
+            self.say(f"{target.told}: {still} of {len(target.futures)} still open; {more}")
 
     def _tb(self, line: Line) -> None:
         target = self._one(line)
         found = failures.same_place(target.run, target.indices)
         for failure in found[:MAX_TRACEBACKS]:
             if len(target.run.futures) > 1:
-                self._say(f"--- {target.run.title}: {failure.places(target.run)}")
-            self._say(failure.text)
+                self.say(f"--- {target.run.title}: {failure.places(target.run)}")
+            self.say(failure.text)
         if left := found[MAX_TRACEBACKS:]:
             count, first = sum(len(failure.indices) for failure in left), left[0].indices[0]
-            self._say(
+            self.say(
                 f"--- and {count} that failed otherwise: `%compute tb {target.run.handle}[{first}]` and on"
             )
         if not found:
             still = sum(not future.done() for future in target.futures)
             told = f" so far, {still} of {len(target.futures)} still open" if still else ""
-            self._say(f"{target.told}: nothing has failed{told}")
+            self.say(f"{target.told}: nothing has failed{told}")
+
+    def _debug(self, line: Line) -> Any:
+        target = self._one(line)
+        lost = lost_places(target.run, target.indices)
+        if not target.indices or (len(target.indices) > 1 and not lost):
+            raise CellRefused(
+                f"`%compute debug {target.run.handle}[0]`: name one of its tasks, none has failed"
+            )
+        index = lost[0] if lost else target.indices[0]
+        if target.run.inputs is None:
+            raise CellRefused(f"{target.told}: its inputs are not known here")
+        ended = rerun(target.run.inputs(index))
+        where = target.run.place(index) if target.run.group is not None else "its inputs"
+        if ended.error is None:
+            self.say(f"{target.run.title}: with {where} it runs here without an error")
+            return ended.value
+        self._fail(ended.error, ended.frames)
+        self.say(f"{target.run.title}: that was {where}, here; `%debug` looks into it")
+        return None
 
     @staticmethod
     def _head(target: Target, index: int) -> str:
@@ -191,73 +222,9 @@ class Lines:
     def _reload(self, line: Line) -> None:
         self._attach(*reloaded(line, self._runs, self._home))
 
-    # -- elsewhere ----------------------------------------------------------------------------
 
-    def _use_endpoint(self, line: Line) -> None:
-        words = line.words
-        if not words:
-            raise CellRefused("`%compute use ENDPOINT` needs one endpoint: `%compute endpoints` lists them")
-        _ = Executor(words[0]).endpoint_id
-        self._use(words[0])
-        self._say(f"compute cells of this kernel go to {words[0]} now")
-
-    def _client(self) -> Client | None:
-        client = Client(do_version_check=False)
-        own = client.reach.own and find_service(HomeFolder.default()) is None
-        return None if own else client
-
-    def _endpoints(self, _: Line) -> None:
-        client = self._client()
-        if client is None:
-            self._say(_NO_SERVICE)
-            return
-        rows = [_endpoint_row(client, found) for found in client.get_endpoints()]
-        self._say(
-            table(["endpoint", "state", "Python", "workers", "id"], rows) if rows else "no endpoints yet"
-        )
-
-    def _service(self, _: Line) -> None:
-        client = self._client()
-        if client is None:
-            self._say(_NO_SERVICE)
-            return
-        status = Session.of(client.reach).ask(lambda c: c.get("/v3/compute_nb/status"))
-        counts = ", ".join(
-            f"{count} {TaskState(state).word}"
-            for state, count in (status.get("tasks") or {}).items()
-            if count
-        )
-        endpoints = ", ".join(str(one.get("name")) for one in status.get("endpoints") or [])
-        rows = [
-            ["url", str(status.get("url"))],
-            ["store", str(status.get("store"))],
-            ["tasks", counts or "none"],
-            ["endpoints", endpoints or "none"],
-        ]
-        self._say("\n".join(f"{name:<10} {text}" for name, text in rows))
-
-
-def _endpoint_row(client: Client, found: Any) -> list[str]:
-    endpoint_id = str(found.get("uuid") or found.get("endpoint_id"))
-    status = client.get_endpoint_status(endpoint_id)
-    details = status.get("details") or {}
-    agent = details.get("compute_nb") or {}
-    python = agent.get("python") or "?"
-    workers = agent.get("workers") or details.get("total_workers") or "?"
-    return [
-        str(found.get("name")),
-        str(status.get("status")),
-        str(python).split()[0],
-        str(workers),
-        endpoint_id,
-    ]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns rows as aligned text."""
-    widths = [max(len(str(row[i])) for row in (head, *rows)) for i in range(len(head))]
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        for row in (head, *rows)
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+def _standing(run: Run) -> list[str]:
+    """Returns how a run stands, and how long it took."""
+    snapshot = run.snapshot()
+    glyphs = {"done": "✓", "failed": "✗", "cancelled": "▲", "running": "●", "waiting": "○"}
+    return [f"{glyphs[snapshot.state]} {snapshot.sentence()}", drawing.duration(snapshot) or "-"]

@@ -84,7 +84,7 @@ class Load:
         return new
 
     def _check(self, name: str) -> None:
-        mend = _not_a_value(self.things[name])
+        mend = not_a_value(self.things[name])
         if mend is not None:
             raise CellRefused(f"`{name}` {mend.format(name=name)}")
 
@@ -148,7 +148,7 @@ def codes_of(things: Iterable[Any]) -> Iterator[types.CodeType]:
                     yield code
 
 
-def _not_a_value(thing: Any) -> str | None:
+def not_a_value(thing: Any) -> str | None:
     """Returns what to say of things that stand for values still being computed, or None."""
     use = getattr(type(thing), "_compute_nb_use", None)
     if use is not None:

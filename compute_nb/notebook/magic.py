@@ -11,13 +11,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
-from traitlets import Bool, Int, Unicode
+from traitlets import Bool, Int, TraitError, Unicode, observe, validate
 
-from compute_nb.notebook.arguments import manual, read_cell, read_line
+from compute_nb.notebook.arguments import read_cell, read_line
+from compute_nb.notebook.manual import manual
+from compute_nb.notebook.nesting import nest, why_not
 from compute_nb.notebook.options import words
 
 if TYPE_CHECKING:
     from compute_nb.notebook.desk import Desk
+    from compute_nb.notebook.endpoints import Endpoints
+    from compute_nb.notebook.run import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,13 +56,20 @@ def _interrupts_later() -> Iterator[None]:
 class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
     """Runs cells somewhere else."""
 
-    endpoint = Unicode("local", help="where cells go that name no endpoint").tag(config=True)
-    wait = Bool(False, help="whether cells wait for their tasks, as with -w").tag(config=True)
-    retries = Int(0, min=0, help="how often a task whose worker or agent was lost begins again").tag(
+    endpoint = Unicode("local", help="Where cells go that name no endpoint; `%compute use` sets it.").tag(
         config=True
     )
-    max_output_lines = Int(200, min=1, help="how much printed text a panel shows").tag(config=True)
-    max_tasks = Int(100_000, min=1, help="how many tasks one --map may give").tag(config=True)
+    wait = Bool(False, help="Cells wait for their tasks, as with -w.").tag(config=True)
+    retries = Int(
+        0, min=0, help="How often a task begins again whose worker or agent was lost; --retries."
+    ).tag(config=True)
+    max_output_lines = Int(
+        200, min=1, help="How many printed lines a panel shows; `%compute logs` has all."
+    ).tag(config=True)
+    max_tasks = Int(100_000, min=1, help="How many tasks one --map may give.").tag(config=True)
+    nest_asyncio = Bool(
+        False, help="Let `asyncio.run` work in cells: patches asyncio of this kernel, until its restart."
+    ).tag(config=True)
 
     reattach = Bool(True, help="whether loading the extension takes up the notebook's earlier runs").tag(
         config=True
@@ -67,6 +78,7 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self._made: Desk | None = None
+        self._endpoints: Endpoints | None = None
 
     @property
     def _desk(self) -> Desk:
@@ -77,6 +89,36 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
 
             self._made = Desk(self.shell, self)
         return self._made
+
+    @validate("nest_asyncio")
+    def _can_nest(self, proposal: Any) -> bool:
+        if proposal["value"]:
+            problem = why_not()
+            if problem:
+                raise TraitError(
+                    f"ComputeMagics.nest_asyncio: {problem}"
+                )  # `%config` puts the old value back
+        return bool(proposal["value"])
+
+    @observe("nest_asyncio")
+    def _nest(self, change: Any) -> None:
+        if change["new"]:
+            nest()
+
+    @property
+    def runs(self) -> list[Run]:
+        """What was submitted so far; nothing is imported for the question."""
+        return [] if self._made is None else self._made.runs
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The endpoints that a line may name, imported when they are first needed."""
+        if self._endpoints is None:
+            with _interrupts_later():
+                from compute_nb.notebook.endpoints import Endpoints
+
+            self._endpoints = Endpoints()
+        return self._endpoints
 
     def recall(self) -> None:
         """Takes up earlier runs of this notebook, if there are any."""
@@ -97,7 +139,7 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
     def compute_cell(self, line: str, cell: str) -> Any:
         """Runs the cell on an endpoint; returns at once, the panel under it follows the tasks."""
         given = words(line)
-        if given and given[0] in _HELP:
+        if any(word in _HELP[:2] for word in given) or given[:1] == ["help"]:
             print(manual())  # noqa: T201 - asked for
             return None
         options = read_cell(given)
@@ -115,8 +157,8 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
     def compute_line(self, line: str) -> Any:
         """Does a subcommand on what cells have submitted."""
         given = [self._expanded(word) for word in words(line)]
-        if not given or given[0] in _HELP:
-            print(manual())  # noqa: T201 - asked for
+        if not given or given[0] == "help" or any(word in _HELP[:2] for word in given):
+            print(manual(" ".join(word for word in given if word not in _HELP)))  # noqa: T201 - asked for
             return None
         return self._desk.line(read_line(given))
 

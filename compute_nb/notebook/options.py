@@ -6,10 +6,11 @@ import builtins
 import itertools
 import keyword
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from compute_nb.notebook.conditions import Conditions
 from compute_nb.notebook.refusal import CellRefused, kind_of, nearest
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ class Options:
         maps: For each `--map`: its names and its expression.
         wait: None if neither `-w` nor `--no-wait` was said.
         retries: None if not said.
+        command: "shell" or "mpi" if the body is a command, "" if it is Python.
+        check: Whether an exit code that is not 0 is a failure.
+        dry_run: Whether only the pre-flight report is wanted.
     """
 
     endpoint: str | None
@@ -37,6 +41,10 @@ class Options:
     wait: bool | None
     retries: int | None
     label: str
+    conditions: Conditions = field(default_factory=Conditions)
+    command: str = ""
+    check: bool = False
+    dry_run: bool = False
 
 
 def words(line: str) -> list[str]:
@@ -204,7 +212,9 @@ def _elements(values: Any, told: str) -> Iterable[Any]:
     if isinstance(values, Mapping):
         raise CellRefused(f"{told} is a dict: write `list(d)`, `d.values()` or `a,b=d.items()`")
     if hasattr(values, "iterrows"):
-        return [row for _, row in values.iterrows()]
+        # A row of one dtype would make floats of the integers beside them.
+        alike = len(set(values.dtypes)) <= 1
+        return [row for _, row in (values if alike else values.astype(object)).iterrows()]
     try:
         return cast("Iterable[Any]", iter(values))
     except TypeError:

@@ -10,8 +10,9 @@ from compute_nb.errors import ComputeError, DeserializationError, SerializationE
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook import drawing, failures
 from compute_nb.notebook.refusal import CellRefused
-from compute_nb.notebook.results import cell_result, displayed, facts, harmless, printed
+from compute_nb.notebook.results import cell_result, displayed, facts, harmless, printed, said
 from compute_nb.notebook.run import Run
+from compute_nb.notebook.terminal import plain
 from compute_nb.tasks import TaskState
 
 _NAMED = 20
@@ -25,7 +26,7 @@ class StoppedWaiting(CellRefused):
 
 def submitted(run: Run) -> str:
     """Returns what is said of a run that was accepted."""
-    return f"{run.title}: {drawing.tasks(len(run.futures))} submitted to {run.endpoint}"
+    return f"{run.title}: {drawing.tasks(len(run.futures) - run.reused)} submitted to {run.endpoint}"
 
 
 def wait(run: Run, *, alone: bool) -> None:
@@ -53,12 +54,35 @@ def stopped(run: Run) -> str:
 def print_all(run: Run, show: Show) -> None:
     """Prints and shows what the tasks printed and displayed, in map order."""
     for future in run.futures:
-        for item in facts(future).get("items") or ():
-            for stream, text in printed([item]):
-                # At once: two streams that are sent later would come in no order.
-                print(text, end="", file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
-            for data, metadata in displayed([item]):
-                show(data, metadata)
+        _print_items(future, show)
+
+
+def print_one(future: ComputeFuture, show: Show) -> None:
+    """Prints and shows what one task left: its text, its displays, its value or its traceback."""
+    if not future.done():
+        if text := plain(said(future)):
+            print(text, flush=True)  # noqa: T201 - asked for
+        return
+    _print_items(future, show)
+    told = facts(future)
+    if told.get("traceback"):
+        print(str(told["traceback"]).rstrip(), flush=True)  # noqa: T201 - asked for
+    _show_display(future, show)
+
+
+def task_line(run: Run, index: int) -> str:
+    """Returns how one task stands."""
+    point = run.point(index)
+    return f"{run.title}[{index}]{' ' + point if point else ''}: {run.futures[index].state.word}"
+
+
+def _print_items(future: ComputeFuture, show: Show) -> None:
+    for item in facts(future).get("items") or ():
+        for stream, text in printed([item]):
+            # At once: two streams that are sent later would come in no order.
+            print(text, end="", file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
+        for data, metadata in displayed([item]):
+            show(data, metadata)
 
 
 def value_of(run: Run, show: Show, *, alone: bool) -> Any:

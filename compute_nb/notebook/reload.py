@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 from compute_nb.client import Client
@@ -12,6 +13,7 @@ from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.arguments import Line
+from compute_nb.notebook.debug import stored
 from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.launch import wake
@@ -47,12 +49,13 @@ def reloaded(line: Line, runs: Runs, home: Home) -> tuple[Run, Executor]:
         label="",
         futures=futures,
         home=home,
-        group=None if single else ComputeGroup(futures, name=name),
+        group=None if single else ComputeGroup(futures, name=name, ask=lambda place: _own_values(run, place)),
         outputs=outputs,
         notes=() if outputs or known else (again,),
         cancel_all=lambda: _cancel_each(run.futures),
         outage=lambda: executor.outage,
         wake=lambda: wake(Client(do_version_check=False)),
+        inputs=lambda place: stored(executor.inputs_of(run.futures[place])),
         send_again=lambda places: executor.retry_tasks([run.futures[place] for place in places]),
         submitted_at=min((f.submitted_at for f in futures if f.submitted_at), default=time.time()),
     )
@@ -76,16 +79,23 @@ def recalled(entry: Entry, home: Home, settings: Settings) -> tuple[Run, Executo
         label=entry.label,
         futures=futures,
         home=home,
-        group=ComputeGroup(futures, name=entry.name) if entry.map else None,
+        group=_group(entry, futures, lambda place: _own_values(run, place)),
         outputs=tuple(entry.outputs),
         cancel_all=lambda: _cancel_each(run.futures),
         outage=lambda: executor.outage,
         wake=lambda: wake(executor.client),
+        inputs=lambda place: stored(executor.inputs_of(run.futures[place])),
         send_again=lambda places: executor.retry_tasks([run.futures[place] for place in places]),
         cell_id=entry.cell_id,
         submitted_at=entry.submitted_s,
     )
     return run, executor
+
+
+def _group(
+    entry: Entry, futures: Sequence[ComputeFuture], ask: Callable[[int], dict[str, Any]]
+) -> ComputeGroup | None:
+    return ComputeGroup(futures, name=entry.name, ask=ask) if entry.map else None
 
 
 def _executor_of(entry: Entry, home: Home, settings: Settings) -> Executor:
@@ -100,6 +110,16 @@ def _executor_of(entry: Entry, home: Home, settings: Settings) -> Executor:
         serializer=serializer,
         label=entry.title,
     )
+
+
+def _own_values(run: Run, place: int) -> dict[str, Any]:
+    """Returns a task's own values as the service has stored them, {} where it gives none back."""
+    if run.inputs is None:
+        return {}
+    try:
+        return run.inputs(place).values(run.home)
+    except ComputeError:
+        return {}
 
 
 def _cancel_each(futures: Sequence[ComputeFuture]) -> None:

@@ -11,10 +11,13 @@ from compute_nb.failure import split_tail
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.payload import CellResult, is_cell_envelope, read_envelope
+from compute_nb.serialize import JSONData, PureSourceTextInspect, SerializationStrategy
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import TaskState
 
 _PLAIN = ComputeSerializer()
+_CHARTS = tuple(f"application/vnd.{kind}" for kind in ("vega.", "vegalite.", "plotly.", "dataresource+json"))
+_NO_PICKLE = (JSONData, PureSourceTextInspect)
 
 
 class CellSerializer(ComputeSerializer):
@@ -22,11 +25,16 @@ class CellSerializer(ComputeSerializer):
 
     Args:
         home: The notebook in which values are rebuilt.
+        inputs: How the tasks' own values are written.
+        plain: Whether results are read as JSON only, and nothing is unpickled.
     """
 
-    def __init__(self, home: Home) -> None:
-        super().__init__()
+    def __init__(
+        self, home: Home, inputs: SerializationStrategy | None = None, *, plain: bool = False
+    ) -> None:
+        super().__init__(strategy_data=inputs, allowed_deserializer_types=_NO_PICKLE if plain else None)
         self.home = home
+        self._plain = plain
         self._opened: dict[str, dict[str, Any]] = {}
 
     def deserialize(self, payload: str) -> Any:
@@ -48,7 +56,7 @@ class CellSerializer(ComputeSerializer):
         return self._read(payload, super().deserialize(payload))
 
     def _read(self, payload: str, data: Any) -> CellResult:
-        return read_envelope(data, self._opened.setdefault(payload, {}))
+        return read_envelope(data, self._opened.setdefault(payload, {}), plain=self._plain)
 
 
 def cell_result(future: ComputeFuture) -> CellResult | None:
@@ -124,9 +132,9 @@ def displayed(items: list[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], 
 
 
 def harmless(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns display data without JavaScript and without types of widgets."""
+    """Returns display data without JavaScript, and of vendors' types only charts, which are data."""
     return {
         mime: value
         for mime, value in data.items()
-        if "javascript" not in mime and not mime.startswith("application/vnd.")
+        if "javascript" not in mime and (not mime.startswith("application/vnd.") or mime.startswith(_CHARTS))
     }

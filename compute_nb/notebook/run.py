@@ -7,12 +7,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.home import Home
-from compute_nb.notebook.results import facts
+from compute_nb.notebook.results import cell_result, facts
 from compute_nb.tasks import TaskState
+
+if TYPE_CHECKING:
+    from compute_nb.notebook.debug import TaskInputs
 
 _SLICE_S = 0.25
 _SAID = (
@@ -33,6 +38,7 @@ class Snapshot:
         counts: Tasks by state.
         started_at: When the first task began, seconds since the epoch; None before.
         ended_at: When the last one ended; None before.
+        exits: Exit code -> how many commands ended with it, of those that SUCCEEDED with another than 0.
     """
 
     counts: Mapping[TaskState, int]
@@ -40,6 +46,7 @@ class Snapshot:
     submitted_at: float
     started_at: float | None
     ended_at: float | None
+    exits: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -69,13 +76,20 @@ class Snapshot:
         """Returns "31 of 40 done", and how many ended otherwise."""
         ended = [state for state in _SAID if state.ended and self.counts.get(state)]
         done = f"{self.counts.get(TaskState.SUCCEEDED, 0)} of {self.total} done"
-        return ", ".join([done, *(f"{self.counts[state]} {state.word}" for state in ended)])
+        return ", ".join(
+            [done, *(f"{self.counts[state]} {state.word}" for state in ended), *self.exits_told()]
+        )
 
     def sentence(self) -> str:
         """Returns the counts as people read them."""
         parts = [f"{self.counts.get(TaskState.SUCCEEDED, 0)} of {self.total} done"]
         parts += [f"{self.counts[state]} {state.word}" for state in _SAID if self.counts.get(state)]
-        return ", ".join(parts)
+        return ", ".join([*parts, *self.exits_told()])
+
+    def exits_told(self) -> list[str]:
+        """Returns "exit 3" for one command, "2 with exit 3" for each code of several."""
+        codes = sorted(self.exits.items())
+        return [f"exit {code}" if self.total == 1 else f"{count} with exit {code}" for code, count in codes]
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +104,7 @@ class Run:
         group: The future group of `--map`; None for one task.
         outputs: Names that come back.
         shows: Whether the last expression is the value.
+        is_command: Whether its body is a command for the shell.
         cell_id: Of the cell in its notebook, if the front end has told it.
         earlier: Open runs of the same cell or the same name, which this one has taken over.
         outage: Says why no news can come now, None while it can.
@@ -98,6 +113,8 @@ class Run:
         send_again: Has the tasks in some places run again; returns the futures of what is there now.
         retry: Sends again what ended without a value, of some places or all (None); returns how many.
             Blocks; for the main thread. Raises ComputeError if the service can't do it.
+        reused: How many of its tasks had been computed before and were not sent (`--cache`).
+        inputs: Returns what the task in a place was sent with; asks the service if this kernel has it not.
         on_reopen: Called, on the main thread, after tasks were sent again: the run is open once more.
     """
 
@@ -110,6 +127,7 @@ class Run:
     group: ComputeGroup | None = None
     outputs: tuple[str, ...] = ()
     shows: bool = True
+    is_command: bool = False
     notes: tuple[str, ...] = ()
     cancel_all: Callable[[], None] = lambda: None
     cell_id: str | None = None
@@ -119,9 +137,12 @@ class Run:
     send_again: Callable[[Sequence[int]], Sequence[ComputeFuture]] = lambda _: ()
     retry: Callable[[Sequence[int] | None], int] = lambda _: 0
     on_reopen: list[Callable[[], None]] = field(default_factory=list)
+    inputs: Callable[[int], TaskInputs] | None = None
+    reused: int = 0
     waited_for: bool = False
     submitted_at: float = field(default_factory=time.time)
     left_alone: list[str] = field(default_factory=list)
+    _codes: dict[UUID, int] = field(default_factory=dict, repr=False)
     _seen: tuple[Sequence[ComputeFuture], int] = field(default=((), 0), repr=False)
 
     @property
@@ -171,8 +192,22 @@ class Run:
         started = [f.started_at for f in self.futures if f.started_at is not None]
         ends = [f.ended_at for f in self.futures if f.ended_at is not None] if ended else []
         return Snapshot(
-            counts, len(self.futures), self.submitted_at, min(started, default=None), max(ends, default=None)
+            counts,
+            len(self.futures),
+            self.submitted_at,
+            min(started, default=None),
+            max(ends, default=None),
+            self._exits() if self.is_command else {},
         )
+
+    def _exits(self) -> dict[int, int]:
+        """Returns how many commands ended with each code that is not 0; each result is read once."""
+        for future in self.futures:
+            if future.state is TaskState.SUCCEEDED and future.done() and future.id not in self._codes:
+                result = cell_result(future)
+                self._codes[future.id] = (result.exit_code or 0) if result is not None else 0
+        here = Counter(self._codes.get(future.id, 0) for future in self.futures)
+        return {code: count for code, count in here.items() if code}
 
     def live(self, index: int) -> str:
         """Returns what the open task at a place has printed so far, "" if nothing; for any thread."""

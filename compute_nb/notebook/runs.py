@@ -11,7 +11,7 @@ from uuid import UUID
 
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.group import ComputeGroup
-from compute_nb.notebook.refusal import CellRefused, nearest
+from compute_nb.notebook.refusal import CellRefused, kind_of, nearest
 from compute_nb.notebook.run import Run
 
 _HEX = re.compile("[0-9a-f]{8,32}")
@@ -114,11 +114,29 @@ class Runs:
         indexed = _INDEXED.fullmatch(text)
         if indexed and indexed[1] != "In":
             return _part(self.find(indexed[1]).run, int(indexed[2]), text)
-        known = [name for run in self.all for name in (run.name, run.cell) if name]
+        if (text.count("-") and _HEX.fullmatch(text.replace("-", ""))) or _HEX.fullmatch(text):
+            return self._begun(text)
+        raise CellRefused(self._not_found(text))
+
+    def _begun(self, text: str) -> Target:
+        """Returns the run whose task group's id begins so."""
+        begin = text.replace("-", "")
+        meant = [run for run in self.all if str(run.task_group_id).replace("-", "").startswith(begin)]
+        if len(meant) == 1:
+            return _whole(meant[0])
+        if meant:
+            told = ", ".join(f"{run.task_group_id} ({run.handle})" for run in meant)
+            raise CellRefused(f"`{text}`: more than one task group begins so, give more of it: {told}")
         raise CellRefused(
-            f"nothing that was submitted here is called `{text}`"
-            f"{nearest(text, known) or '; `%compute tasks` lists what is'}"
+            f"`{text}`: no task group of this kernel begins so; `%compute reload GROUP` attaches another one"
         )
+
+    def _not_found(self, text: str) -> str:
+        told = f"nothing that was submitted here is called `{text}`"
+        if text in self._namespace and not isinstance(self._namespace[text], ComputeFuture | ComputeGroup):
+            told = f"`{text}` is {kind_of(self._namespace[text])}, nothing that was submitted here"
+        known = [name for run in self.all for name in (run.name, run.cell) if name]
+        return told + (nearest(text, known) or "; `%compute tasks` lists what is")
 
     def _bound(self, name: str, run: Run) -> bool:
         thing = self._namespace.get(name)

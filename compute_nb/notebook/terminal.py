@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 WIDTH = 1_000  # characters of a line that are shown
-COLUMNS = 100_000  # no cursor goes further to the right
+COLUMNS = 10_000  # a cursor is moved no further to the right
+BLANKS = 200_000  # that moved cursors leave behind, in all
 READ_CHARS = 40_000  # for the last rows no more than so much of the end is read
 TAB = 8
 
@@ -25,7 +26,16 @@ _TOKEN = re.compile(
     r"|(?P<control>[\x00-\x1f\x7f-\x9f])"
 )
 _SPECIAL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-_COLOURS = ("#6e7681", "#d1242f", "#2e8b3d", "#a06a00", "#2f74c0", "#a24fb5", "#138a8f", "#8b949e")
+_COLOURS = (  # readable on light and dark
+    "#7d8590",
+    "var(--jp-error-color1, #d1242f)",
+    "var(--jp-success-color1, #2e8b3d)",
+    "var(--jp-warn-color1, #a06a00)",
+    "var(--jp-brand-color1, #2f74c0)",
+    "#b565c9",
+    "var(--jp-info-color1, #138a8f)",
+    "#8b949e",
+)
 _STEPS = (0, 95, 135, 175, 215, 255)
 
 
@@ -61,10 +71,6 @@ class _Row:
     styles: list[Style] = field(default_factory=list)
 
     def put(self, column: int, text: str, style: Style) -> None:
-        missing = column - len(self.characters)
-        if missing > 0:
-            self.characters += " " * missing
-            self.styles += [PLAIN] * missing
         self.characters[column : column + len(text)] = text
         self.styles[column : column + len(text)] = [style] * len(text)
 
@@ -73,13 +79,15 @@ class _Row:
             del self.characters[begin:], self.styles[begin:]
         else:
             end = min(end, len(self.characters))
-            self.put(begin, " " * max(0, end - begin), PLAIN)
+            if end > begin:
+                self.put(begin, " " * (end - begin), PLAIN)
 
 
 class _Screen:
     def __init__(self) -> None:
         self.rows = [_Row()]
         self._row = self._column = 0
+        self._blanks = BLANKS
         self._style = PLAIN
 
     def read(self, text: str) -> None:
@@ -96,10 +104,17 @@ class _Screen:
         self._write(text[at:])
 
     def _write(self, text: str) -> None:
-        text = text[: COLUMNS - self._column]
-        if text:
-            self.rows[self._row].put(self._column, text, self._style)
-            self._column += len(text)
+        if not text:
+            return
+        row = self.rows[self._row]
+        missing = self._column - len(row.characters)
+        if missing > self._blanks:
+            self._column = len(row.characters)
+        elif missing > 0:
+            self._blanks -= missing
+            row.put(len(row.characters), " " * missing, PLAIN)
+        row.put(self._column, text, self._style)
+        self._column += len(text)
 
     def _control(self, character: str) -> None:
         if character == "\n":
@@ -122,7 +137,7 @@ class _Screen:
         elif final in "BE":
             self._row = min(len(self.rows) - 1, self._row + count)
         elif final == "C":
-            self._column = min(COLUMNS, self._column + count)
+            self._column = max(self._column, min(COLUMNS, self._column + count))
         elif final == "D":
             self._column = max(0, self._column - count)
         elif final == "G":

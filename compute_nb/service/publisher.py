@@ -155,7 +155,7 @@ class Publisher:
         for result in results:
             for watch in self._watching(result.task_group_id, endpoint_id):
                 watch.results.append(result)
-            self._to_group_queue(result)
+            self._to_group_queue(result, endpoint_id)
 
     def printed(self, endpoint_id: UUID, printed: Iterable[Printed]) -> None:
         """Tells watchers what tasks print, at the loop's next turn; whoever does not keep up misses some.
@@ -195,7 +195,7 @@ class Publisher:
         for queue in changed:
             watch = self._watches[queue]
             held = self._broker.held_bytes(queue)
-            if held > MAX_PRINTED_BYTES:
+            if held + sum([len(one.text) for one in watch.printed]) > MAX_PRINTED_BYTES:
                 watch.printed.clear()
             room = MAX_WATCH_BYTES - held
             if not all(self._send(watch, events) for events in _messages(watch, room)):
@@ -214,13 +214,27 @@ class Publisher:
                 if not index[group]:
                     del index[group]
 
-    def _to_group_queue(self, result: TaskResult) -> None:
+    def _to_group_queue(self, result: TaskResult, endpoint_id: UUID | None) -> None:
         queue = self._group_queues.get(result.task_group_id)
         if queue is None:
             return
-        message = wire.PublishedResult(result.task_id, result.data, None, _published_error(result))
+        details = _details(endpoint_id, self._agents.get(endpoint_id)) if endpoint_id else None
+        message = wire.PublishedResult(result.task_id, result.data, details, _published_error(result))
         if not self._broker.publish("", queue, wire.encode(message), timestamp_s=int(result.ended_at or 0)):
             del self._group_queues[result.task_group_id]
+
+
+def _details(endpoint_id: UUID, agent: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Returns what a published client compares with its own side; None if the agent has not told it."""
+    if not agent or not agent.get("python"):
+        return None
+    return {
+        "os": agent.get("platform"),
+        "python_version": agent["python"],
+        "dill_version": agent.get("dill"),
+        "globus_compute_sdk_version": None,
+        "endpoint_id": str(endpoint_id),
+    }
 
 
 def _published_error(result: TaskResult) -> tuple[str, str] | None:

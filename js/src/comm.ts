@@ -35,6 +35,8 @@ export class Link implements IDisposable {
   private readonly _ended = new Signal<this, IEnding>(this);
   private _kernel: Kernel.IKernelConnection | null = null;
   private readonly _comms = new Map<string, Kernel.IComm>();
+  private _saving = false;
+  private _again = false;
   private _isDisposed = false;
 
   constructor(
@@ -217,8 +219,12 @@ export class Link implements IDisposable {
   }
 
   private _onSave(_: unknown, state: string): void {
-    if (state === 'started') {
+    this._saving = state === 'started';
+    if (this._saving) {
       this._write(this._board.heardOf(this._notebook));
+    } else if (this._again) {
+      this._again = false;
+      this._save();
     }
   }
 
@@ -234,6 +240,10 @@ export class Link implements IDisposable {
   private _save(): void {
     const { context } = this._notebook;
     if (context.model.collaborative || context.model.readOnly || context.contentsModel?.writable === false) {
+      return;
+    }
+    if (this._saving) {
+      this._again = true; // of two saves at once the later one finds that the file has changed
       return;
     }
     context.save().catch(error => console.warn('compute_nb: the notebook was not saved', error));

@@ -214,8 +214,10 @@ def test_a_restart_and_a_page_that_is_loaded_again(notebook: Notebook) -> None:
 
 def test_a_kernel_that_is_killed(notebook: Notebook) -> None:
     notebook.begin()
+    told = notebook.page.get_by_role("button", name="Ok", exact=True)
+    notebook.page.add_locator_handler(told, lambda button: button.click())
     notebook.kill()
-    notebook.page.get_by_role("button", name="Ok").click(timeout=60_000)
+    told.wait_for(timeout=60_000)
     assert_moves(notebook)
     notebook.end()
     assert_whole(notebook)

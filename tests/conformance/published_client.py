@@ -111,6 +111,23 @@ def endpoints(endpoint_id):
     return [status, about, endpoint_id in {one["uuid"] for one in client.get_endpoints()}]
 
 
+def manage():
+    """An endpoint's life as its owner sees it, and the way to results."""
+    made = client.register_endpoint("kept", None, {"endpoint_version": "4.19.0"}, display_name="Kept")
+    kept = made["endpoint_id"]
+    again = client.register_endpoint("kept", kept, {"endpoint_version": "4.19.0"}, public=False)
+    restricted = client.get_allowed_functions(kept)["restricted"]
+    prefix = client.get_result_amqp_url()["queue_prefix"]
+    client.stop_endpoint(kept)
+    client.delete_endpoint(kept)
+    return [again["endpoint_id"] == kept, restricted, prefix]
+
+
+def hardware(endpoint_id):
+    """Asks for the report; its function is another one on each side."""
+    return len(client.get_worker_hardware_details(endpoint_id))
+
+
 OPERATIONS = {
     name: globals()[name]
     for name in (
@@ -118,7 +135,9 @@ OPERATIONS = {
         "endpoints",
         "failure",
         "function",
+        "hardware",
         "leave",
+        "manage",
         "register",
         "reload",
         "run",

@@ -1,4 +1,4 @@
-"""The Executor guide that this project follows, block by block, as scripts on the local endpoint.
+"""The Executor guide that this project follows, block by block, at our service and at a plain one.
 
 Replaced is only what `script` and the tests name: imports, ids, names that an earlier block gave, a day's
 sleep, `...` and `>>>`, and the guide's own slips.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import guide
 import pytest
-from own_home import own_home
+from own_home import lab
 
 FENCE = re.compile(
     r"^\.\. code(?:-block)?:: python\n(?:[ ]+:\w+:[^\n]*\n)*\n((?:[ ]+[^\n]*\n|\n)+)", re.MULTILINE
@@ -23,9 +23,10 @@ BLOCKS = [textwrap.dedent(block).rstrip() + "\n" for block in FENCE.findall(guid
 EVERYWHERE = {
     r"from globus_compute_sdk\.sdk\.executor import": "from compute_nb import",
     r"from globus_compute_sdk(\.serialize)? import": r"from compute_nb\1 import",
-    r"""(?i)['"](?:[0-9a-f]{8}-[0-9a-f-]{27}|<?[\w -]*endpoint[\w -]*>?)['"]""": '"local"',
+    r"""(?i)['"](?:[0-9a-f]{8}-[0-9a-f-]{27}|<?[\w -]*endpoint[\w -]*>?)['"]""": '"guide"',
 }
 EXECUTOR = "from compute_nb import Executor\n"
+NAPS_S = 120
 
 
 def script(number: int, instead: dict[str, str] | None = None, before: str = "") -> str:
@@ -39,13 +40,25 @@ def script(number: int, instead: dict[str, str] | None = None, before: str = "")
     return before + text
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _own_service() -> Iterator[None]:
-    with own_home():
-        yield
-
-
 Run = Callable[..., str]
+Started = subprocess.Popen
+
+
+@pytest.fixture(scope="module", params=["ours", "plain"], autouse=True)
+def napping(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """A service with an endpoint `guide`; block 5 runs there already, since it naps for up to 19 s."""
+    with lab("guide", plain=request.param == "plain", workers=20):
+        file = tmp_path_factory.mktemp("naps") / "block.py"
+        file.write_text(script(5, before=EXECUTOR + 'endpoint_id = "guide"\n'))
+        one = started(file)
+        yield one
+        one.kill()
+        one.communicate()
+
+
+def started(file: Path, *args: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", str(file), *args]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
@@ -53,12 +66,15 @@ def run(tmp_path: Path) -> Run:
     def run(text: str, *args: str, status: int = 0) -> str:
         file = tmp_path / "block.py"
         file.write_text(text)
-        command = [sys.executable, "-W", "error", str(file), *args]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert (done.returncode, done.stderr) == (status, "")
-        return done.stdout
+        return printed(started(file, *args), status)
 
     return run
+
+
+def printed(process: subprocess.Popen[str], status: int = 0) -> str:
+    stdout, stderr = process.communicate(timeout=NAPS_S)
+    assert (process.returncode, stderr) == (status, "")
+    return stdout
 
 
 def collatz() -> str:
@@ -85,22 +101,14 @@ def test_2_many_tasks(run: Run) -> None:
 
 
 def test_3_a_look_without_waiting(run: Run) -> None:
-    given = collatz() + 'gce = Executor("local")\n'
+    given = collatz() + 'gce = Executor("guide")\n'
     assert run(script(3, {"...\n": ""}, given)) in ("Status:  False\n", "Status:  True\n")
 
 
 def test_4_an_error_of_the_task(run: Run) -> None:
-    said = run(script(4, {"exception: {exc})": 'exception: {exc}")'}, 'ep_id = "local"\n'))
+    said = run(script(4, {"exception: {exc})": 'exception: {exc}")'}, 'ep_id = "guide"\n'))
     assert said.startswith("Oh no!  The task raised an exception:")
     assert "ValueError: Sequence not terminated in 100 steps" in said
-
-
-def test_5_results_as_they_come(run: Run) -> None:
-    # Ten naps of up to 19 s on two workers would be the whole time of this file.
-    shorter = {"time.sleep(x * random.random())": "time.sleep(x * random.random() / 100)"}
-    lines = run(script(5, shorter, EXECUTOR + 'endpoint_id = "local"\n')).splitlines()
-    assert lines[0] == "Results: " + str([f"{n} -> {2 * n}" for n in range(10)])
-    assert sorted(lines[1:]) == [f"Received: {n} -> {2 * n}" for n in range(10, 20)]
 
 
 def test_6_reload_after_a_sudden_death(run: Run) -> None:
@@ -125,7 +133,7 @@ def test_7_and_8_a_batch_today_and_its_results_later(run: Run) -> None:
 def test_9_and_10_strategies_chosen_and_checked(run: Run) -> None:
     # Block 10 submits by the Executor of block 9, which its `with` has ended.
     run(script(9))
-    opened = EXECUTOR + 'gcx = Executor("local")\n'
+    opened = EXECUTOR + 'gcx = Executor("guide")\n'
     result = "future = gcx.submit"
     checked = script(10, {"gcx.submit": result}, opened)
     assert run(checked + "print(future.result())\n") == "hello world\n"
@@ -138,3 +146,9 @@ def test_11_strategies_for_results(run: Run) -> None:
 
 def test_12_another_port(run: Run) -> None:
     assert run(script(12, {">>> ": ""}) + "print(gce.amqp_port)\n") == "443\n"
+
+
+def test_5_results_as_they_come(napping: Started) -> None:
+    lines = printed(napping).splitlines()
+    assert lines[0] == "Results: " + str([f"{n} -> {2 * n}" for n in range(10)])
+    assert sorted(lines[1:]) == [f"Received: {n} -> {2 * n}" for n in range(10, 20)]

@@ -18,6 +18,7 @@ from compute_nb.endpoint.conversation import Conversation
 from compute_nb.endpoint.engines.processes import ProcessEngine
 from compute_nb.endpoint.engines.worker import WorkerPlan
 from compute_nb.endpoint.journal import open_journal
+from compute_nb.endpoint.modules import Modules
 from compute_nb.endpoint.registration import Address, Places
 from compute_nb.errors import ServiceUnreachable
 from compute_nb.serialize.serializer import ComputeSerializer
@@ -103,7 +104,11 @@ class Life:
         plan = WorkerPlan(sys.executable, folder, folder, None, dict(os.environ))
         self.journal = journal
         self.engine = ProcessEngine(plan, folder / "slots", journal.journal_id, workers)
-        self.agent = Conversation(lambda: PLACES, journal, self.engine, boot_id, {"pid": os.getpid()})
+        self.importable = folder / "importable"
+        self.importable.mkdir(exist_ok=True)
+        modules = Modules({"path": [str(self.importable)], "builtin": ["sys"], "hooks": []})
+        facts = {"pid": os.getpid(), "modules": modules.text()}
+        self.agent = Conversation(lambda: PLACES, journal, self.engine, boot_id, facts, modules=modules)
         self.link = FakeLink()
         self.agent.start(self.link, self.link.stop)
         self.tags = 0
@@ -222,6 +227,15 @@ def test_the_first_message_is_hello_and_heartbeats_follow(lives):
     assert heartbeat.endpoint_id == ENDPOINT
     assert heartbeat.global_state["total_workers"] == 2
     assert heartbeat.global_state["heartbeat_period"] == 30
+
+
+def test_a_module_that_came_later_is_told_by_a_heartbeat(lives):
+    life = lives()
+    assert life.meet().agent["modules"] == "sys"
+    assert "compute_nb_modules" not in life.link.published[-1][2].global_state
+    (life.importable / "late.py").touch()
+    life.meet()
+    assert life.link.published[-1][2].global_state["compute_nb_modules"] == "late sys"
 
 
 def test_tasks_of_another_session_are_acknowledged_and_ignored(lives):

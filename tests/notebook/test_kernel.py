@@ -169,6 +169,25 @@ def test_a_running_group_that_is_shown_again_does_not_look_live(person):
     assert "progressbar" in shown["data"]["text/html"]
 
 
+def test_tables_are_html_for_a_person_and_out_stays_empty(person):
+    person.run("%%compute local -n sims -w\n1")
+    for line in ("%compute tasks", "%compute endpoints", "%%compute local --dry-run\n1"):
+        messages = person.run(line)
+        (shown,) = of_type(messages, "display_data")
+        assert shown["data"].keys() == {"text/html", "text/plain"}
+        assert "<table" in shown["data"]["text/html"]
+        assert "local" in shown["data"]["text/plain"]
+        assert not of_type(messages, "execute_result", "stream", "error")
+
+
+def test_a_running_run_that_is_shown_again_is_live(person):
+    person.run("%%compute local -n g\nimport time\ntime.sleep(1)")
+    _, live = of_type(person.run("%compute show g", until="update_display_data"), "display_data")
+    assert "application/vnd.jupyter.widget-view+json" in live["data"]
+    (shown,) = of_type(person.run("%compute show g"), "display_data")
+    assert 'aria-valuenow="1"' in shown["data"]["text/html"]
+
+
 def test_await_gives_the_value(person):
     person.run("%%compute local -m s=range(3) -n g\ns")
     (shown,) = of_type(person.run("await g"), "execute_result")
@@ -191,3 +210,63 @@ def test_an_interrupt_during_the_first_import_breaks_nothing(person):
         person.run("import compute_nb.notebook.desk\n'compute_nb.watcher' in sys.modules"), "execute_result"
     )
     assert shown["data"]["text/plain"] == "True"
+
+
+BODY = """%%compute local -n {name}
+import sys, time
+from IPython.display import HTML, Markdown, display
+print('before <b>')
+display(HTML('<table><tr><td>cell</td></tr></table>'))
+print('\\r 10%\\r100%|####|', file=sys.stderr)
+display(Markdown('**strong**'))
+{end}"""
+
+
+def test_nothing_of_an_asynchronous_cell_stands_in_another(person):
+    asked = person.client.execute(BODY.format(name="first", end="1 + 1"), allow_stdin=True)
+    busy = person.client.execute(
+        "import time, concurrent.futures\nconcurrent.futures.wait([first], 20)\n"
+        "for i in range(20): print('busy', i); time.sleep(0.05)",
+        allow_stdin=True,
+    )
+    own_ids, idle, ends, strange = set(), set(), [], []
+    while not (busy in idle and len(ends) == 2):
+        message = person.client.get_iopub_msg(timeout=30)
+        content, parent = message["content"], message["parent_header"].get("msg_id")
+        kind = message["msg_type"]
+        if content.get("execution_state") == "idle":
+            idle.add(parent)
+        if kind == "display_data":
+            assert parent == asked
+            own_ids.add(content["transient"]["display_id"])
+        elif kind == "update_display_data":
+            assert content["transient"]["display_id"] in own_ids
+            ends.append(content["data"])
+        elif kind in ("stream", "execute_result", "error") and parent != asked:
+            strange.append(content["text"])
+    assert all(line.startswith("busy ") for line in "".join(strange).splitlines())
+    shown = "".join(end.get("text/html", "") for end in ends)
+    places = [shown.index(part) for part in ("before &lt;b&gt;", "<td>cell</td>", "100%|####|", "**strong**")]
+    assert places == sorted(places)
+    assert " 10%" not in shown
+    assert shown.count("before &lt;b&gt;") == 1
+
+
+def test_what_a_running_task_prints_stands_in_its_panel(person):
+    body = "print('half way <i>')\nopen(gate).read()"
+    person.run("import os, tempfile; gate = tempfile.mktemp(); os.mkfifo(gate)")
+    asked = person.client.execute(f"%%compute local -n talks\n{body}", allow_stdin=True)
+    parts = []
+    while "half way &lt;i&gt;" not in "".join(parts):
+        message = person.client.get_iopub_msg(timeout=30)
+        if message["msg_type"] == "comm_msg":
+            parts.append(str(message["content"]["data"].get("state", {}).get("value", "")))
+        assert message["msg_type"] != "stream"
+    person.client.execute("open(gate, 'w').close()", allow_stdin=True)
+    final = ""
+    while "half way" not in final:
+        message = person.client.get_iopub_msg(timeout=30)
+        if message["msg_type"] == "update_display_data":
+            final = message["content"]["data"].get("text/html", "")
+    assert final.count("half way &lt;i&gt;") == 1
+    assert asked

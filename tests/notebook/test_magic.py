@@ -13,6 +13,8 @@ from own_home import own_home, service
 
 from compute_nb.config import Home
 from compute_nb.errors import SerializationError, TaskExecutionFailed, WorkerDied
+from compute_nb.notebook.arguments import SUBCOMMANDS, parser, read_cell
+from compute_nb.notebook.options import words
 from compute_nb.notebook.pending import OutputPending, Pending
 from compute_nb.notebook.refusal import CellRefused
 
@@ -340,6 +342,136 @@ def test_help_lists_options_and_subcommands(nb, capsys):
         assert "::" not in documented
 
 
+def test_help_fits_beside_an_open_side_bar_and_its_examples_are_true(nb, capsys):
+    nb.here("%compute --help")
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 96
+    lines = [line.split("   ")[0].strip() for line in shown.splitlines() if line.startswith("    %%compute")]
+    assert len(lines) == 5
+    for line in lines:
+        read_cell(words(line.removeprefix("%%compute")))
+    for name in SUBCOMMANDS:
+        assert f"\n    {name}" in shown
+    for action in parser()._actions:
+        assert all(f"{option}" in shown for option in action.option_strings)
+
+
+def test_help_on_one_subcommand_and_on_a_cell(nb, capsys):
+    nb.here("%compute cancel --help")
+    assert capsys.readouterr().out.startswith("%compute cancel NAME | --all ")
+    nb.here("%%compute local --help\n1")
+    assert "--map NAME=EXPR" in capsys.readouterr().out
+
+
+def test_a_run_is_shown_again(nb, capsys):
+    nb.here("%%compute -m k=[1, 0] -n g\nprint('k is', k)\n1 / k")
+    nb.here("%compute wait")
+    capsys.readouterr()
+    nb.here("%compute show")
+    assert capsys.readouterr().out == "g on local: 1 of 2 done, 1 failed\n"
+    nb.here("%compute show g[0]")
+    assert capsys.readouterr().out.startswith("g[0] k=1: done\nk is 1\n")
+    nb.here("%compute show g[1]")
+    assert "ZeroDivisionError" in (shown := capsys.readouterr().out)
+    assert shown.startswith("g[1] k=0: failed\n")
+
+
+def test_a_run_is_found_by_the_beginning_of_its_group(nb, capsys):
+    nb.here("%%compute -m k=[1, 2] -n g\nprint(k)")
+    nb.here("%compute wait")
+    group_id = nb.names["g"].task_group_id
+    capsys.readouterr()
+    for named in (group_id, group_id[:23], f"{group_id[:23]}[0]"):
+        nb.here(f"%compute logs {named}")
+        assert "--- g[0] k=1\n1\n" in capsys.readouterr().out
+
+
+def test_a_restart_gives_new_workers(nb, capsys):
+    first = nb.here("%%compute local -w\nimport os\nos.getpid()")
+    nb.here(f"gate = {_gate(nb)!r}")
+    nb.here("%%compute -n f\nopen(gate).read()")
+    with pytest.raises(CellRefused, match=r"f would lose what runs there.*`%compute restart local --force`"):
+        nb.here("%compute restart local")
+    _open(nb)
+    nb.here("%compute wait")
+    nb.here("%compute restart")
+    assert "local starts again" in capsys.readouterr().out
+    assert nb.here("%%compute local -w\nimport os\nos.getpid()") != first
+
+
+def test_tables_of_tasks_endpoints_and_service(nb, capsys):
+    nb.here("%%compute -n sims -w\n1")
+    capsys.readouterr()
+    nb.here("%compute tasks")
+    head, first, *_ = capsys.readouterr().out.splitlines()
+    assert head.split() == ["cell", "name", "submitted", "endpoint", "tasks", "time", "task", "group"]
+    assert "sims" in first
+    assert "✓ 1 of 1 done" in first
+    nb.here("%compute endpoints")
+    head, first, *_ = capsys.readouterr().out.splitlines()
+    assert head.split() == ["endpoint", "state", "Python", "workers", "busy", "queued", "id"]
+    assert first.startswith("local (default)  ● online ")
+    nb.here("%compute service")
+    assert "endpoints  local (online)" in capsys.readouterr().out
+
+
+def test_a_service_that_is_away_is_one_line_of_the_table(nb, capsys):
+    home = Home.default()
+    token = home.root / "lab.token"
+    token.write_text("cnb_0123456789abcdef_" + "0" * 64)
+    token.chmod(0o600)
+    home.config_file.write_text(
+        '[services.lab]\nurl = "http://127.0.0.1:1"\ntoken_file = "lab.token"\n'
+        '[endpoints.gpu]\nservice = "lab"\nid = "11111111-2222-3333-4444-555555555555"\n'
+    )
+    try:
+        nb.here("%compute endpoints")
+        shown = capsys.readouterr().out
+        assert "gpu" in shown
+        assert "○ not reached" in shown
+        assert (
+            len([line for line in shown.splitlines() if line.startswith("▲ service 'lab' can't be asked:")])
+            == 1
+        )
+        home.config_file.write_text("[services.lab\n")
+        nb.here("%compute endpoints")
+        assert "config.toml can't be read" in capsys.readouterr().out
+    finally:
+        home.config_file.unlink()
+
+
+def test_nest_asyncio_is_refused_on_uvloop_and_applied_when_asked(tmp_path):
+    program = (
+        "import asyncio, sys\n"
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "ip = InteractiveShell.instance()\n"
+        "ip.run_line_magic('load_ext', 'compute_nb')\n"
+        "assert 'nest_asyncio' not in sys.modules\n"
+        "async def cell(source):\n"
+        "    done = ip.run_cell(source)\n"
+        "    return done.error_in_exec\n"
+        "class Loop(asyncio.AbstractEventLoop):\n"
+        "    __module__ = 'uvloop'\n"
+        "asyncio._set_running_loop(Loop())\n"
+        "ip.run_line_magic('config', 'ComputeMagics.nest_asyncio = True')\n"
+        "assert not ip.magics_manager.registry['ComputeMagics'].nest_asyncio\n"
+        "asyncio._set_running_loop(None)\n"
+        "async def one(): return 1\n"
+        "ip.user_ns['one'] = one\n"
+        "ip.user_ns['asyncio'] = asyncio\n"
+        "print(repr(asyncio.run(cell('asyncio.run(one())'))))\n"
+        "async def both():\n"
+        "    assert await cell('%config ComputeMagics.nest_asyncio = True') is None\n"
+        "    return await cell('assert asyncio.run(one()) == 1')\n"
+        "print(asyncio.run(both()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "ComputeMagics.nest_asyncio: this kernel's event loop is uvloop, which can't be" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "RuntimeError('asyncio.run() cannot be called from a running event loop')" in done.stdout
+    assert done.stdout.splitlines()[-1] == "None"
+
+
 def test_wait_all(nb):
     nb.here("%%compute -n f\n1")
     nb.here("%compute wait --all")
@@ -525,6 +657,31 @@ def test_use_and_endpoints(nb, capsys):
         ("%%compute -n s -m s=[1]\ns", r"stands twice"),
         ("%%compute -i nothere\n1", r"no `nothere` here"),
         ("%%compute --nonsense\n1", r"unrecognized.*`%compute --help`"),
+        ("%%compute --retires 3\n1", r"`--retires`, did you mean `--retries`\?$"),
+        ("%%compute local --Wait\n1", r"did you mean `--wait`\?$"),
+        ("%%compute --dry_run\n1", r"did you mean `--dry-run`\?$"),
+        ("%%compute -name sims\n1", r"`-name`, did you mean `--name`\?$"),
+        ("%%compute -map s=[1]\ns", r"`-map`, did you mean `--map`\?$"),
+        (
+            "%%compute local wait\n1",
+            r"`wait` has no place after the endpoint `local`, did you mean `--wait`\?$",
+        ),
+        (
+            "%%compute local here\n1",
+            r"`here` has no place after the endpoint `local`; a cell goes to one endpoint",
+        ),
+        ("%%compute locl\n1", r"endpoint 'locl'; did you mean 'local'\?"),
+        ("%%compute endpoints\n1", r"`endpoints` is no endpoint but a line of its own: `%compute endpoints`"),
+        ("%compute logs befor", r"called `befor`, did you mean `before`\?$"),
+        ("%compute logs big", r"`big` is a bytes, nothing that was submitted here; `%compute tasks`"),
+        ("%compute wait before[3]", r"before has 1 task"),
+        ("%compute cancel 0123abcd", r"no task group of this kernel begins so"),
+        ("%compute logs before --al", r"did you mean `--all`\?$"),
+        ("%compute --wait", r"did you mean `wait`\?$"),
+        ("%compute --xyz", r"options belong to a cell"),
+        ("%compute use loca", r"did you mean 'local'\?"),
+        ("%compute restart nowhere", r"endpoint 'nowhere'"),
+        ("%compute login nowhere", r"no service is called 'nowhere'"),
         ("%%compute -m 's=[1'\ns", r"SyntaxError|not closed"),
         ("%%compute --retries -1\n1", r"retries"),
         ("%%compute --retries 1000000\n1", r"^`--retries 1000000`: a number from 0 to"),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from others import other_pythons
 
 RunScript = Callable[..., str]
 
@@ -31,3 +32,13 @@ def run_script(tmp_path: Path) -> RunScript:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(
+    params=other_pythons() or [None], ids=lambda python: Path(python).parents[1].name if python else ""
+)
+def other_python(request: pytest.FixtureRequest) -> str:
+    """An interpreter of another minor version; tests/test_executor.py does without one."""
+    if request.param is None:
+        pytest.skip("no other Python is installed here")
+    return request.param

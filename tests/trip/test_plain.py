@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import concurrent.futures
-import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
-from own_home import own_home, service
+from others import other_endpoint
+from own_home import lab as running_lab
 
 from compute_nb import Executor
 from compute_nb.client import Client
@@ -61,20 +60,8 @@ def lab(**settings) -> Executor:
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
-    """A home whose service is plain, with an agent of ours called `lab`."""
-    with own_home() as one:
-        service(one, "start", "--plain")
-        command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", "lab", "--workers", "2"]
-        agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(1_200):
-            names = {row["name"] for row in json.loads(service(one, "status", "--json"))["endpoints"]}
-            if "lab" in names:
-                break
-        try:
-            yield one
-        finally:
-            agent.terminate()
-            agent.wait(WAIT_S)
+    with running_lab(plain=True) as one:
+        yield one
 
 
 @pytest.fixture
@@ -232,8 +219,31 @@ def test_a_group_is_reloaded_by_another_process(executor: Executor, gate: str, r
     printed = run_script(RELOAD, str(executor.task_group_id)).splitlines()
     assert printed == ["4", "['0', '1', '2', 'open']"]
     # The queue is shared: if the other process had the result, this one has to ask for it.
-    executor._session._watcher.ask_about([held.id])
+    executor._destination.session._watcher.ask_about([held.id])
     assert held.result(WAIT_S) == "open"
+
+
+OTHER = """
+import sys, warnings
+from compute_nb import Executor
+
+warnings.simplefilter("always")
+with warnings.catch_warnings(record=True) as caught, Executor("other") as executor:
+    first = executor.submit(abs, -1)
+    executor.wait_accepted(60)
+    before = len(caught)
+    print(first.result(60), executor.submit(abs, -2).result(60), before, len(caught), caught[0].message)
+"""
+
+
+def test_another_python_is_told_with_the_first_answer(
+    home: Home, run_script: RunScript, other_python: str
+) -> None:
+    version = subprocess.run([other_python, "-V"], capture_output=True, text=True, check=True).stdout.strip()
+    with other_endpoint("other", other_python):
+        told = run_script(OTHER)
+    assert told.startswith("1 2 0 1 endpoint ")
+    assert f"runs tasks by {version}" in told
 
 
 KILLED = """
@@ -262,7 +272,7 @@ def test_a_group_without_a_queue_is_asked_for(executor: Executor, gate: str) -> 
     body = batch.prepare()
     connection = client.reach.connection
     answer = connection.post(f"/v3/endpoints/{executor.endpoint_id}/submit", body)
-    session = executor._session
+    session = executor._destination.session
     (task_id,) = answer["tasks"][function_id]
     future = _named(executor, task_id, answer["task_group_id"])
     session.ask(lambda c: session._watcher.follow(c, future.terms.task_group_id))
@@ -276,9 +286,9 @@ def _named(executor: Executor, task_id: str, group: str) -> ComputeFuture:
     from uuid import UUID
 
     terms = replace(executor._current_terms(), task_group_id=UUID(group))
-    future = ComputeFuture(UUID(task_id), terms, executor._session)
+    future = ComputeFuture(UUID(task_id), terms, executor._destination.session)
     future.sent = True
-    executor._session._watcher.add(future)
+    executor._destination.session._watcher.add(future)
     return future
 
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
-import pytest
+from others import other_endpoint
 
 RunScript = Callable[..., str]
 
@@ -114,37 +109,9 @@ print(len(caught), caught[0].message)
 
 
 def test_another_python_is_told_and_source_runs_there(run_script: RunScript, other_python: str) -> None:
-    with endpoint("other-python", other_python):
+    with other_endpoint("other-python", other_python):
         ran, told = run_script(OTHER, "other-python").splitlines()
     version = ".".join(ran.strip("()").split(", "))
     assert version != "{}.{}".format(*sys.version_info)
     assert told.startswith("1 endpoint ")
     assert f"runs tasks by Python {version}." in told
-
-
-@pytest.fixture
-def other_python() -> str:
-    """An interpreter of another minor version; tests/test_executor.py does without one."""
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    for minor in (12, 13, 11, 10, 9, 8):
-        found = [*root.glob(f"versions/3.{minor}.*/bin/python3"), shutil.which(f"python3.{minor}")]
-        for python in filter(None, found):
-            ask = [str(python), "-c", "import sys; print(sys.version_info[1])"]
-            done = subprocess.run(ask, capture_output=True, text=True, check=False)
-            if done.stdout.strip() == str(minor) != str(sys.version_info[1]):
-                return str(python)
-    pytest.skip("no other Python is installed here")
-
-
-@contextmanager
-def endpoint(name: str, python: str) -> Iterator[None]:
-    """Runs an endpoint whose workers are of that interpreter."""
-    command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", name, "--python", python]
-    agent = subprocess.Popen([*command, "--workers", "1"], stderr=subprocess.PIPE, text=True)
-    try:
-        assert agent.stderr is not None
-        assert any("is connected" in line for line in agent.stderr)
-        yield
-    finally:
-        agent.terminate()
-        agent.communicate(timeout=30)

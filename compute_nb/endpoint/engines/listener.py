@@ -12,6 +12,7 @@ from compute_nb.tasks import Printed
 LISTEN_S = 0.1
 ROUND_CHARS = 65_536
 LEAST_CHARS = 1_024
+LAST_CHARS = 16_384
 LOG_BYTES = 64 * 1024 * 1024
 
 
@@ -48,7 +49,7 @@ class Listener:
                 self.hear(worker, limit)
         self._timers.later(LISTEN_S, self._round)
 
-    def hear(self, worker: Worker, limit: int = LEAST_CHARS) -> None:
+    def hear(self, worker: Worker, limit: int = LAST_CHARS) -> None:
         """Takes what the running task of a worker has printed since it was heard last."""
         chunk = worker.chunks[0]
         begun = worker.slot.begun(chunk.record)

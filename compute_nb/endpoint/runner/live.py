@@ -83,7 +83,8 @@ class Live:
         size = len(ring)
         end = self.end + len(body)
         counts[INTENT] = end
-        body = body[-size:]
+        if len(body) > size:
+            body = body[-size:]
         start = (end - len(body)) % size
         fits = size - start
         if len(body) <= fits:

@@ -36,7 +36,15 @@ def about() -> dict[str, Any]:
     except Unfit:
         version = None
     python = ".".join(str(part) for part in sys.version_info[:3])
-    return {"python": python, "dill": version, "prefix": sys.prefix}
+    hooks = {getattr(one, "__module__", None) or type(one).__module__ for one in sys.meta_path}
+    return {
+        "python": python,
+        "dill": version,
+        "prefix": sys.prefix,
+        "path": [path for path in sys.path if path],
+        "builtin": list(sys.builtin_module_names),
+        "hooks": sorted(hook for hook in hooks if not hook.startswith("_frozen_importlib")),
+    }
 
 
 def line_by_line() -> None:

@@ -17,8 +17,10 @@ MODULES = (
     "items",
     "figures",
     "display",
+    "ipython",
     "settings",
     "surroundings",
     "failure",
+    "travelled",
     "harness",
 )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import json
+import os
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 from .figures import figure_data, is_figure
-from .items import items_of_cell
+from .items import fitting, items_of_cell
 
-PICTURE_LIMIT = 4_000_000  # characters of one picture or text of display data
 ROWS_SHOWN = 1_000
 REPRS = (
     ("text/html", "_repr_html_"),
@@ -37,7 +36,7 @@ def bundle(thing: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if is_figure(thing) and "image/png" not in data:
         data.update(figure_data(thing))
     data.setdefault("text/plain", plain(thing))
-    kept = {mime: value for mime, value in data.items() if _fits(mime, value)}
+    kept = fitting(data, thing)
     return kept, {mime: metadata[mime] for mime in kept if mime in metadata}
 
 
@@ -66,15 +65,6 @@ def _take(mime: str, found: Any, data: dict[str, Any], metadata: dict[str, Any])
     data[mime] = base64.b64encode(found).decode() if isinstance(found, bytes) else found
 
 
-def _fits(mime: str, value: Any) -> bool:
-    if "javascript" in mime:
-        return False
-    try:
-        return len(json.dumps(value)) <= PICTURE_LIMIT
-    except (TypeError, ValueError):
-        return False
-
-
 def plain(thing: Any) -> str:
     """Returns the text of an object; of a very long collection the beginning."""
     try:
@@ -87,10 +77,85 @@ def plain(thing: Any) -> str:
         return f"<{type(thing).__name__} whose repr failed: {type(error).__name__}>"
 
 
-def display(*things: Any, raw: bool = False, metadata: Any = None, **_: Any) -> None:
+class Handle:
+    """Stands for IPython's handle of a display with an id."""
+
+    def __init__(self, display_id: str) -> None:
+        self.display_id = display_id
+
+    def __repr__(self) -> str:
+        return f"<DisplayHandle display_id={self.display_id}>"
+
+    def display(self, thing: Any, **options: Any) -> None:
+        """Shows a thing under this id."""
+        display(thing, display_id=self.display_id, **options)
+
+    def update(self, thing: Any, **options: Any) -> None:
+        """Shows a thing in the place of what has this id."""
+        update_display(thing, display_id=self.display_id, **options)
+
+
+def display(
+    *things: Any,
+    include: Any = None,
+    exclude: Any = None,
+    metadata: Any = None,
+    transient: Any = None,
+    display_id: Any = None,
+    raw: bool = False,
+    clear: bool = False,
+    **options: Any,
+) -> Handle | None:
     """Stands for IPython's `display` on a worker."""
+    if clear:
+        clear_output(wait=True)
+    if display_id is True:
+        display_id = os.urandom(16).hex()
+    update = bool(options.get("update"))
     for thing in things:
+        if not raw and shows_itself(thing):
+            continue
         data, made = (dict(thing), {}) if raw else bundle(thing)
-        items = items_of_cell()
-        if items is not None:
-            items.show(data, dict(made, **(metadata or {})))
+        if raw:
+            data = fitting(data, thing)
+        wanted = [mime for mime in data if (not include or mime in include) and mime not in (exclude or ())]
+        _publish({mime: data[mime] for mime in wanted}, dict(made, **(metadata or {})), display_id, update)
+    return Handle(display_id) if display_id and not update else None
+
+
+def update_display(thing: Any, *, display_id: Any, **options: Any) -> None:
+    """Stands for IPython's `update_display`: within the cell that has displayed it."""
+    display(thing, display_id=display_id, update=True, **options)
+
+
+def publish_display_data(
+    data: Any, metadata: Any = None, *, transient: Any = None, update: bool = False, **_: Any
+) -> None:
+    """Stands for IPython's `publish_display_data`."""
+    _publish(fitting(dict(data), data), dict(metadata or {}), (transient or {}).get("display_id"), update)
+
+
+def clear_output(wait: bool = False) -> None:
+    """Stands for IPython's `clear_output`: what the cell has printed and displayed is gone."""
+    items = items_of_cell()
+    if items is not None:
+        items.clear(wait)
+
+
+def _publish(data: dict[str, Any], metadata: dict[str, Any], display_id: Any, update: bool) -> None:
+    items = items_of_cell()
+    if items is not None and data:
+        items.show(data, metadata, display_id and str(display_id), update)
+
+
+def shows_itself(thing: Any) -> bool:
+    """Has a thing display itself, if it is one that does."""
+    if isinstance(thing, type) or not callable(getattr(type(thing), "_ipython_display_", None)):
+        return False
+    try:
+        thing._ipython_display_()
+    except NotImplementedError:
+        return False
+    except Exception:  # noqa: BLE001 - a value's own code may raise anything
+        traceback.print_exc()
+    return True

@@ -8,7 +8,7 @@ import sys
 import types
 from typing import Any
 
-from .items import items_of_cell
+from .items import fitting, items_of_cell
 
 FIGURES = "_compute_nb_figures"
 
@@ -65,7 +65,7 @@ def show_figures(*_: Any, **__: Any) -> None:
         return
     for manager in pylab.Gcf.get_all_fig_managers():
         figure = manager.canvas.figure
-        items.show(figure_data(figure), {})
+        items.show(fitting(figure_data(figure), figure), {})
     close_figures()
 
 
@@ -79,7 +79,8 @@ def close_figures() -> None:
 def figure_data(figure: Any) -> dict[str, Any]:
     """Returns the display data of a figure."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", bbox_inches="tight")
+    look = {"facecolor": figure.get_facecolor(), "edgecolor": figure.get_edgecolor(), "dpi": figure.dpi}
+    figure.savefig(file, format="png", bbox_inches="tight", **look)
     width, height = figure.get_size_inches() * figure.dpi
     png = base64.b64encode(file.getvalue()).decode()
     text = f"<Figure size {width:.0f}x{height:.0f} with {len(figure.axes)} Axes>"

@@ -12,6 +12,7 @@ import builtins
 import contextvars
 import importlib
 import io
+import json
 import os
 import platform
 import sys
@@ -21,7 +22,7 @@ import traceback
 import types
 from typing import Any, NamedTuple, NoReturn
 
-from .display import bundle, plain
+from .display import bundle, plain, shows_itself
 from .failure import (
     RESULT_LIMIT,
     CellFailed,
@@ -40,9 +41,13 @@ from .packer import pack
 from .settings import own_decimals
 from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
+from .travelled import Travelled
 from .unpacker import unpack
 
+MESSAGE_LIMIT = 10_000_000  # characters of values and displays together
 POINT_LIMIT = 100_000  # characters of a task's own values that are sent back, beyond it their texts tell
+
+JSON = "JSONData"
 
 _TURN = threading.RLock()
 
@@ -58,6 +63,9 @@ class Cell(NamedTuple):
         imports: Name, module, and whether the body surely reads it.
         values: Base64 of the packed names that travel in.
         outputs: Names whose values travel back.
+        seed: What generators of random numbers begin with, and the text of the module that sees to it.
+        forms: How values travel back, tried in this order: "JSONData", "DillDataBase64"; () is the latter.
+        modules: Those beside the notebook, with their texts; see `travelled`.
     """
 
     label: str
@@ -67,6 +75,9 @@ class Cell(NamedTuple):
     imports: tuple[tuple[str, str, bool], ...]
     values: str
     outputs: tuple[str, ...]
+    seed: tuple[int, str] | None = None
+    forms: tuple[str, ...] = ()
+    modules: tuple[tuple[str, str, bool, str], ...] = ()
 
 
 def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
@@ -88,25 +99,26 @@ def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
         items = Items()
         current.append(items)
         try:
-            with Surroundings() as around:
-                turn = _Turn(cell, index, items, around)
+            with Surroundings() as around, Travelled(cell.modules):
+                turn = Turn(cell, index, items, around)
                 return contextvars.copy_context().run(turn.run, swept)
         finally:
             end_cell()
 
 
-class _Turn:
-    """One run of a cell, inside its surroundings."""
+class Turn:
+    """One run of a cell, inside its surroundings if it has some."""
 
-    def __init__(self, cell: Cell, index: int, items: Items, around: Surroundings) -> None:
+    def __init__(self, cell: Cell, index: int, items: Items, around: Surroundings | None = None) -> None:
         self._cell, self._index, self._items, self._around = cell, index, items, around
-        self._module = types.ModuleType("__main__")
-        self._space = self._module.__dict__
+        self.module = types.ModuleType("__main__")
+        self._space = self.module.__dict__
         self._space["__builtins__"] = builtins  # not a copy: `mock.patch("builtins.open")` works
         self._home = Home(self._space)
         self._taken: dict[str, Any] = {}
         self._swept: dict[str, Any] = {}
         self._point: Any = {}
+        self._room = RESULT_LIMIT
         self._process_id = os.getpid()
         self._started_at = time.time()
 
@@ -114,13 +126,11 @@ class _Turn:
         """Does it."""
         forget_all()
         own_decimals()
-        sys.modules["__main__"] = self._module
+        sys.modules["__main__"] = self.module
         sys.stdin = io.StringIO()
         sys.stdout, sys.stderr = STREAMS
         try:
-            self._import_modules()
-            self._take_in(swept)
-            value = self._execute()
+            value = self.body(swept)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a body is a failure as well
             if os.getpid() != self._process_id:
                 end_child(error)
@@ -129,6 +139,12 @@ class _Turn:
         if os.getpid() != self._process_id:
             end_child()
         return self._answer(value)
+
+    def body(self, swept: Any) -> Any:
+        """Runs the body itself and returns its value."""
+        self._import_modules()
+        self._take_in(swept)
+        return self._execute()
 
     def _import_modules(self) -> None:
         for name, module, certain in self._cell.imports:
@@ -141,10 +157,12 @@ class _Turn:
                     raise
 
     def _take_in(self, swept: Any) -> None:
-        if self._cell.values:
+        if self._cell.values.startswith("{"):  # JSON; base64 has no brace
+            self._taken = json.loads(self._cell.values)
+        elif self._cell.values:
             packed = base64.b64decode(self._cell.values)
             self._taken = unpack(packed, self._home, self._space)
-            self._space.update(self._taken)
+        self._space.update(self._taken)
         self._point = swept
         if isinstance(swept, str):
             swept = unpack(base64.b64decode(swept), self._home, self._space)
@@ -152,6 +170,15 @@ class _Turn:
         self._space.update(self._swept)
 
     def _execute(self) -> Any:
+        if self._cell.seed is None:
+            return self._run_body()
+        seed, text = self._cell.seed
+        seeds: Any = {"__name__": __name__ + "_seeds"}
+        exec(compile(text, __file__, "exec"), seeds)
+        with seeds["Seeds"](seed, self._index, self._cell.source):
+            return self._run_body()
+
+    def _run_body(self) -> Any:
         cell = self._cell
         remember(cell.label, 1, cell.source)
         flags = POSTPONED if cell.postponed else 0
@@ -167,15 +194,21 @@ class _Turn:
 
     def _answer(self, value: Any) -> dict[str, Any]:
         drawn = is_artist(value) and not is_figure(value)  # its figure is shown, not its repr
-        shown = bundle(value) if self._cell.shows and value is not None and not drawn else None
+        is_command = type(value) is dict and value.get("compute_nb_shell") == 1
+        hidden = value is None or drawn or is_command or not self._cell.shows or shows_itself(value)
+        shown = None if hidden else bundle(value)
         if is_figure(value) and shown is not None:
             self._forget_figure(value)
         self._flush_figures()
         if is_artist(value):
             value = None
         answer = self._facts()
+        displayed = len(json.dumps([answer["items"], shown]))
+        self._room = min(RESULT_LIMIT, MESSAGE_LIMIT - displayed)
         answer.update(self._pack(value))
         answer["display"] = shown
+        if is_command:
+            answer["exit"] = value["returncode"]
         answer["point"] = self._point if len(self._point) <= POINT_LIMIT else {}
         return answer
 
@@ -184,7 +217,7 @@ class _Turn:
             "compute_nb_cell": 1,
             "index": self._index,
             "label": self._cell.label,
-            "swept": {name: plain(value)[:200] for name, value in self._swept.items()},
+            "swept": {n: plain(value)[:200] for n, value in self._swept.items() if n.isidentifier()},
             "items": self._items.packed(),
             "started_at": self._started_at,
             "ended_at": time.time(),
@@ -226,14 +259,14 @@ class _Turn:
         return {"values": values, "value_error": None, "output_errors": errors}
 
     def _packed(self, thing: Any) -> str:
+        if self._cell.forms[:1] == (JSON,):
+            try:
+                return _limited(json.dumps(thing, allow_nan=True), self._room)
+            except (TypeError, ValueError, RecursionError) as error:
+                if len(self._cell.forms) == 1:
+                    raise ValueError(f"it can't go as JSON ({error}), and nothing else is allowed") from None
         packed, _, _ = pack(thing, self._home, self._name_there, with_globals=True)
-        text = base64.b64encode(packed).decode()
-        if len(text) > RESULT_LIMIT:
-            raise ValueError(
-                f"it has {len(packed):,} bytes packed and about {RESULT_LIMIT * 3 // 4:,} can be sent: "
-                "write it to a file there and return the path"
-            )
-        return text
+        return _limited(base64.b64encode(packed).decode(), self._room)
 
     def _name_there(self, thing: Any) -> str | None:
         found = self._home.arrived.get(id(thing))
@@ -262,17 +295,28 @@ class _Turn:
             return self._packed((None, {}))
 
     def _fail(self, error: BaseException) -> NoReturn:
-        text = traceback_text(error, own_files())
-        place = place_note(error, self._around.folder)
+        own = (self._cell.label,) if "$" in self._swept else ()  # a command's text is not in these frames
+        text = traceback_text(error, own_files() + own)
+        place = place_note(error, None if self._around is None else self._around.folder)
         if place:
             text += place
         facts = {
             "type": type(error).__qualname__,
             "module": type(error).__module__,
             "message": message(error),
-            "exception": exception_buffer(error),
+            "exception": None if self._cell.forms == (JSON,) else exception_buffer(error),
             "traceback": text,
             **self._facts(),
         }
         facts["outputs"] = facts.pop("items")
         raise CellFailed(text + "\n" + tail(facts)) from None
+
+
+def _limited(text: str, room: int) -> str:
+    if len(text) > room:
+        size = len(text) * 3 // 4
+        raise ValueError(
+            f"it has {size:,} bytes packed and about {room * 3 // 4:,} can be sent: "
+            "write it to a file there and return the path"
+        )
+    return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import threading
@@ -11,6 +12,10 @@ from typing import Any
 
 from .outside import LOG
 
+PICTURE_LIMIT = 4_000_000  # characters of one picture or text of display data
+UNFIT = 1 << 62
+SHOWN = 100  # displays of one task that come back
+SHOWN_LIMIT = 6_000_000  # characters of all of them
 TEXT_LIMIT = 1_000_000  # characters of printed text that come back; the middle is left out beyond it
 
 
@@ -63,6 +68,8 @@ class Items:
         self.entries: list[dict[str, Any]] = []
         self.thread, self.process_id = threading.get_ident(), os.getpid()
         self._size = 0
+        self._shown = self._shown_size = 0
+        self._clears = False
         self.live = _live()
         LOG.begin()
 
@@ -78,6 +85,7 @@ class Items:
         """Adds printed text."""
         if not text:
             return
+        self._clear_now()
         last = self.entries[-1] if self.entries else {}
         if last.get("stream") != stream or "cut" in last:
             self.entries.append({"stream": stream, "pieces": []})
@@ -109,18 +117,80 @@ class Items:
                 entries.append({"stream": entry["stream"], "pieces": [tail]})
         self.entries, self._size = entries, 2 * half
 
-    def show(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        """Adds display data."""
+    def show(
+        self,
+        data: dict[str, Any],
+        metadata: dict[str, Any],
+        display_id: str | None = None,
+        update: bool = False,
+    ) -> None:
+        """Adds display data.
+
+        Args:
+            data: By MIME type.
+            metadata: The same.
+            display_id: By which it may be updated.
+            update: Whether it takes the place of all that has that id, instead.
+        """
         self.outside()
-        self.entries.append({"data": data, "metadata": metadata})
+        self._clear_now()
+        size = sum(len(str(value)) for value in data.values())
+        if update:
+            for entry in self.entries:
+                if "data" in entry and entry.get("id") == display_id:
+                    self._replace(entry, data, metadata, size)
+            return
+        if self._shown >= SHOWN or self._shown_size + size > SHOWN_LIMIT:
+            self._leave_out()
+            return
+        self._shown += 1
+        self._shown_size += size
+        self.entries.append({"data": data, "metadata": metadata, "id": display_id, "size": size})
+
+    def _replace(
+        self, entry: dict[str, Any], data: dict[str, Any], metadata: dict[str, Any], size: int
+    ) -> None:
+        more = size - entry["size"]
+        if self._shown_size + more <= SHOWN_LIMIT:
+            self._shown_size += more
+            entry.update(data=data, metadata=metadata, size=size)
+
+    def _leave_out(self) -> None:
+        for entry in reversed(self.entries):
+            if "left_out" in entry:
+                entry["left_out"] += 1
+                return
+        self.entries.append({"left_out": 1})
+
+    def clear(self, wait: bool) -> None:
+        """Forgets all so far, or once something comes in its place."""
+        self.outside()
+        self._clears = True
+        if not wait:
+            self._clear_now()
+
+    def _clear_now(self) -> None:
+        if self._clears:
+            self._clears = False
+            self.entries = []
+            self._size = self._shown = self._shown_size = 0
+            if self.live is not None:
+                self.live.write("\x1b[2J", LOG.at)
 
     def packed(self) -> list[dict[str, Any]]:
         """Returns all of it as plain data."""
         self.outside()
         packed: list[dict[str, Any]] = []
         for entry in self.entries:
-            if "stream" not in entry:
-                packed.append(entry)
+            if "data" in entry:
+                packed.append({"data": entry["data"], "metadata": entry["metadata"]})
+                continue
+            if "left_out" in entry:
+                told = (
+                    "[... {:,} more displays left out: a task can show {}, of {:,} characters in all ...]\n"
+                )
+                text = told.format(entry["left_out"], SHOWN, SHOWN_LIMIT)
+                packed.append({"stream": "stderr", "text": text})
                 continue
             text = "".join(entry["pieces"])
             if "cut" in entry:
@@ -130,6 +200,30 @@ class Items:
             else:
                 packed.append({"stream": entry["stream"], "text": text})
         return packed
+
+
+def fitting(data: dict[str, Any], thing: Any) -> dict[str, Any]:
+    """Returns display data without what can't be sent; says what is too large."""
+    kept = {}
+    for mime, value in data.items():
+        size = _size(mime, value)
+        if size <= PICTURE_LIMIT:
+            kept[mime] = value
+        elif size < UNFIT:
+            sys.stderr.write(
+                f"{mime} of a `{type(thing).__name__}` has {size:,} characters and {PICTURE_LIMIT:,} can be "
+                "shown: make it smaller, or write it to a file there\n"
+            )
+    return kept
+
+
+def _size(mime: str, value: Any) -> int:
+    if "javascript" in mime:
+        return UNFIT
+    try:
+        return len(json.dumps(value))
+    except (TypeError, ValueError):
+        return UNFIT
 
 
 def _live() -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .display import display
 from .figures import prepare_figures, put_back_figures
+from .ipython import Stand
 from .settings import Settings
 
 _BUILTINS = dict(builtins.__dict__)
@@ -27,6 +28,7 @@ class Surroundings:
         self._main = sys.modules.get("__main__")
         self._logging = _logging_of_root()
         self._settings = Settings()
+        self._stand = Stand()
 
     def __enter__(self) -> Surroundings:
         random.seed()
@@ -34,6 +36,7 @@ class Surroundings:
         if numpy_random is not None:
             numpy_random.seed()
         builtins.__dict__["display"] = display
+        self._stand.begin()
         prepare_figures()
         return self
 
@@ -41,6 +44,7 @@ class Surroundings:
         sys.stdin, sys.stdout, sys.stderr = self._streams
         if self._main is not None:
             sys.modules["__main__"] = self._main
+        self._stand.end()
         _put_back_builtins()
         _put_back_logging(*self._logging)
         self._settings.put_back()
