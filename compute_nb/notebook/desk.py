@@ -9,7 +9,7 @@ from typing import Any
 from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
-from compute_nb.notebook import outcome
+from compute_nb.notebook import drawing, outcome
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import bundle, results_bundle
 from compute_nb.notebook.cell import analyse
@@ -151,6 +151,7 @@ class Desk:
             endpoint=endpoint,
             retries=defaults.retries if options.retries is None else options.retries,
             scout=self._scout,
+            going_on=self._going_on,
             accepted=self._bind,
         )
         if hidden:
@@ -161,10 +162,29 @@ class Desk:
             run.waited_for = False
             raise outcome.StoppedWaiting(outcome.stopped(run)) from None
 
+    def _going_on(self, key: str) -> tuple[Run, Executor] | None:
+        """Returns the run of before that the cell which runs now would only repeat, bound anew."""
+        cell_id = cell_id_of(self._shell)
+        if cell_id is None:
+            return None
+        for run in reversed(self._runs.open()):
+            if run.cell_id == cell_id and run.key == key and run in self._executors:
+                run.cell = f"In[{self._shell.displayhook.prompt_count}]"
+                self._name(run)
+                outcome.say(
+                    f"the same run of this cell still goes on since {drawing.moment(run.submitted_at)}, "
+                    f"{run.progress()}: attached to it; `--new` submits again"
+                )
+                return run, self._executors[run]
+        return None
+
     def _bind(self, run: Run) -> None:
         run.cell_id = cell_id_of(self._shell)
         run.earlier = self._runs.taken_over_by(run)
         self._runs.add(run)
+        self._name(run)
+
+    def _name(self, run: Run) -> None:
         self._shell.user_ns["_compute"] = run.thing
         if run.name:
             self._shell.user_ns[run.name] = run.thing

@@ -163,13 +163,12 @@ def place_of(executor: Executor, home: HomeFolder) -> Place:
     return Place(reach.settings.name, service_id, str(executor.endpoint_id))
 
 
-def entry_of(run: Run, source: str, swept: Iterable[str], place: Place, key: str = "") -> Entry:
+def entry_of(run: Run, source: str, swept: Iterable[str], place: Place) -> Entry:
     """Returns what is recorded of a run.
 
     Args:
         source: Of the whole cell.
         swept: Names of `--map`.
-        key: Of its sameness; "" if that can't be told.
     """
     return Entry(
         id=str(run.task_group_id),
@@ -184,7 +183,7 @@ def entry_of(run: Run, source: str, swept: Iterable[str], place: Place, key: str
         outputs=run.outputs,
         map=tuple(swept),
         source_hash=source_hash(source),
-        key=key,
+        key=run.key,
         submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.submitted_at)),
     )
 

@@ -33,7 +33,7 @@ class Outlet:
         self._group_id, self._publish, self._page = group_id, publish, page
         self._ended, self._resumed = ended, resumed
         self._silent: set[str] = set()
-        self._view = ""
+        self._view = self._model_id = ""
 
     def __call__(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
         """Sends display data: (data, metadata, display_id, is an update)."""
@@ -43,7 +43,7 @@ class Outlet:
             self._take_view(data, metadata, display_id, update)
         else:
             if display_id == self._view:
-                self._page.unbind(self._group_id)
+                self._page.unbind(self._group_id, self._model_id)
             if not self._resumed and display_id not in self._silent:
                 self._publish(data, metadata, display_id, update)
 
@@ -54,11 +54,11 @@ class Outlet:
             self._page.snapshot(self._group_id, lambda: data, ended=True)
 
     def _take_view(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
-        model_id = data[WIDGET_MIME]["model_id"]
+        self._model_id = data[WIDGET_MIME]["model_id"]
         if not update:
             self._view = display_id
             if self._resumed or self._page.known:
                 self._silent.add(display_id)
-        self._page.bind(self._group_id, model_id)
+        self._page.bind(self._group_id, self._model_id)
         if display_id not in self._silent:
             self._publish(data, metadata, display_id, update)

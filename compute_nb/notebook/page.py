@@ -69,10 +69,12 @@ class Page:
             self._live.update(models)
             self._say({"kind": "live", "live": dict(self._live)})
 
-    def unbind(self, group_id: str) -> None:
-        """Has a group's panels show their last snapshot."""
+    def unbind(self, group_id: str, model_id: str | None = None) -> None:
+        """Has a group's panels show their last snapshot, if it is this widget that they show."""
         with self._lock:
-            if self._live.pop(group_id, None) is not None:
+            shown = self._live.get(group_id)
+            if shown is not None and model_id in (None, shown):
+                del self._live[group_id]
                 self._say({"kind": "live", "live": dict(self._live)})
 
     def record(self, entry: Entry) -> None:

@@ -87,6 +87,7 @@ def recalled(entry: Entry, home: Home, settings: Settings) -> tuple[Run, Executo
         inputs=lambda place: stored(executor.inputs_of(run.futures[place])),
         send_again=lambda places: executor.retry_tasks([run.futures[place] for place in places]),
         cell_id=entry.cell_id,
+        key=entry.key,
         submitted_at=entry.submitted_s,
     )
     return run, executor

@@ -37,8 +37,8 @@ class Notebook:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
 
-    def write(self) -> Self:
-        cells = [LOAD, SWEEP.format(gate=str(self.gate)), "sweep.result()"]
+    def write(self, last: str = "sweep.result()") -> Self:
+        cells = [LOAD, SWEEP.format(gate=str(self.gate)), last]
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(made, self.path)
@@ -143,8 +143,6 @@ class Notebook:
 def notebook(lab: Any, page: Page, request: pytest.FixtureRequest) -> Iterator[Notebook]:
     made = Notebook(lab, page, f"{request.node.name}.ipynb").write()
     yield made
-    made.page.screenshot(path=f"/tmp/wt/fail-{request.node.name}.png")
-    print(made.errors)
     made.release()
 
 
@@ -215,9 +213,9 @@ def test_a_restart_and_a_page_that_is_loaded_again(notebook: Notebook) -> None:
 def test_a_kernel_that_is_killed(notebook: Notebook) -> None:
     notebook.begin()
     told = notebook.page.get_by_role("button", name="Ok", exact=True)
-    notebook.page.add_locator_handler(told, lambda button: button.click())
     notebook.kill()
-    told.wait_for(timeout=60_000)
+    told.first.wait_for(timeout=60_000)
+    notebook.page.add_locator_handler(told, lambda button: button.first.click())
     assert_moves(notebook)
     notebook.end()
     assert_whole(notebook)
@@ -237,7 +235,8 @@ def test_the_end_comes_while_no_page_is_open(notebook: Notebook) -> None:
 def test_a_bar_that_moves_leaves_the_notebook_saved(notebook: Notebook) -> None:
     notebook.begin()
     notebook.save()
-    notebook.release()
+    with notebook.page.expect_response(lambda reply: reply.request.method == "PUT"):
+        notebook.release()
     assert_whole(notebook)
     expect(notebook.page.locator(".jp-mod-dirty")).to_have_count(0)
     counts = notebook.saved()["cells"][1]["outputs"][0]["data"][PANEL]["counts"]
@@ -275,3 +274,20 @@ def test_two_tabs_of_one_notebook(notebook: Notebook, page: Page) -> None:
         notebook.page.bring_to_front()
         notebook.save()
         assert not notebook.page.locator(".jp-Dialog").count()
+
+
+def test_run_all_in_the_middle_of_a_sweep_submits_nothing_again(notebook: Notebook) -> None:
+    notebook.write("for _ in sweep: print(_.task_id)")
+    notebook.begin()
+    notebook.restart()
+    notebook.menu("Run", "Run All Cells")
+    expect(notebook.output(2)).to_contain_text("-")
+    assert_moves(notebook)
+    expect(notebook.output(1)).to_contain_text("attached to it")
+    (group,) = notebook.groups()
+    notebook.release()
+    assert_whole(notebook)
+    notebook.save()
+    panels = [out for out in notebook.saved()["cells"][1]["outputs"] if PANEL in out.get("data", {})]
+    assert [out["data"][PANEL]["entry"]["id"] for out in panels] == [group["id"]]
+    assert [one["id"] for one in notebook.groups()] == [group["id"]]
