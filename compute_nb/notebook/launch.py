@@ -61,7 +61,7 @@ def launch(
             was sent has been withdrawn.
     """
     flight = pack_cell(cell, body, options, points, notebook, endpoint)
-    key = key_of(flight, options, points, notebook, (endpoint, retries), secret_of(HomeFolder.default()))
+    key = _key(flight, options, points, notebook, (endpoint, retries))
     same = None if options.new or not key else going_on(key)
     if same is not None:
         return same
@@ -136,6 +136,21 @@ def dry_run(  # noqa: PLR0917
         raise CellRefused(_told(error, endpoint)) from error
     swept = {",".join(names): text for names, text in options.maps}
     return preflight.report(flight, there, notebook.home, inputs=options.inputs, swept=swept)
+
+
+def _key(
+    flight: Flight,
+    options: Options,
+    points: Sequence[Mapping[str, Any]] | None,
+    notebook: Notebook,
+    terms: tuple[Any, ...],
+) -> str:
+    """Returns the key of a cell's sameness, "" also where the home folder can't be written."""
+    try:
+        secret = secret_of(HomeFolder.default())
+    except ComputeError:
+        return ""
+    return key_of(flight, options, points, notebook, terms, secret)
 
 
 def _check(flight: Flight, scout: Scout, endpoint: str, executor: Executor, notebook: Notebook) -> None:

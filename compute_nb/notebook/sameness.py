@@ -14,7 +14,7 @@ from compute_nb.notebook.packing import Flight
 _KIND = "hmac-sha256:"
 
 
-def key_of(
+def key_of(  # noqa: PLR0917
     flight: Flight,
     options: Options,
     points: Sequence[Mapping[str, Any]] | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,13 +55,8 @@ def test_another_home_and_other_retries_have_another(shell: Any) -> None:
 
 
 def test_what_has_no_stable_content_has_no_key(shell: Any) -> None:
-    shell.here("class Odd:\n    def __reduce__(self):\n        return (object, ())\nodd = iter([1])\nodd = Odd()")
-    shell.here("import random\nclass Own:\n    def __getstate__(self):\n        raise TypeError('no')")
-    shell.here("own = Own.__new__(Own)")
-    options = read_cell(words(""))
-    read = analyse("1", postponed=False)
+    shell.here("own = (number for number in range(3))")
+    options, read = read_cell(words("")), analyse("1", postponed=False)
     flight = pack_cell("In[1]", read, options, None, shell.notebook, "local")
-    from dataclasses import replace
-
     flight = replace(flight, captured=replace(flight.captured, names=("own",)))
     assert key_of(flight, options, None, shell.notebook, (), b"one") == ""
