@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
-import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from compute_nb import context, hardware, routes, setting
+from compute_nb import hardware, routes
 from compute_nb.client import Client
+from compute_nb.conditions import Conditions
 from compute_nb.destination import Destination
-from compute_nb.functions import Functions, chunk_function, sends_bytecode
+from compute_nb.functions import chunk_function, sends_bytecode
 from compute_nb.future import ComputeFuture
-from compute_nb.ledger import Ledger
 from compute_nb.reloaded import ReloadedTasks
 from compute_nb.serialize.serializer import ComputeSerializer
-from compute_nb.setting import Setting
 from compute_nb.shell import ShellFunction
 from compute_nb.submitter import MAX_TASKS, Parcel
 from compute_nb.tasks import TaskState, new_id, new_ids
 from compute_nb.terms import Terms
 
 
-class Executor(concurrent.futures.Executor):
+class Executor(Conditions, concurrent.futures.Executor):
     """Runs functions at an endpoint. `submit` is for any thread.
 
     Nothing is asked and started before the first submit or the first look at `endpoint_id`. Functions,
@@ -54,16 +51,6 @@ class Executor(concurrent.futures.Executor):
         ValueError: An id is no UUID, a number out of range.
     """
 
-    task_group_id = Setting(setting.group_id)
-    resource_specification = Setting(setting.jsonable)
-    user_endpoint_config = Setting(setting.jsonable)
-    result_serializers = Setting(setting.import_paths)
-    api_burst_limit = Setting(setting.burst_limit)
-    api_burst_window_s = Setting(setting.burst_window_s)
-    batch_size = Setting(setting.batch_size)
-    retries = Setting(setting.retries)
-    walltime = Setting(setting.walltime)
-
     def __init__(  # noqa: PLR0917 - the published signature
         self,
         endpoint_id: UUID | str | None = None,
@@ -83,13 +70,7 @@ class Executor(concurrent.futures.Executor):
         walltime: float | None = None,
         service: str | None = None,
     ) -> None:
-        self._terms: Terms | None = None
-        self._special_terms: tuple[Terms, Terms] | None = None
-        self._destination = Destination(endpoint_id, service, client, amqp_port)
-        self._serializer = serializer
-        self._context: tuple[Any, ...] | None = None
-        self._functions = Functions()
-        self._ledger = Ledger()
+        super().__init__(Destination(endpoint_id, service, client, amqp_port), serializer)
         self._down = False
         self.label = label
         self.batch_size = batch_size
@@ -106,63 +87,7 @@ class Executor(concurrent.futures.Executor):
         label = f"{self.label!r} " if self.label else ""
         return f"Executor<{label}endpoint {self._destination}, group {self.task_group_id}>"
 
-    # -- where to
-
-    @property
-    def endpoint_id(self) -> UUID:
-        """The endpoint's id; finds it, and starts the local service, at the first look.
-
-        Raises:
-            EndpointNotFound: Nobody knows it.
-            ComputeError: Its service can't be reached or started.
-        """
-        return self._destination.place.endpoint_id
-
-    @endpoint_id.setter
-    def endpoint_id(self, name: UUID | str | None) -> None:
-        self._destination.rename(name)
-        self._terms = None
-
-    @property
-    def amqp_port(self) -> int | None:
-        """Used instead of the port that the service names; later submits follow it."""
-        return self._destination.amqp_port
-
-    @amqp_port.setter
-    def amqp_port(self, port: int | None) -> None:
-        self._destination.amqp_port = port
-        self._terms = None
-
-    @property
-    def client(self) -> Client:
-        """The client of the endpoint's service."""
-        return self._destination.client
-
-    @property
-    def serializer(self) -> ComputeSerializer:
-        """Writes functions and arguments, reads results."""
-        if self._serializer is None:
-            client = self._destination.given
-            self._serializer = ComputeSerializer() if client is None else client.fx_serializer
-        return self._serializer
-
-    @serializer.setter
-    def serializer(self, serializer: ComputeSerializer) -> None:
-        self._serializer, self._terms = serializer, None
-        self._functions = Functions()
-
-    @property
-    def worker_python(self) -> str | None:
-        """The version of the Python that runs tasks there, "3.11.2"; None if it isn't known yet. Blocks.
-
-        Raises:
-            ComputeError: As `endpoint_id`.
-        """
-        place = self._destination.place
-        if place.here:
-            return platform.python_version()
-        told = str(self._destination.ready().agent(place.endpoint_id).get("python") or "")
-        return told.split(maxsplit=1)[0] if told.split() else None
+    # -- how it stands
 
     @property
     def task_count_submitted(self) -> int:
@@ -469,49 +394,3 @@ class Executor(concurrent.futures.Executor):
         place, session = self._destination.place, self._destination.ready()
         if not place.here:
             session.compare(place.endpoint_id)
-
-    def _current_terms(self) -> Terms:
-        place = self._destination.place
-        there = context.here() if place.here else None
-        if self._terms is None or there != self._context:
-            self._context = there
-            self._terms = Terms(
-                place.endpoint_id,
-                self.task_group_id,
-                self._options(there),
-                self.retries,
-                self.serializer,
-                self._ledger,
-                batch_size=self.batch_size,
-                label=self.label,
-                burst_limit=self.api_burst_limit,
-                burst_window_s=self.api_burst_window_s,
-            )
-            if self._destination.session is not None:
-                self._destination.session.note_ignored({"retries": self.retries, "walltime": self.walltime})
-        return self._terms
-
-    def _terms_for(self, shell: ShellFunction | None) -> Terms:
-        """Returns the terms of the next submit; a function may ask for a specification of its own."""
-        terms = self._current_terms()
-        if shell is None:
-            return terms
-        wanted = shell.specification(self.resource_specification)
-        if wanted == self.resource_specification:
-            return terms
-        known = self._special_terms
-        if known is None or known[0] is not terms:
-            special = replace(terms, options={**terms.options, "resource_specification": wanted})
-            self._special_terms = known = terms, special  # one object, so that its tasks share requests
-        return known[1]
-
-    def _options(self, there: tuple[str, ...] | None) -> dict[str, Any]:
-        options = {
-            "resource_specification": self.resource_specification,
-            "user_endpoint_config": self.user_endpoint_config,
-            "result_serializers": self.result_serializers,
-            "walltime_s": self.walltime,
-        }
-        if there is not None:
-            options["context"] = context.option(there)
-        return {name: value for name, value in options.items() if value}

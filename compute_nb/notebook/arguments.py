@@ -206,7 +206,7 @@ def read_cell(given: Sequence[str]) -> Options:
     if left:
         raise CellRefused(f"{told}: {_left_over(left[0], args.endpoint)}")
     if args.name:
-        names_of([args.name], "-n")
+        args.name = ",".join(names_of([args.name], "-n"))
     if args.retries is not None and not 0 <= args.retries <= MAX_RETRIES:
         raise CellRefused(f"`--retries {args.retries}`: a number from 0 to {MAX_RETRIES}")
     command = "shell" if args.shell else "mpi" if args.mpi else ""

@@ -14,7 +14,7 @@ from typing import Any
 from compute_nb.notebook.cell import CellBody
 from compute_nb.notebook.kit.packer import pack
 from compute_nb.notebook.kit.source import walk_code
-from compute_nb.notebook.load import Load, codes_of, is_module, sentence
+from compute_nb.notebook.load import Load, codes_of, import_name, is_module, sentence
 from compute_nb.notebook.namespace import NEVER, OF_MODULE, Notebook
 from compute_nb.notebook.refusal import CellRefused, nearest
 from compute_nb.serialize import JSONData
@@ -76,7 +76,7 @@ def capture(
         _check_secret(name, inputs, guard_secrets)
     space = notebook.home.namespace
     modules = {name for name in wanted if is_module(space[name])}
-    imports = tuple((name, space[name].__name__, wanted[name]) for name in sorted(modules))
+    imports = tuple((name, import_name(name, space[name]), wanted[name]) for name in sorted(modules))
     load = Load(notebook, {name: sure for name, sure in wanted.items() if name not in modules}, set(swept))
     values = load.packed()
     for name in load.things:

@@ -17,6 +17,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 
 from compute_nb.errors import ComputeError
 from compute_nb.notebook.arguments import SUBCOMMANDS, parser
+from compute_nb.notebook.conditions import JSON, PICKLE
 
 if TYPE_CHECKING:
     from compute_nb.notebook.magic import ComputeMagics
@@ -126,7 +127,7 @@ class Completion:
             missing = [name for name in _names(body, ast.Load) if name not in here and not _is_builtin(name)]
             yield from (Offer(f"{name}=", "read in this cell") for name in missing)
         elif option in ("--serializer", "--result-serializer"):
-            yield from (Offer(name, "strategy") for name in _strategies())
+            yield from (Offer(name, "strategy") for name in (JSON, PICKLE))
         elif option == "--retries":
             yield from (Offer(str(count), "times") for count in (1, 3, 5))
 
@@ -220,17 +221,3 @@ def _is_builtin(name: str) -> bool:
     import builtins
 
     return hasattr(builtins, name)
-
-
-def _strategies() -> list[str]:
-    from compute_nb import serialize
-    from compute_nb.serialize import SerializationStrategy
-
-    known = [getattr(serialize, name) for name in getattr(serialize, "__all__", dir(serialize))]
-    return sorted(
-        one.__name__
-        for one in known
-        if isinstance(one, type)
-        and issubclass(one, SerializationStrategy)
-        and one is not SerializationStrategy
-    )

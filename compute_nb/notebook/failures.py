@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from compute_nb.future import ComputeFuture
+from compute_nb.notebook import frames
 from compute_nb.notebook.results import facts
 from compute_nb.notebook.run import Run
 from compute_nb.tasks import TaskState
@@ -52,6 +53,11 @@ def text_of(future: ComputeFuture) -> str:
     if future.state not in _FAILED:
         return ""
     return str(facts(future).get("traceback") or "").strip("\n") or _own_text(future)
+
+
+def whole(future: ComputeFuture) -> str:
+    """Returns the traceback of a task that has failed with the frames that others leave out."""
+    return frames.listed(facts(future).get("trace")) or text_of(future)
 
 
 def reason(future: ComputeFuture) -> str:

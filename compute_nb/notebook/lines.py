@@ -182,7 +182,7 @@ class Lines:
         for failure in found[:MAX_TRACEBACKS]:
             if len(target.run.futures) > 1:
                 self.say(f"--- {target.run.title}: {failure.places(target.run)}")
-            self.say(failure.text)
+            self.say(failures.whole(target.run.futures[failure.indices[0]]))
         if left := found[MAX_TRACEBACKS:]:
             count, first = sum(len(failure.indices) for failure in left), left[0].indices[0]
             self.say(

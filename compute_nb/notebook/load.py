@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import base64
+import sys
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from compute_nb.notebook.kit.home import MAIN
-from compute_nb.notebook.kit.packer import pack
+from compute_nb.notebook.kit.packer import Definitions, pack
 from compute_nb.notebook.kit.source import global_names
 from compute_nb.notebook.namespace import NEVER, Notebook
 from compute_nb.notebook.refusal import CellRefused
 
 LIMIT_BYTES = 7_000_000  # of one pickle: base64 makes a third more of it, and a submit may have 10 MB
 _STAYS = "it stays here, since the cell may do without"
+_DEFINED = (types.FunctionType, type)
 _LARGE_BYTES = 100_000  # less is not worth leaving behind
 _MENDS = (
     ("a future stands", "take the `result()` of each first, and read that"),
@@ -26,6 +28,7 @@ _MENDS = (
     ("socket", "connect inside the cell"),
     ("thread", "start it inside the cell"),
     ("module", "import it inside the cell"),
+    ("memoryview", "send `bytes(...)` of it"),
 )
 
 
@@ -47,7 +50,7 @@ class Load:
         self._follow(_reads_of(self.things.values()))
         while self.things:
             try:
-                data, reads, _ = pack(self.things, self._notebook.home)
+                data, reads, _ = pack(self._ordered(), self._notebook.home)
             except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
                 self._leave_behind(error)
                 continue
@@ -59,6 +62,12 @@ class Load:
                 raise CellRefused(self._too_large(len(data)))
             return base64.b64encode(data).decode()
         return ""
+
+    def _ordered(self) -> tuple[Definitions, dict[str, Any]]:
+        """Returns functions and classes before all values, which may be rebuilt by them."""
+        first = {name for name, thing in self.things.items() if isinstance(thing, _DEFINED)}
+        values = {name: thing for name, thing in self.things.items() if name not in first}
+        return Definitions((name, self.things[name]) for name in sorted(first)), values
 
     def _follow(self, names: Iterable[str]) -> bool:
         """Adds names that functions read when they are called; returns whether one is new."""
@@ -75,7 +84,7 @@ class Load:
             thing = self._notebook.home.namespace[name]
             self._wanted[name] = False
             if is_module(thing):
-                self.imports.append((name, thing.__name__, False))
+                self.imports.append((name, import_name(name, thing), False))
                 continue
             self.things[name] = thing
             self._check(name)
@@ -186,6 +195,23 @@ def _described(thing: Any) -> str:
 def megabytes(count: int) -> str:
     """Returns a number of bytes as people read it."""
     return f"{count / 1_000_000:.1f} MB"
+
+
+def import_name(name: str, module: types.ModuleType) -> str:
+    """Returns what has to be imported to get a module.
+
+    Raises:
+        CellRefused: No import gives it.
+    """
+    known = module.__name__
+    if sys.modules.get(known) is not module:
+        known = next((key for key, one in list(sys.modules.items()) if one is module), known)
+    if module.__spec__ is not None or hasattr(module, "__file__"):
+        return known
+    raise CellRefused(
+        f"`{name}` is a module that was made by hand, and no import gives it: write it to a file beside the "
+        "notebook, or read here what you need of it and send that"
+    )
 
 
 def is_module(thing: Any) -> bool:

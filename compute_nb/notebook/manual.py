@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from compute_nb.notebook.arguments import SUBCOMMANDS, parser
 
 WIDTH = 96  # of the output of a cell beside an open side bar
-_COLUMN = 26
+_COLUMN = 30
 
 _EXAMPLES = """\
     %%compute local -n f                             one task; f.result() is its value

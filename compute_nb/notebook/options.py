@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import itertools
 import keyword
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -103,10 +104,15 @@ def names_of(given: Iterable[str], option: str) -> tuple[str, ...]:
     Raises:
         CellRefused: One is no name that a notebook can bind.
     """
-    names = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    names = [as_python(name) for text in given for name in text.split(",") if name.strip()]
     for name in names:
         check_name(name, option)
     return tuple(dict.fromkeys(names))
+
+
+def as_python(name: str) -> str:
+    """Returns a name as Python binds it: two spellings of one identifier are one name."""
+    return unicodedata.normalize("NFKC", name.strip())
 
 
 def check_name(name: str, option: str) -> None:

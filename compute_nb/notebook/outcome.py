@@ -8,7 +8,7 @@ from typing import Any
 
 from compute_nb.errors import ComputeError, DeserializationError, SerializationError, TaskExecutionFailed
 from compute_nb.future import ComputeFuture
-from compute_nb.notebook import drawing, failures
+from compute_nb.notebook import drawing, failures, frames
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.results import cell_result, displayed, facts, harmless, printed, said
 from compute_nb.notebook.run import Run
@@ -154,7 +154,9 @@ def _failure(run: Run, alone: bool) -> BaseException | None:
             say(f"{point}: {failures.reason(future)}")
     if all(future.state is TaskState.CANCELLED for _, future in bad):
         return CellRefused(f"{len(bad)} of {len(run.futures)} tasks were cancelled")
-    return readable(_first_error(run))
+    first = next((future for _, future in bad if future.state is not TaskState.CANCELLED), run.futures[0])
+    mend = f"`%compute tb {run.handle}` shows them"
+    return readable(_first_error(run), lambda colours: frames.drawn(facts(first).get("trace"), mend, colours))
 
 
 def _first_error(run: Run) -> BaseException:
@@ -162,17 +164,31 @@ def _first_error(run: Run) -> BaseException:
     return error or ComputeError(f"{run.title} failed for no reason that is known")
 
 
-def readable(error: BaseException) -> BaseException:
-    """Returns the error such that IPython shows what happened on the worker, not our frames."""
+def readable(
+    error: BaseException, drawn: Callable[[frames.Colours], str | None] = lambda _: None
+) -> BaseException:
+    """Returns the error such that IPython shows what happened on the worker, not our frames.
+
+    Args:
+        drawn: Draws the frames there; None if they are not known, and the remote text has to do.
+    """
     if isinstance(error, SyntaxError) and isinstance(error, TaskExecutionFailed):
         # IPython draws these by itself, with our frames: as what it is remotely it is drawn from its text.
         plain = TaskExecutionFailed(error.remote_data, error.completion_t)
         plain.__notes__ = [*getattr(error, "__notes__", ())]
         error = plain
     text = error.remote_data if isinstance(error, TaskExecutionFailed) else f"{type(error).__name__}: {error}"
-    lines = [text.strip(), *getattr(error, "__notes__", ())]
-    error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+    notes = [*getattr(error, "__notes__", ())]
+    error._render_traceback_ = lambda: [  # type: ignore[attr-defined]
+        drawn(_colours()) or text.strip("\n"),
+        *notes,
+    ]
     return error
+
+
+def _colours() -> frames.Colours:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return frames.colours_of(str(getattr(shell, "colors", "nocolor")).lower())
 
 
 def final_line(run: Run) -> str:

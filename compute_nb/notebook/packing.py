@@ -101,6 +101,7 @@ def pack_cell(  # noqa: PLR0917
         None if conditions.seed is None else (conditions.seed, inspect.getsource(seeds)),
         conditions.results_as,
         tuple(map(tuple, modules)),  # type: ignore[arg-type] # of four, as they travel
+        captured.notes,
     )
     names = [module.name for module in modules]
     how = AS_JSON if plain else AS_SOURCE

@@ -41,6 +41,7 @@ class Reads(ast.NodeVisitor):
         self._maybe = 0
         self._guards = 0
         self._class_names: list[set[str]] = []
+        self._class_globals: list[set[str]] = []
 
     def block(self, statements: Iterable[ast.stmt]) -> None:
         """Walks statements one after the other."""
@@ -65,8 +66,16 @@ class Reads(ast.NodeVisitor):
     def _in_class(self, name: str) -> bool:
         return bool(self._class_names) and name in self._class_names[-1]
 
+    def _local_to_class(self, name: str) -> bool:
+        return bool(self._class_names) and not (self._class_globals and name in self._class_globals[-1])
+
+    def visit_Global(self, node: ast.Global) -> None:
+        """Names that a class body binds outside itself."""
+        if self._class_globals:
+            self._class_globals[-1].update(node.names)
+
     def _bind(self, name: str) -> None:
-        if self._class_names:
+        if self._local_to_class(name):
             self._class_names[-1].add(name)
             return
         self.binds.add(name)
@@ -74,7 +83,7 @@ class Reads(ast.NodeVisitor):
             self._bound.add(name)
 
     def _unbind(self, name: str) -> None:
-        if self._class_names:
+        if self._local_to_class(name):
             self._class_names[-1].discard(name)
         elif self._bound is not None:
             self._bound.discard(name)

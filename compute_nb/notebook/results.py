@@ -88,6 +88,7 @@ def facts(future: ComputeFuture) -> Mapping[str, Any]:
         "items": items if isinstance(items, list) else [],
         "swept": swept if isinstance(swept, dict) else {},
         "traceback": tail.get("traceback") or text,
+        "trace": tail.get("trace"),
     }
 
 

@@ -84,8 +84,10 @@ class Scopes(Reads):
             for part in (*node.bases, *node.keywords):
                 self.visit(part)
             self._class_names.append(set())
+            self._class_globals.append(set())
             self.block(node.body)
             self._class_names.pop()
+            self._class_globals.pop()
         self._bind(node.name)
 
     @contextmanager

@@ -14,6 +14,7 @@ from compute_nb.notebook.capture import Captured, capture, pack_points
 from compute_nb.notebook.cell import analyse
 from compute_nb.notebook.kit.harness import Cell
 from compute_nb.notebook.kit.home import Home
+from compute_nb.notebook.kit.source import POSTPONED
 from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.payload import FUNCTION_NAME, CellResult, function_source, read_envelope
 
@@ -36,6 +37,11 @@ class Shell:
         found = self.ip.compile.format_code_name(filename)
         return filename if found is None else " ".join(found)
 
+    def reset(self) -> None:
+        """Is as new."""
+        _forget_names(self.ip)
+        self.ip.execution_count = 1
+
     def here(self, source: str) -> Any:
         """Runs a cell here and returns its value; an error of the cell is raised."""
         done = self.ip.run_cell(source, store_history=True)
@@ -46,13 +52,13 @@ class Shell:
         self, body: str, outputs: tuple[str, ...] = (), inputs: tuple[str, ...] = (), **swept: Any
     ) -> tuple[str, Any, Captured]:
         """Returns the function that travels, a task's own values as they travel, and what was captured."""
-        read = analyse(body, postponed=False)
+        read = analyse(body, postponed=bool(self.ip.compile.flags & POSTPONED))
         points, also = pack_points([swept], self.notebook)
         captured = capture(read, self.notebook, inputs=inputs, swept=swept, also=also)
         label = f"Cell In[{self.ip.execution_count}]"
-        cell = Cell(
-            label, read.source, read.shows, read.postponed, captured.imports, captured.values, outputs
-        )
+        travelling = (captured.imports, captured.values, outputs)
+        flags = (read.shows, read.postponed)
+        cell = Cell(label, read.source, *flags, *travelling, notes=captured.notes)
         return function_source(cell), points[0], captured
 
     def there(
@@ -94,3 +100,5 @@ def _forget_names(ip: Any) -> None:
     for name in set(ip.user_ns) - set(ip.user_ns_hidden):
         if not (name.startswith("__") and name.endswith("__")):
             del ip.user_ns[name]
+    ip.user_ns.pop("__annotations__", None)
+    ip.compile.flags &= ~POSTPONED

@@ -59,13 +59,14 @@ def test_endpoints_are_offered_before_any_service_runs_and_none_is_started(kerne
 
 
 def test_options_and_their_values(kernel):
-    assert list(kernel.tab("%%compute local --re", BODY)) == ["%%compute local --retries"]
+    assert list(kernel.tab("%%compute local --ret", BODY)) == ["%%compute local --retries"]
     offered = kernel.tab("%%compute local -", BODY)
     assert {"%%compute local -n", "%%compute local --dry-run"} <= offered.keys()
     assert "%%compute local --map" in kernel.tab("%%compute local ", BODY)
     assert kernel.tab("%%compute -o wa", BODY) == {"%%compute -o walk": "bound in this cell"}
     assert kernel.tab("%%compute -m ", BODY) == {"%%compute -m seed=": "read in this cell"}
     assert kernel.tab("%%compute -i x,st", BODY) == {"%%compute -i x,steps": "int"}
+    assert "%%compute --serializer JSONData" in kernel.tab("%%compute --serializer J", BODY)
     assert "%%compute --retries 3" in kernel.tab("%%compute --retries ", BODY)
     assert "%%compute -w local local" not in kernel.tab("%%compute -w local ", BODY)
     assert "%%compute -w -n f local" in kernel.tab("%%compute -w -n f lo", BODY)

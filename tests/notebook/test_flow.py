@@ -41,6 +41,7 @@ def reads(source: str, **options: bool) -> dict[str, str]:
         ("def f():\n    x = 1\n    def g():\n        return x + y\n    return g", {"y": "perhaps"}),
         ("lambda a, b=d: a + b + c", {"d": "sure", "c": "perhaps"}),
         ("class A(B):\n    z = w\n    v = z\n    def m(self):\n        return z", {"B": "sure", "w": "sure", "z": "perhaps"}),
+        ("class A:\n    global z\n    z = w\n    y = z\nz, y", {"w": "sure", "y": "sure"}),
         ("[a * b for a in c if a > d]", {"c": "sure", "d": "sure", "b": "sure"}),
         ("[(y, x) for x in xs for y in x]", {"xs": "sure"}),
         ("[last := x for x in xs]\nlast", {"xs": "sure", "last": "perhaps"}),

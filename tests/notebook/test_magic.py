@@ -2,6 +2,7 @@
 # ruff: noqa: E501 - a cell is one line, so that a case is one line
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 from own_home import own_home, service
 
 from compute_nb.config import Home
-from compute_nb.errors import SerializationError, TaskExecutionFailed, WorkerDied
+from compute_nb.errors import DeserializationError, SerializationError, TaskExecutionFailed, WorkerDied
 from compute_nb.notebook.arguments import SUBCOMMANDS, parser, read_cell
 from compute_nb.notebook.options import words
 from compute_nb.notebook.pending import OutputPending, Pending
@@ -35,6 +36,43 @@ def nb(shell):
 def test_value_of_a_waiting_cell_is_the_cells_own(nb, capsys):
     assert nb.here("%%compute local -w\nimport math\nprint('there')\nmath.factorial(5)") == 120
     assert "there\n" in capsys.readouterr().out
+
+
+def test_a_value_whose_class_is_not_defined_yet_says_which_cell_to_run(nb):
+    define = "class Point:\n    def __init__(self, x):\n        self.x = x\n    def twice(self):\n        return 2 * self.x"
+    nb.here(define)
+    cell = f"In[{nb.ip.execution_count - 1}]"
+    nb.here("%%compute -n f\n[{'p': Point(3)}]")
+    nb.here("%compute wait f")
+    nb.here("del Point")
+    for _ in range(2):
+        with pytest.raises(
+            DeserializationError, match=rf"needs `Point`.*{re.escape(cell)}.*`.result\(\)` again"
+        ):
+            nb.names["f"].result(0)
+    nb.here(define)
+    (found,) = nb.names["f"].result(0)
+    assert type(found["p"]) is nb.names["Point"]
+    assert found["p"].twice() == 6
+
+
+def test_a_name_that_stayed_here_is_explained_there(nb):
+    nb.here("import threading\nlock = threading.Lock()\ndef f():\n    return lock\ndef g():\n    return f()")
+    with pytest.raises(NameError) as caught:
+        nb.here("%%compute -w\ng()")
+    assert "`lock` (a _thread.lock) can't travel" in "\n".join(caught.value._render_traceback_())
+
+
+def test_a_waiting_cells_error_is_drawn_with_its_source(nb):
+    nb.here("def area(r):\n    return r * None")
+    with pytest.raises(TypeError) as caught:
+        nb.here("%%compute -w -n f\nx = 1\n\narea(x)")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(caught.value._render_traceback_()))
+    assert re.search(r"Cell In\[\d+\], line 3\n      1 x = 1\n----> 3 area\(x\)\n", shown)
+    assert re.search(
+        r"Cell In\[\d+\], line 2, in area\(r\)\n      1 def area\(r\):\n----> 2     return r \* None\n", shown
+    )
+    assert "harness" not in shown
 
 
 def test_semicolon_and_async_give_no_value(nb):

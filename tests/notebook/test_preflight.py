@@ -222,6 +222,14 @@ def test_a_secret_in_a_function_stays_here_too(nb, gpu, capsys):
     assert nb.here("%%compute gpu -w -i api_key\ncall()") == "k3y"
 
 
+def test_a_dry_run_of_a_command_and_of_json(nb, capsys):
+    nb.here("path = 'data.csv'\nsteps = [1, 2]")
+    nb.here("%%compute local --shell --dry-run -m n=[1, 2]\nhead -n {n} {path}")
+    assert re.search(r"^strategy +a command line;", capsys.readouterr().out, re.MULTILINE)
+    nb.here("%%compute local --serializer JSONData --dry-run\nlen(steps)")
+    assert re.search(r"^strategy +body as source; values as JSON", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_an_unknown_endpoint_is_named_in_a_dry_run_too(nb, gpu):
     with pytest.raises((CellRefused, ComputeError), match=r"did you mean 'gpu'"):
         nb.here("%%compute gpus --dry-run\n1")

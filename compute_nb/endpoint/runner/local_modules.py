@@ -1,4 +1,4 @@
-"""This module is the modules of a task's own folder, imported again when their files have changed."""
+"""This module is the modules of a task's own folders, imported again when their files have changed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 TICK_S = 0.05  # a file's time is that of the kernel's last tick, so an edit may seem older than it is
 RUNNER = os.path.dirname(__file__)
+STANDARD = os.path.join(os.path.dirname(os.__file__), "")  # a home folder may hold a whole Python
 
 
 class LocalModules:
-    """The modules that were imported from below one folder, with the files as they were read."""
+    """The modules that were imported from below some folders, with the files as they were read."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = os.path.join(folder, "")
+    def __init__(self, *folders: str) -> None:
+        self.folders = tuple(os.path.join(folder, "") for folder in folders)
         self.seen = 0
         self.files: dict[str, tuple[str, tuple[int, int]]] = {}
 
@@ -45,9 +46,9 @@ class LocalModules:
         self.seen = len(sys.modules)
 
     def is_local(self, file: str) -> bool:
-        """True for a file below the folder that no package installer has put there and that is not ours."""
+        """True for a file below the folders that no package installer has put there and that is not ours."""
         installed = "site-packages" in file or "dist-packages" in file
-        return file.startswith(self.folder) and not installed and not file.startswith(RUNNER)
+        return file.startswith(self.folders) and not installed and not file.startswith((RUNNER, STANDARD))
 
     def stamp(self, file: str) -> tuple[int, int]:
         """Returns what tells one version of a file from the next; a folder has only one."""

@@ -89,17 +89,25 @@ class Surroundings:
         """
         self.choose_folder(context)
         self.attach()
-        folder = os.path.join(context.get("cwd") or "", "")
-        if self.modules is not None and self.modules.folder != folder:
+        folders = self.local_folders(context)
+        if self.modules is not None and self.modules.folders != folders:
             self.modules.forget()
             self.modules = None
-        if not folder:
+        if not folders:
             return
         if self.modules is None:
-            self.modules = LocalModules(folder)
+            self.modules = LocalModules(*folders)
             self.modules.find(self.started)
         sys.dont_write_bytecode = True  # nothing of ours appears beside a notebook
         self.modules.refresh()
+
+    def local_folders(self, context: dict[str, Any]) -> tuple[str, ...]:
+        """Returns the folder of the task, and what the notebook has added to the path."""
+        folder = context.get("cwd")
+        if not folder:
+            return ()
+        added = [entry for entry in context.get("sys_path") or [] if entry and entry not in self.path]
+        return tuple(os.path.join(entry, "") for entry in dict.fromkeys([folder, *added]))
 
     def leave(self, since: float) -> None:
         """Notes what was imported since `since`, at the end of a chunk."""

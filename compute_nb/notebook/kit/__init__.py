@@ -9,6 +9,7 @@ to `packer` run on both sides: the notebook packs inputs and unpacks results, th
 # In the order in which each finds those that it imports.
 MODULES = (
     "source",
+    "arrays",
     "home",
     "skeleton",
     "unpacker",
@@ -19,7 +20,9 @@ MODULES = (
     "display",
     "ipython",
     "settings",
+    "loggers",
     "surroundings",
+    "trace",
     "failure",
     "travelled",
     "harness",

@@ -74,7 +74,7 @@ def tail(facts: dict[str, Any]) -> str:
     """Returns the line for programs; pictures and text are dropped if it gets too long."""
     text = json.dumps(facts)
     if len(text) > RESULT_LIMIT:
-        text = json.dumps(dict(facts, outputs=[], exception=None))
+        text = json.dumps(dict(facts, outputs=[], exception=None, trace=None))
     return "compute_nb:1:" + base64.b64encode(zlib.compress(text.encode())).decode()
 
 
@@ -114,3 +114,12 @@ def place_note(error: BaseException, folder: str | None) -> str:
         return ""
     where = "on host %s, in folder %s, with Python %s (%s)"
     return "\n" + where % (platform.node(), folder, platform.python_version(), sys.executable)
+
+
+def absence_note(error: BaseException, notes: tuple[str, ...]) -> str:
+    """Returns why a name that was missed has stayed in the notebook, "" for other errors."""
+    if not isinstance(error, NameError):
+        return ""
+    quoted = message(error).split("'")
+    name = "`" + (quoted[1] if len(quoted) > 1 else "") + "`"
+    return "".join("\n" + note for note in notes if note.startswith(name))

@@ -26,6 +26,7 @@ from .display import bundle, plain, shows_itself
 from .failure import (
     RESULT_LIMIT,
     CellFailed,
+    absence_note,
     end_child,
     exception_buffer,
     message,
@@ -41,6 +42,7 @@ from .packer import pack
 from .settings import own_decimals
 from .source import POSTPONED, forget_all, remember
 from .surroundings import Surroundings
+from .trace import trace_of
 from .travelled import Travelled
 from .unpacker import unpack
 
@@ -66,6 +68,7 @@ class Cell(NamedTuple):
         seed: What generators of random numbers begin with, and the text of the module that sees to it.
         forms: How values travel back, tried in this order: "JSONData", "DillDataBase64"; () is the latter.
         modules: Those beside the notebook, with their texts; see `travelled`.
+        notes: What stayed in the notebook, each beginning with its name.
     """
 
     label: str
@@ -78,6 +81,7 @@ class Cell(NamedTuple):
     seed: tuple[int, str] | None = None
     forms: tuple[str, ...] = ()
     modules: tuple[tuple[str, str, bool, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def run(cell: Cell, index: int, swept: Any) -> dict[str, Any]:
@@ -161,7 +165,8 @@ class Turn:
             self._taken = json.loads(self._cell.values)
         elif self._cell.values:
             packed = base64.b64decode(self._cell.values)
-            self._taken = unpack(packed, self._home, self._space)
+            definitions, values = unpack(packed, self._home, self._space)
+            self._taken = dict(definitions, **values)
         self._space.update(self._taken)
         self._point = swept
         if isinstance(swept, str):
@@ -296,16 +301,19 @@ class Turn:
 
     def _fail(self, error: BaseException) -> NoReturn:
         own = (self._cell.label,) if "$" in self._swept else ()  # a command's text is not in these frames
-        text = traceback_text(error, own_files() + own)
-        place = place_note(error, None if self._around is None else self._around.folder)
-        if place:
-            text += place
+        hidden, folder = own_files() + own, None if self._around is None else self._around.folder
+        text, trace = traceback_text(error, hidden), trace_of(error, hidden)
+        note = place_note(error, folder) + absence_note(error, self._cell.notes)
+        text += note
+        if trace:
+            trace[-1]["text"] += note
         facts = {
             "type": type(error).__qualname__,
             "module": type(error).__module__,
             "message": message(error),
             "exception": None if self._cell.forms == (JSON,) else exception_buffer(error),
             "traceback": text,
+            "trace": trace,
             **self._facts(),
         }
         facts["outputs"] = facts.pop("items")

@@ -9,6 +9,7 @@ the same Python only.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import importlib
 import io
@@ -19,20 +20,32 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from .arrays import Arrays, is_array
 from .home import MAIN, Home
 from .skeleton import MEMBERS, REGISTERED, member_attributes, registered, skeleton
 from .source import global_names
 from .unpacker import (
     find_named,
+    find_type,
+    make_alias,
     make_cached,
     make_class,
     make_code,
     make_function,
+    set_alias,
     set_class,
     set_function,
+    settle,
 )
 
 PROTOCOL = 5
+
+
+class Definitions(dict):  # type: ignore[type-arg]
+    """Functions and classes by name, which the other side has under their names before all that follows.
+
+    What rebuilds a value (`__reduce__`, `__setstate__`) may call them.
+    """
 
 
 def _importable(thing: Any) -> bool:
@@ -56,10 +69,13 @@ class _Rules:
     with_globals: bool
     reads: set[str]
     met: dict[str, Any]
+    arrays: Arrays
     _cells: dict[int, tuple[int, Any]]
 
-    def begin(self, home: Home, by_name: Callable[[Any], str | None], with_globals: bool) -> None:
-        self.home, self.by_name, self.with_globals = home, by_name, with_globals
+    def begin(
+        self, home: Home, by_name: Callable[[Any], str | None], with_globals: bool, arrays: Arrays
+    ) -> None:
+        self.home, self.by_name, self.with_globals, self.arrays = home, by_name, with_globals, arrays
         self.reads, self.met, self._cells = set(), {}, {}
 
     def reducer_override(self, obj: Any) -> Any:
@@ -69,11 +85,16 @@ class _Rules:
             return rule(self, obj)
         if isinstance(obj, type):
             return self.of_class(obj)
+        if is_array(obj):
+            return self.arrays.meet(obj)
         if isinstance(obj, _LIVE) and not isinstance(obj, (io.BytesIO, io.StringIO)):
             self.refuse(obj)
         if type(obj).__module__ == "dataclasses" and type(obj).__name__ in _SENTINELS:
             return _SENTINELS[type(obj).__name__] or obj.name
         return NotImplemented
+
+    def of_definitions(self, names: Definitions) -> Any:
+        return (settle, (dict(names),))
 
     def of_function(self, function: types.FunctionType) -> Any:
         named = self._named(function)
@@ -95,6 +116,8 @@ class _Rules:
             "__module__": function.__module__,
             "__doc__": function.__doc__,
         }
+        if getattr(function, "__type_params__", ()):
+            slots["__type_params__"] = function.__type_params__  # type: ignore[attr-defined]
         state = (slots, function.__dict__, [pair for pair in cells if pair[1]], self._globals(names))
         return (make_function, (*spec, numbers), state, None, None, set_function)
 
@@ -129,7 +152,9 @@ class _Rules:
         named = self._named(cls)
         if named is not None:
             return named
-        if cls.__module__ != MAIN and (_importable(cls) or cls.__module__ == "builtins"):
+        if cls.__module__ == "builtins":
+            return self.of_builtin_class(cls)
+        if cls.__module__ != MAIN and _importable(cls):
             return NotImplemented
         kind, parts, skipped = skeleton(cls)
         state = {
@@ -147,6 +172,12 @@ class _Rules:
         spec = (kind, *names, self._label(cls), self.home.name_of_class(cls), *parts)
         return (make_class, spec, state, None, None, set_class)
 
+    def of_builtin_class(self, cls: type) -> Any:
+        if getattr(builtins, cls.__name__, None) is cls:
+            return NotImplemented
+        names = [name for name, value in vars(types).items() if value is cls]
+        return (find_type, (names[0],)) if names else NotImplemented
+
     def _label(self, cls: type) -> str:
         for value in cls.__dict__.values():
             code = getattr(value, "__code__", None)
@@ -160,12 +191,28 @@ class _Rules:
         return (importlib.import_module, (module.__name__,))
 
     def of_type_variable(self, variable: Any) -> Any:
-        if variable.__module__ != MAIN:
+        module = variable.__module__  # of `def f[T]` it is "typing", which has none of that name
+        if getattr(sys.modules.get(module), variable.__name__, None) is variable and module != MAIN:
             return NotImplemented
-        given = {"covariant": variable.__covariant__, "contravariant": variable.__contravariant__}
+        # What this Python's kind knows of them; a default says so itself.
+        given = {name: getattr(variable, f"__{name}__", None) for name in _TYPE_VARIABLE_PARTS}
+        given = {name: value for name, value in given.items() if value}
+        has_default: Callable[[], bool] = getattr(variable, "has_default", bool)
+        if has_default():
+            given["default"] = variable.__default__
         kind: Any = type(variable)
-        make = functools.partial(kind, bound=variable.__bound__, **given)
-        return (make, (variable.__name__, *variable.__constraints__))
+        make = functools.partial(kind, **given)
+        named = (variable.__name__, *getattr(variable, "__constraints__", ()))
+        return (make, named, (None, {"__module__": module}))
+
+    def of_type_alias(self, alias: Any) -> Any:
+        if alias.__module__ != MAIN:
+            return NotImplemented
+        if alias.__type_params__:
+            kind: Any = type(alias)
+            make = functools.partial(kind, type_params=alias.__type_params__)
+            return (make, (alias.__name__, alias.__value__))
+        return (make_alias, (alias.__name__,), alias.__value__, None, None, set_alias)  # it may name itself
 
     def of_new_type(self, new_type: Any) -> Any:
         if new_type.__module__ != MAIN:
@@ -206,6 +253,7 @@ def _module_of(function: types.FunctionType) -> str:
     return str(name)
 
 
+_TYPE_VARIABLE_PARTS = ("bound", "covariant", "contravariant", "infer_variance")
 _SLOT_TYPES = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _LIVE = (io.IOBase, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, types.FrameType)
 _SENTINELS = {
@@ -218,9 +266,11 @@ _SENTINELS = {
 
 def _rules() -> dict[type, Any]:
     import threading
+    import typing
     from typing import NewType, TypeVar
 
     rules: dict[type, Any] = {
+        Definitions: _Rules.of_definitions,
         types.FunctionType: _Rules.of_function,
         types.CodeType: _Rules.of_code,
         types.ModuleType: _Rules.of_module,
@@ -234,6 +284,11 @@ def _rules() -> dict[type, Any]:
         type(threading.RLock()): _Rules.refuse,
     }
     rules[type(functools.lru_cache(len))] = _Rules.of_cached
+    for name in ("ParamSpec", "TypeVarTuple"):  # since Python 3.10, 3.11
+        if hasattr(typing, name):
+            rules[getattr(typing, name)] = _Rules.of_type_variable
+    if hasattr(typing, "TypeAliasType"):  # since Python 3.12
+        rules[typing.TypeAliasType] = _Rules.of_type_alias
     if isinstance(NewType, type):  # since Python 3.10; a function before
         rules[NewType] = _Rules.of_new_type
     return rules
@@ -286,11 +341,14 @@ def _pack(
     by_name: Callable[[Any], str | None],
     with_globals: bool,
 ) -> tuple[bytes, set[str], dict[str, Any]]:
-    file = io.BytesIO()
-    pickler = packer(file, PROTOCOL)
-    pickler.begin(home, by_name, with_globals)
-    pickler.dump(thing)
-    return file.getvalue(), pickler.reads, pickler.met
+    arrays = Arrays()
+    while True:
+        file = io.BytesIO()
+        pickler = packer(file, PROTOCOL)
+        pickler.begin(home, by_name, with_globals, arrays)
+        pickler.dump(thing)
+        if not arrays.again():
+            return file.getvalue(), pickler.reads, pickler.met
 
 
 def _dill_packer() -> Any:

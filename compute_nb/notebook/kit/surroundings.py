@@ -11,6 +11,7 @@ from typing import Any
 from .display import display
 from .figures import prepare_figures, put_back_figures
 from .ipython import Stand
+from .loggers import Loggers
 from .settings import Settings
 
 _BUILTINS = dict(builtins.__dict__)
@@ -26,7 +27,7 @@ class Surroundings:
         self._argv, self._path = list(sys.argv), list(sys.path)
         self._streams = sys.stdin, sys.stdout, sys.stderr
         self._main = sys.modules.get("__main__")
-        self._logging = _logging_of_root()
+        self._loggers = Loggers()
         self._settings = Settings()
         self._stand = Stand()
 
@@ -46,7 +47,7 @@ class Surroundings:
             sys.modules["__main__"] = self._main
         self._stand.end()
         _put_back_builtins()
-        _put_back_logging(*self._logging)
+        self._loggers.put_back()
         self._settings.put_back()
         sys.argv[:], sys.path[:] = self._argv, self._path
         self._put_back_environ()
@@ -83,19 +84,3 @@ def _put_back_builtins() -> None:
         names.update(_BUILTINS)
         for name in [name for name in names if name not in _BUILTINS]:
             del names[name]
-
-
-def _logging_of_root() -> tuple[list[Any], int]:
-    root = getattr(sys.modules.get("logging"), "root", None)
-    return ([], 30) if root is None else (list(root.handlers), root.level)
-
-
-def _put_back_logging(handlers: list[Any], level: int) -> None:
-    """Undoes `basicConfig`; whoever imported `logging` first left it as it is when new."""
-    root = getattr(sys.modules.get("logging"), "root", None)
-    if root is None:
-        return
-    if root.handlers != handlers:
-        root.handlers[:] = handlers
-    if root.level != level:
-        root.setLevel(level)

@@ -10,6 +10,7 @@ import pickle
 import types
 from typing import Any
 
+from .arrays import make_view  # noqa: F401 - found here by its name
 from .home import MAIN, Home, NotHere
 from .skeleton import BARE, MEMBERS, REGISTERED
 from .source import CodeBytes, CodeText, codes_in, from_bytes, remember
@@ -24,6 +25,21 @@ ONLY_HERE = "a cell's pickle is read by `unpack` of this package only"
 def find_named(name: str, label: str) -> Any:
     """Stands for `Unpacker.find_named`."""
     raise NotHere(name, label)
+
+
+def settle(names: dict[str, Any]) -> Any:
+    """Stands for `Unpacker.settle`."""
+    raise TypeError(ONLY_HERE)
+
+
+def make_alias(name: str) -> Any:
+    """Stands for `Unpacker.make_alias`."""
+    raise TypeError(ONLY_HERE)
+
+
+def set_alias(alias: Any, value: Any) -> Any:
+    """Stands for `Unpacker.set_alias`."""
+    raise TypeError(ONLY_HERE)
 
 
 def make_code(*spec: Any) -> Any:
@@ -51,6 +67,12 @@ def set_class(*spec: Any) -> Any:
     raise TypeError(ONLY_HERE)
 
 
+def find_type(name: str) -> type:
+    """Returns the built-in type that only `types` has a name for."""
+    found: type = getattr(types, name)
+    return found
+
+
 def make_cached(wrapped: Any, parameters: dict[str, Any]) -> Any:
     """Returns a new, empty `functools.lru_cache` around a function."""
     return functools.lru_cache(**parameters)(wrapped)
@@ -74,11 +96,12 @@ class Unpacker(pickle.Unpickler):
         self._prefer_present = prefer_present
         self._cells: dict[int, Any] = {}
         self._present: set[int] = set()
+        self._aliases: dict[int, list[Any]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Called by pickle for each global name in the stream."""
         if name in _MAKERS and _is_kit(module):
-            return globals()[name] if name == "make_cached" else getattr(self, name)
+            return globals()[name] if name in _PLAIN_MAKERS else getattr(self, name)
         if module == MAIN:
             return self.home.find(name)
         return super().find_class(module, name)
@@ -86,6 +109,23 @@ class Unpacker(pickle.Unpickler):
     def find_named(self, name: str, label: str) -> Any:
         """Returns what this side calls `name`."""
         return self.home.find(name, label)
+
+    def settle(self, names: dict[str, Any]) -> dict[str, Any]:
+        """Binds functions and classes that travel, before anything is made with their help."""
+        self._function_globals.update(names)
+        return names
+
+    def make_alias(self, name: str) -> Any:
+        """Returns what `type NAME = ...` gives, its value still to come."""
+        value: list[Any] = []
+        space = {"__name__": MAIN, "value": value}
+        exec("type " + name + " = value[0]", space)
+        self._aliases[id(space[name])] = value
+        return space[name]
+
+    def set_alias(self, alias: Any, value: Any) -> None:
+        """Gives a type alias its value."""
+        self._aliases[id(alias)].append(value)
 
     def make_code(self, *spec: Any) -> types.CodeType:
         """Returns a code object from its text, or from its bytes."""
@@ -160,9 +200,18 @@ class Unpacker(pickle.Unpickler):
             cls.register(other)  # type: ignore[attr-defined]
 
 
-_MAKERS = frozenset(
-    ["find_named", "make_code", "make_function", "set_function", "make_class", "set_class", "make_cached"]
-)
+_PLAIN_MAKERS = frozenset(["find_type", "make_cached", "make_view"])
+_MAKERS = _PLAIN_MAKERS | {
+    "find_named",
+    "settle",
+    "make_alias",
+    "set_alias",
+    "make_code",
+    "make_function",
+    "set_function",
+    "make_class",
+    "set_class",
+}
 
 
 def _is_kit(module: str) -> bool:

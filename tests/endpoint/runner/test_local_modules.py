@@ -45,6 +45,26 @@ def test_a_worker_that_runs_below_the_folder_keeps_its_own_modules():
     assert not [name for name in modules.files if name.startswith(runner.__name__)]
 
 
+def test_a_changed_module_of_another_entry_of_the_path_is_read_again(rigs, tmp_path):
+    rig = rigs(workers=1)
+    project, library = tmp_path / "project", tmp_path / "library"
+    project.mkdir()
+    library.mkdir()
+    source = "def use():\n    import far\n    return far.X\n"
+    context = {"cwd": str(project), "sys_path": [str(project), str(library)]}
+    for value in (1, 22):
+        (library / "far.py").write_text(f"X = {value}\n")
+        assert rig.call(source, context=context) == value
+
+
+def test_the_standard_library_is_never_local():
+    modules = LocalModules("/")
+    modules.find(time.time())
+    assert "json" not in modules.files
+    assert "os" not in modules.files
+    assert pytest.__name__ not in modules.files
+
+
 def test_a_module_of_another_folder_with_the_same_name_is_another(rigs, tmp_path):
     rig = rigs(workers=1)
     source = "def use():\n    import helper\n    return helper.X\n"

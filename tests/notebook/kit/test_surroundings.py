@@ -26,6 +26,30 @@ def test_logging_of_the_root_and_builtins_are_put_back(shell):
     assert (root.handlers, root.level, builtins.__dict__) == before
 
 
+def test_named_loggers_are_put_back(shell):
+    known = logging.getLogger("cells.known")
+    before = list(known.handlers), known.level, known.propagate
+    body = (
+        "import logging, sys\nfor name in ('cells.known', 'cells.fresh'):\n    log = logging.getLogger(name)\n"
+        "    log.addHandler(logging.StreamHandler(sys.stdout))\n    log.setLevel(10)\n    log.propagate = False\n"
+        "    log.info('told by %s', name)"
+    )
+    for _ in range(2):
+        told = [item["text"] for item in shell.there(body).items]
+        assert told == ["told by cells.known\ntold by cells.fresh\n"]
+    assert (known.handlers, known.level, known.propagate) == before
+    assert not logging.getLogger("cells.fresh").handlers
+
+
+def test_a_handler_that_a_library_gives_itself_stays(shell, tmp_path, monkeypatch):
+    (tmp_path / "talker_lib.py").write_text(
+        "import logging\nlog = logging.getLogger('talker_lib')\nlog.addHandler(logging.NullHandler())\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shell.there("import talker_lib")
+    assert len(logging.getLogger("talker_lib").handlers) == 1
+
+
 def test_a_changed_environment_is_put_back(shell, monkeypatch):
     monkeypatch.setenv("X_KEPT", "1")
     monkeypatch.setenv("X_GONE", "1")
