@@ -42,7 +42,9 @@ def test_the_same_again_has_the_same_key(shell: Any) -> None:
         ("-n sims -m s=range(3)", "f(s)", "def f(x):\n    return x"),
     ],
 )
-def test_another_source_input_map_or_option_has_another(shell: Any, line: str, body: str, change: str) -> None:
+def test_another_source_input_map_or_option_has_another(
+    shell: Any, line: str, body: str, change: str
+) -> None:
     shell.here("steps = 5\ndef f(x):\n    return x + steps")
     first = key(shell, "-n sims -m s=range(3)", "f(s)")
     shell.here(change or "pass")
