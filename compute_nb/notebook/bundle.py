@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from compute_nb.notebook import drawing, failures
+from compute_nb.notebook import drawing, failures, look, squares
+from compute_nb.notebook.census import Census
+from compute_nb.notebook.failures import Failure
 from compute_nb.notebook.results import facts, said
 from compute_nb.notebook.run import Run, Snapshot
-from compute_nb.notebook.shown import holds_text, plain_results, results_bundle
+from compute_nb.notebook.shown import holds_text
 from compute_nb.notebook.terminal import plain
-
-__all__ = ["PANEL_MIME", "bundle", "capped", "notes", "output", "plain_results", "reasons", "results_bundle"]
+from compute_nb.notebook.times import Times, times_of
 
 PANEL_MIME = "application/vnd.compute-nb.panel+json"
 _FAILURES = 5
+_FOLDED_CHARS = 4_000
+_REASON_CHARS = 300
 _LOOKED_AT = 500  # reading why a task failed takes a while; with 100,000 of them nobody reads all reasons
 
 
 def bundle(
     run: Run,
-    snapshot: Snapshot,
+    census: Census,
     *,
     max_lines: int,
     headless: bool = False,
@@ -30,11 +34,13 @@ def bundle(
     """Returns data and metadata of the output that stays.
 
     Args:
+        census: Of this run, as it was counted last.
         max_lines: How much printed text is shown.
         headless: Whether text is kept free of ids and times, so that a run can be compared with the last.
         told_elsewhere: Whether the cell itself prints what its tasks printed, and raises what failed.
         live_below: Whether a widget below it shows how the tasks stand.
     """
+    snapshot, times = census.last, times_of(census)
     entry = {
         "id": run.task_group_id,
         "endpoint": run.endpoint,
@@ -45,42 +51,79 @@ def bundle(
         "outputs": list(run.outputs),
         "submitted_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(snapshot.submitted_at)),
     }
+    quiet = headless or told_elsewhere
+    failed = [] if quiet else found(run, snapshot)
     panel = {
         "version": 1,
         "entry": entry,
         "counts": {state.value: count for state, count in snapshot.counts.items() if count},
         "started_at": snapshot.started_at,
         "ended_at": snapshot.ended_at,
+        "times": {"waited_s": times.waited_s, "ran_s": times.ran_s, "elapsed_s": times.elapsed_s},
+        "squares": squares.compact(census.codes),
+        "failures": [_for_programs(run, one) for one in failed],
     }
-    text = "" if headless else drawing.line(run, snapshot)
-    quiet = headless or told_elsewhere
-    lines = notes(run) + ([] if quiet else reasons(run, snapshot))
-    below = drawing.details(lines, "" if quiet else output(run, max_lines))
     if snapshot.ended:
-        markup = drawing.bar(run, snapshot, times=not headless)
+        markup = _end(run, census, times, headless=headless)
     elif live_below:
         markup = drawing.begun(run, snapshot.total)
     else:
         markup = drawing.still(run, snapshot)
-    return {PANEL_MIME: panel, "text/html": markup + below, "text/plain": text}, {"compute_nb": entry}
+    markup += below(run, failed, 0 if quiet else max_lines)
+    kind = "cnb-panel cnb-final" if snapshot.ended else "cnb-panel"
+    style = "" if headless else look.STYLE
+    text = "" if headless else drawing.line(run, snapshot)
+    shown = f'<div class="{kind}">{markup}</div>{style}'
+    return {PANEL_MIME: panel, "text/html": shown, "text/plain": text}, {"compute_nb": entry}
+
+
+def _end(run: Run, census: Census, times: Times, *, headless: bool) -> str:
+    """Returns how a run has ended; squares where they show which tasks have no value."""
+    told = drawing.bar(run, census.last)
+    if headless:
+        return told
+    told += drawing.aside(run, times, shows_id=True)
+    mixed = len(set(census.codes)) > 1
+    return told + (squares.markup(census.codes, run.known_place) if mixed else "")
+
+
+def found(run: Run, snapshot: Snapshot) -> Sequence[Failure]:
+    """Returns why tasks of a run that has ended failed, as far as it is looked at."""
+    if not snapshot.failed or not snapshot.ended:
+        return []
+    return failures.same_reason(run, failures.failed(run)[:_LOOKED_AT])[:_FAILURES]
+
+
+def below(run: Run, failed: Sequence[Failure], max_lines: int) -> str:
+    """Returns what stands below the bar in the end: notes, why tasks failed, what the only one printed."""
+    told = drawing.details(notes(run))
+    told += "".join(_reason(run, failure) for failure in failed)
+    if failed and (left := run.snapshot().failed - sum(len(one.indices) for one in failed)):
+        told += drawing.details([f"and {left:,} more: `%compute tb {run.handle}`"])
+    return told + drawing.details((), output(run, max_lines))
+
+
+def _reason(run: Run, failure: Failure) -> str:
+    """Returns what some tasks failed of as a line; of several the traceback too, folded."""
+    if len(run.futures) == 1:
+        return drawing.details([failure.reason if not run.point(0) else f"{run.point(0)}: {failure.reason}"])
+    said = f"{failure.places(run)}: {failure.reason}"
+    if failure.text.strip() == failure.reason:
+        return drawing.details([said])
+    return drawing.folded(said, failure.text[-_FOLDED_CHARS:])
+
+
+def _for_programs(run: Run, failure: Failure) -> dict[str, Any]:
+    return {
+        "reason": failure.reason[:_REASON_CHARS],
+        "tasks": len(failure.indices),
+        "places": failure.places(run)[:_REASON_CHARS],
+    }
 
 
 def notes(run: Run) -> list[str]:
     """Returns what is to be said of a run beside how it stands."""
     return [*run.notes, *(f"`{name}` was bound anew meanwhile and left alone" for name in run.left_alone)]
-
-
-def reasons(run: Run, snapshot: Snapshot) -> list[str]:
-    """Returns why tasks of a run that has ended failed, a line for each reason."""
-    if not snapshot.failed or not snapshot.ended:
-        return []
-    failed = failures.failed(run)
-    found = failures.same_reason(run, failed[:_LOOKED_AT])[:_FAILURES]
-    alone = len(run.futures) == 1 and not run.point(0)
-    lines = [one.reason if alone else f"{one.places(run)}: {one.reason}" for one in found]
-    if left := len(failed) - sum(len(one.indices) for one in found):
-        lines.append(f"and {left} more: `%compute tb {run.handle}`")
-    return lines
 
 
 def output(run: Run, max_lines: int) -> str:

@@ -11,8 +11,9 @@ from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.notebook import drawing, outcome
 from compute_nb.notebook.arguments import Line
-from compute_nb.notebook.bundle import bundle, results_bundle
+from compute_nb.notebook.bundle import bundle
 from compute_nb.notebook.cell import analyse
+from compute_nb.notebook.census import Census
 from compute_nb.notebook.commandline import command_body
 from compute_nb.notebook.destinations import Destinations
 from compute_nb.notebook.front import Front, cell_id_of, cell_source_of, client_of, front_of
@@ -32,6 +33,7 @@ from compute_nb.notebook.resume import Resume
 from compute_nb.notebook.retry import retry
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
+from compute_nb.notebook.shown import results_bundle
 from compute_nb.notebook.tables import Table
 from compute_nb.notebook.there import Scout
 
@@ -297,7 +299,10 @@ class Desk:
         self._panel(run, executor, resumed=True)
 
     def _bundle(self, run: Run, *, headless: bool = False) -> Any:
-        return bundle(run, run.snapshot(), max_lines=self._magics.max_output_lines, headless=headless)
+        census = Census(run)
+        while census.unsure:
+            census.take()
+        return bundle(run, census, max_lines=self._magics.max_output_lines, headless=headless)
 
     def _show(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         self._shell.display_pub.publish(data=data, metadata=metadata)

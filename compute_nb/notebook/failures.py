@@ -32,7 +32,7 @@ class Failure:
     @property
     def reason(self) -> str:
         """The one line that says most."""
-        return _reason(self.text)
+        return reason_in(self.text)
 
     def places(self, run: Run) -> str:
         """Returns "s=1, s=4 and 7 more"."""
@@ -62,7 +62,7 @@ def whole(future: ComputeFuture) -> str:
 
 def reason(future: ComputeFuture) -> str:
     """Returns why a task has no value, in one line."""
-    return _reason(text_of(future)) or future.state.word
+    return reason_in(text_of(future)) or future.state.word
 
 
 def same_reason(run: Run, indices: Iterable[int]) -> list[Failure]:
@@ -82,12 +82,13 @@ def _gathered(run: Run, indices: Iterable[int], *, whole: bool) -> list[Failure]
         if not text:
             continue
         *frames, last = _CHANCE.sub("", text).splitlines()
-        key = (*frames, last.partition(":")[0]) if whole and frames else (_CHANCE.sub("", _reason(text)),)
+        key = (*frames, last.partition(":")[0]) if whole and frames else (_CHANCE.sub("", reason_in(text)),)
         found.setdefault(key, Failure(text)).indices.append(index)
     return list(found.values())
 
 
-def _reason(text: str) -> str:
+def reason_in(text: str) -> str:
+    """Returns the one line of a traceback or reason that says most."""
     lines = text.strip().splitlines()
     if not lines:
         return ""

@@ -186,11 +186,15 @@ class ComputeGroup(Sequence[ComputeFuture]):
 
     def point(self, number: int) -> str:
         """Returns "seed=3" for a task, "" if its values are not known."""
-        given = self._points[number]
+        given = self.known_point(number)
         if given:
-            return ", ".join(f"{name}={_short(value)}" for name, value in given.items())
+            return given
         swept = facts(self._futures[number]).get("swept") or {}
         return ", ".join(f"{name}={value}" for name, value in swept.items())
+
+    def known_point(self, number: int) -> str:
+        """Returns the same for a task of this kernel, "" for one that was reloaded; looks into no result."""
+        return ", ".join(f"{name}={_short(value)}" for name, value in self._points[number].items())
 
     def to_frame(self) -> Any:
         """Returns a pandas DataFrame: parameters, value, error, state, times (UTC), seconds that it ran.

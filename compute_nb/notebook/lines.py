@@ -24,6 +24,7 @@ from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
 from compute_nb.notebook.tables import Table
 from compute_nb.notebook.terminal import plain
+from compute_nb.notebook.times import duration, moment
 
 MAX_TRACEBACKS = 5
 MAX_LOG_LINES = 2_000
@@ -105,7 +106,7 @@ class Lines:
             [
                 run.cell,
                 run.name or run.label or "-",
-                drawing.moment(run.submitted_at),
+                moment(run.submitted_at),
                 run.endpoint,
                 *_standing(run),
                 run.task_group_id or "-",
@@ -227,4 +228,4 @@ def _standing(run: Run) -> list[str]:
     """Returns how a run stands, and how long it took."""
     snapshot = run.snapshot()
     glyphs = {"done": "✓", "failed": "✗", "cancelled": "▲", "running": "●", "waiting": "○"}
-    return [f"{glyphs[snapshot.state]} {snapshot.sentence()}", drawing.duration(snapshot) or "-"]
+    return [f"{glyphs[snapshot.state]} {snapshot.sentence()}", duration(snapshot) or "-"]

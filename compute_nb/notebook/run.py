@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -74,19 +73,23 @@ class Snapshot:
 
     def progress(self) -> str:
         """Returns "31 of 40 done", and how many ended otherwise."""
-        ended = [state for state in _SAID if state.ended and self.counts.get(state)]
-        done = f"{self.counts.get(TaskState.SUCCEEDED, 0)} of {self.total} done"
-        return ", ".join(
-            [done, *(f"{self.counts[state]} {state.word}" for state in ended), *self.exits_told()]
-        )
+        return ", ".join(text for state, text in self.parts() if state is None or state.ended)
 
     def sentence(self) -> str:
         """Returns the counts as people read them."""
-        parts = [f"{self.counts.get(TaskState.SUCCEEDED, 0)} of {self.total} done"]
-        parts += [f"{self.counts[state]} {state.word}" for state in _SAID if self.counts.get(state)]
-        return ", ".join([*parts, *self.exits_told()])
+        return ", ".join(text for _, text in self.parts())
 
-    def exits_told(self) -> list[str]:
+    def parts(self) -> list[tuple[TaskState | None, str]]:
+        """Returns the counts one by one: "31 of 40 done", each other state, exit codes (of None)."""
+        done = f"{self.counts.get(TaskState.SUCCEEDED, 0):,} of {self.total:,} done"
+        others = [state for state in _SAID if self.counts.get(state)]
+        return [
+            (TaskState.SUCCEEDED, done),
+            *((state, f"{self.counts[state]:,} {state.word}") for state in others),
+            *((None, text) for text in self._exits_told()),
+        ]
+
+    def _exits_told(self) -> list[str]:
         """Returns "exit 3" for one command, "2 with exit 3" for each code of several."""
         codes = sorted(self.exits.items())
         return [f"exit {code}" if self.total == 1 else f"{count} with exit {code}" for code, count in codes]
@@ -199,11 +202,13 @@ class Run:
             self.submitted_at,
             min(started, default=None),
             max(ends, default=None),
-            self._exits() if self.is_command else {},
+            self.exits(),
         )
 
-    def _exits(self) -> dict[int, int]:
+    def exits(self) -> dict[int, int]:
         """Returns how many commands ended with each code that is not 0; each result is read once."""
+        if not self.is_command:
+            return {}
         for future in self.futures:
             if future.state is TaskState.SUCCEEDED and future.done() and future.id not in self._codes:
                 result = cell_result(future)
@@ -215,11 +220,6 @@ class Run:
         """Returns what the open task at a place has printed so far, "" if nothing; for any thread."""
         future = self.futures[index]
         return "" if future.done() else future.live_text
-
-    def speakers(self, count: int) -> list[int]:
-        """Returns the places of the open tasks that have printed last, in map order; for any thread."""
-        heard = [(f.live_at, i) for i, f in enumerate(self.futures) if f.live_at and not f.done()]
-        return sorted(index for _, index in heapq.nlargest(count, heard))
 
     def progress(self) -> str:
         """Returns "31 of 40 done", and how many ended otherwise."""
@@ -254,6 +254,11 @@ class Run:
             return self.group.point(index)
         swept = facts(self.futures[index]).get("swept") or {}
         return ", ".join(f"{name}={value}" for name, value in swept.items())
+
+    def known_place(self, index: int) -> str:
+        """Returns "task 3 (seed=3)" with the values that are at hand; looks into no result."""
+        point = self.group.known_point(index) if self.group is not None else ""
+        return f"task {index:,} ({point})" if point else f"task {index:,}"
 
     def place(self, index: int) -> str:
         """Returns "seed=3" for a task, "task 3" if it has no values that are known."""

@@ -1,9 +1,11 @@
 """The panel in JupyterLab: while its tasks run, and on a page that was loaded again meanwhile."""
 
 import re
+from typing import Any
+from uuid import UUID
 
 import nbformat
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 CELLS = (
     "%load_ext compute_nb",
@@ -14,13 +16,9 @@ CELLS = (
 def test_a_page_loaded_again_while_tasks_run_shows_their_end(lab, page: Page) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    made = nbformat.v4.new_notebook()
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    made.cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
-    nbformat.write(made, lab.folder / "panel.ipynb")
+    write_notebook(lab, "panel.ipynb", *CELLS)
     open_notebook(page, f"{lab.url}/lab/tree/panel.ipynb?reset")
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    run_all(page)
     cancel = page.get_by_role("button", name="cancel", exact=True)
     expect(cancel).to_be_visible(timeout=60_000)
     box = cancel.bounding_box()
@@ -30,7 +28,8 @@ def test_a_page_loaded_again_while_tasks_run_shows_their_end(lab, page: Page) ->
     expect(cancel).to_be_focused()
     page.keyboard.press("Control+S")
     open_notebook(page, f"{lab.url}/lab/tree/panel.ipynb")
-    expect(page.get_by_text(re.compile("on local: 5 of 6 done, 1 failed"))).to_be_visible(timeout=60_000)
+    end = page.get_by_text(re.compile(r"sweep on local:\s.\s5 of 6 done, .\s1 failed"))
+    expect(end).to_be_visible(timeout=60_000)
     expect(page.get_by_text("s=1: ZeroDivisionError: division by zero")).to_be_visible()
     expect(cancel).not_to_be_visible()
     assert not page.get_by_text("Error displaying widget").count()
@@ -41,3 +40,86 @@ def open_notebook(page: Page, url: str) -> None:
     page.goto(url)
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
     page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left", has_text="| Idle").first.wait_for(timeout=60_000)
+
+
+def write_notebook(lab: Any, name: str, *cells: str) -> None:
+    made = nbformat.v4.new_notebook()
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    nbformat.write(made, lab.folder / name)
+
+
+def run_all(page: Page) -> None:
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+
+
+KEYS = (
+    "%load_ext compute_nb",
+    "%%compute local -m s=range(60) -n sweep\nimport time\ntime.sleep(0.2)\nif s == 1: 1 / 0\ns",
+)
+
+
+def test_the_keyboard_does_all_and_keeps_its_place_while_the_panel_moves(lab, page: Page) -> None:
+    write_notebook(lab, "keys.ipynb", *KEYS)
+    open_notebook(page, f"{lab.url}/lab/tree/keys.ipynb?reset")
+    run_all(page)
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(1)
+    button = cell.get_by_role("button")
+    retry, details = (button.filter(has_text=name) for name in ("retry failed", "details"))
+    expect(retry).to_be_visible(timeout=60_000)
+    button.filter(has_text="cancel").focus()
+    page.keyboard.press("Tab")
+    expect(retry).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(details).to_be_focused()
+    assert details.evaluate("element => getComputedStyle(element).outlineWidth") == "2px"
+    page.keyboard.press("Enter")
+    number = cell.get_by_label("task", exact=True)
+    expect(number).to_have_value("1")
+    expect(cell.get_by_text("s=1", exact=True)).to_be_visible()
+    waits_for_moves(page, cell)
+    expect(details).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(cell.get_by_label("task group")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(number).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    expect(cell.get_by_text("s=2", exact=True)).to_be_visible()
+    waits_for_moves(page, cell)
+    expect(number).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(cell.get_by_label("task group")).to_be_focused()
+    page.keyboard.press("Control+A")
+    UUID(page.evaluate("() => { const e = document.activeElement; return e.value.slice(e.selectionStart) }"))
+    expect(cell.locator(".cnb-final")).to_be_visible(timeout=60_000)
+    expect(cell.get_by_label("task group")).to_be_focused()
+    expect(cell.get_by_role("progressbar")).to_have_count(1)
+    expect(cell.get_by_role("progressbar")).to_be_visible()
+
+
+def waits_for_moves(page: Page, cell: Locator) -> None:
+    bar = cell.get_by_role("progressbar")
+    before = int(bar.get_attribute("aria-valuenow") or 0)
+    bars = "[...document.querySelectorAll('[role=progressbar]')]"
+    page.wait_for_function(f"before => {bars}.some(e => e.ariaValueNow > before + 3)", arg=before)
+
+
+def test_a_panel_whose_kernel_is_gone_says_how_it_stood_and_shows_no_dead_widget(lab, page: Page) -> None:
+    write_notebook(lab, "gone.ipynb", *CELLS)
+    open_notebook(page, f"{lab.url}/lab/tree/gone.ipynb?reset")
+    run_all(page)
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(1)
+    retry = cell.get_by_role("button", name="retry failed", exact=True)
+    expect(retry).to_be_visible(timeout=60_000)
+    expect(cell.get_by_text("s=1: ZeroDivisionError: division by zero", exact=True)).to_be_visible()
+    page.keyboard.press("Control+S")
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.get_by_text("Restart Kernel…", exact=True).click()
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    open_notebook(page, f"{lab.url}/lab/tree/gone.ipynb?reset")
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(1)
+    expect(cell.get_by_text(re.compile("sweep: 6 tasks submitted to local"))).to_be_visible()
+    expect(cell.get_by_text("Error displaying widget")).to_be_hidden()

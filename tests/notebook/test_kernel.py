@@ -13,6 +13,7 @@ from nbclient.exceptions import CellExecutionError
 from own_home import own_home
 
 PANEL = "application/vnd.compute-nb.panel+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -104,9 +105,10 @@ def test_a_panel_follows_the_tasks_at_a_bounded_rate(person):
     messages = person.run(
         "%%compute local -m s=range(300) -n g\nimport time\ntime.sleep(0.01)\ns", until="update_display_data"
     )
-    first, live = of_type(messages, "display_data")
+    first, live, results = of_type(messages, "display_data")
     assert "300 tasks submitted to local" in first["data"]["text/html"]
-    assert "application/vnd.jupyter.widget-view+json" in live["data"]
+    assert live["data"][WIDGET]["model_id"]
+    assert results["data"] == {WIDGET: {**live["data"][WIDGET], "model_id": ""}, "text/plain": ""}
     final = of_type(messages, "update_display_data")[0]
     assert final["transient"] == first["transient"]
     assert 'aria-valuenow="300"' in final["data"]["text/html"]
@@ -148,13 +150,17 @@ def test_a_failure_is_told_once(person):
 
 def test_the_widget_keeps_the_end_and_no_button(person):
     messages = person.run(
-        "%%compute local -m s=range(4) -n g\nimport time\ntime.sleep(0.5)\nif s == 1: 1 / 0\ns",
+        "%%compute local -m s=range(4) -n g\nimport time\nif s == 1: 1 / 0\ntime.sleep(1)\ns",
         until="update_display_data",
     )
-    states = [m["data"]["state"] for m in of_type(messages, "comm_msg") if "state" in m["data"]]
+    shown = of_type(messages, "comm_open", "comm_msg")
+    states = [m["data"]["state"] for m in shown if "state" in m["data"]]
     texts = [state["value"] for state in states if "value" in state]
     assert "3 of 4 done, 1 failed" in texts[-1]
-    assert any(" running" in text and "s=1: ZeroDivisionError" in text for text in texts[:-1])
+    (failed, *_) = [place for place, text in enumerate(texts) if "g: s=1: ZeroDivisionError" in text]
+    (ended, *_) = [place for place, text in enumerate(texts) if "3 of 4 done, 1 failed" in text]
+    assert failed < ended
+    assert any("1 failed" in text and " running" in text for text in texts[:ended])
     assert {"disabled": True} in states
     assert {"display": "none"} in states
     assert not of_type(messages, "comm_close")
@@ -182,7 +188,7 @@ def test_tables_are_html_for_a_person_and_out_stays_empty(person):
 
 def test_a_running_run_that_is_shown_again_is_live(person):
     person.run("%%compute local -n g\nimport time\ntime.sleep(1)")
-    _, live = of_type(person.run("%compute show g", until="update_display_data"), "display_data")
+    _, live, _ = of_type(person.run("%compute show g", until="update_display_data"), "display_data")
     assert "application/vnd.jupyter.widget-view+json" in live["data"]
     (shown,) = of_type(person.run("%compute show g"), "display_data")
     assert 'aria-valuenow="1"' in shown["data"]["text/html"]
@@ -212,6 +218,63 @@ def test_an_interrupt_during_the_first_import_breaks_nothing(person):
     assert shown["data"]["text/plain"] == "True"
 
 
+def click(person: Person, messages: list[Any], name: str) -> None:
+    """A page's user presses the newest button of that name."""
+    (*_, button) = [
+        message["content"]["comm_id"]
+        for message in messages
+        if message["msg_type"] == "comm_open"
+        and message["content"]["data"]["state"].get("description", "").startswith(name)
+    ]
+    said = {"comm_id": button, "data": {"method": "custom", "content": {"event": "click"}}}
+    session = person.client.session
+    person.client.shell_channel.send(session.msg("comm_msg", said))
+
+
+def test_what_failed_is_sent_again_by_a_button_and_the_panel_moves_on(person, tmp_path):
+    messages = person.run(
+        f"%%compute local -m s=range(3) -n g\nimport os\nif s == 1: os.stat({str(tmp_path / 'gate')!r})\ns",
+        until="update_display_data",
+    )
+    (final,) = of_type(messages, "update_display_data")[:1]
+    assert "FileNotFoundError" in final["data"]["text/html"]
+    (tmp_path / "gate").touch()
+    click(person, messages, "retry")
+    told = ""
+    while "3 of 3 done" not in told:
+        message = person.client.get_iopub_msg(timeout=30)
+        if message["msg_type"] == "update_display_data":
+            told = message["content"]["data"].get("text/html", "")
+    (shown,) = of_type(person.run("g.result()"), "execute_result")
+    assert shown["data"]["text/plain"] == "[0, 1, 2]"
+
+
+def test_details_of_a_running_task_show_what_it_has_printed(person):
+    messages = person.run(
+        "%%compute local -n f\nimport time\nprint('half', 'way', flush=True)\ntime.sleep(3)", until="comm_msg"
+    )
+    click(person, messages, "details")
+    told = ""
+    while "half way" not in told or "has run for" not in told:
+        message = person.client.get_iopub_msg(timeout=30)
+        data = message["content"].get("data", {}) if message["msg_type"].startswith("comm_") else {}
+        value = data.get("state", {}).get("value")
+        told = value if isinstance(value, str) and "task id" in value else told
+    assert "running" in told
+
+
+def test_panels_share_ten_messages_a_second(person):
+    messages = person.run(
+        "for name in 'abc':\n"
+        "    get_ipython().run_cell_magic('compute', f'local -m s=range(150) -n {name}',"
+        " 'import time\\ntime.sleep(0.02)\\ns')\n"
+        "%compute wait\n"
+    )
+    moves = [m["header"]["date"].timestamp() for m in messages if m["msg_type"] == "comm_msg"]
+    assert len(moves) > 10
+    assert max(sum(at <= other < at + 1 for other in moves) for at in moves) <= 10
+
+
 BODY = """%%compute local -n {name}
 import sys, time
 from IPython.display import HTML, Markdown, display
@@ -230,7 +293,7 @@ def test_nothing_of_an_asynchronous_cell_stands_in_another(person):
         allow_stdin=True,
     )
     own_ids, idle, ends, strange = set(), set(), [], []
-    while not (busy in idle and len(ends) == 2):
+    while not (busy in idle and len(ends) == 3):
         message = person.client.get_iopub_msg(timeout=30)
         content, parent = message["content"], message["parent_header"].get("msg_id")
         kind = message["msg_type"]
