@@ -9,7 +9,7 @@ from typing import Any
 from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
-from compute_nb.notebook import drawing, outcome
+from compute_nb.notebook import outcome
 from compute_nb.notebook.arguments import Line
 from compute_nb.notebook.bundle import bundle
 from compute_nb.notebook.cell import analyse
@@ -29,6 +29,7 @@ from compute_nb.notebook.outlet import Outlet
 from compute_nb.notebook.page import Page, silent_comm
 from compute_nb.notebook.panel import Panel
 from compute_nb.notebook.pending import Outputs
+from compute_nb.notebook.pulse import pulse
 from compute_nb.notebook.resume import Resume
 from compute_nb.notebook.retry import retry
 from compute_nb.notebook.run import Run
@@ -36,6 +37,7 @@ from compute_nb.notebook.runs import Runs, Target
 from compute_nb.notebook.shown import results_bundle
 from compute_nb.notebook.tables import Table
 from compute_nb.notebook.there import Scout
+from compute_nb.notebook.times import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class Desk:
                 run.cell = f"In[{self._shell.displayhook.prompt_count}]"
                 self._name(run)
                 outcome.say(
-                    f"the same run of this cell still goes on since {drawing.moment(run.submitted_at)}, "
+                    f"the same run of this cell still goes on since {moment(run.submitted_at)}, "
                     f"{run.progress()}: attached to it; `--new` submits again"
                 )
                 return run, self._executors[run]
@@ -272,11 +274,19 @@ class Desk:
 
     def _panel(self, run: Run, executor: Executor, *, resumed: bool = False) -> None:
         self._executors[run] = executor
-        outlet = Outlet(str(run.task_group_id), self._publish, self._page, lambda: run.ended, resumed=resumed)
+        outlet = Outlet(
+            str(run.task_group_id),
+            self._publish,
+            self._page,
+            lambda: self._bundle(run)[0],
+            lambda: run.ended,
+            resumed=resumed,
+        )
         panel = Panel(run, outlet, self._magics.max_output_lines)
         executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()
         panel.news()
+        pulse.ask(outlet)
 
     def _fail(self, error: BaseException, frames: Any) -> None:
         """Shows an error with its frames, and leaves them for `%debug`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from compute_nb.notebook.page import Page
+from compute_nb.notebook.page import SNAPSHOT_PACE_S, Page
 
 PANEL_MIME = "application/vnd.compute-nb.panel+json"
 LIVE_MIME = "application/vnd.compute-nb.live+json"
@@ -20,18 +20,26 @@ Publish = Callable[[Any, Any, str, bool], None]
 
 
 class Outlet:
-    """Takes what one panel publishes. On the threads of the panel.
+    """Takes what a panel publishes, and tells pages how the run stands meanwhile. On the panel's threads.
 
     Args:
+        bundle: Makes the display data of the run as it stands now.
         resumed: Whether the run was submitted before this kernel began.
         ended: Whether the run has no open task now.
     """
 
     def __init__(
-        self, group_id: str, publish: Publish, page: Page, ended: Callable[[], bool], *, resumed: bool = False
+        self,
+        group_id: str,
+        publish: Publish,
+        page: Page,
+        bundle: Callable[[], Any],
+        ended: Callable[[], bool],
+        *,
+        resumed: bool = False,
     ) -> None:
         self._group_id, self._publish, self._page = group_id, publish, page
-        self._ended, self._resumed = ended, resumed
+        self._bundle, self._ended, self._resumed = bundle, ended, resumed
         self._silent: set[str] = set()
         self._view = self._model_id = ""
 
@@ -46,6 +54,20 @@ class Outlet:
                 self._page.unbind(self._group_id, self._model_id)
             if not self._resumed and display_id not in self._silent:
                 self._publish(data, metadata, display_id, update)
+
+    def draw(self) -> int:
+        """Tells pages how the run stands, while the panel says so in its widget only."""
+        if not self._ended():
+            self._page.snapshot(self._group_id, self._bundle)
+        return 0
+
+    def weight(self) -> int:
+        """Returns 0: the page sends it in its own turn."""
+        return 0
+
+    def next_draw_s(self) -> float | None:
+        """Returns when to tell it again; None: never."""
+        return None if self._ended() else SNAPSHOT_PACE_S
 
     def _take_bundle(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
         if not self._resumed:

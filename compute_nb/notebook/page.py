@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute_nb.notebook.messages import TARGET, Message, NotebookSeen
+from compute_nb.notebook.pulse import MESSAGES, Drawn, pulse
 from compute_nb.notebook.record import Entry
 
 SNAPSHOT_PACE_S = 2.0
@@ -22,11 +23,12 @@ Bundle = Mapping[str, Any]
 
 
 class Page:
-    """The pages of one kernel's notebook. For any thread.
+    """The pages of one kernel's notebook. For any thread; `draw` is for the pulse's, which alone sends.
 
     Args:
         heard: Called with what a page has told, on whatever thread the kernel reads comms.
         comm: Makes the kernel's end of the comm, without a word to anybody, and has it call its argument.
+        ask: Has it drawn when its turn comes.
         clock: Seconds that only grow.
     """
 
@@ -34,10 +36,12 @@ class Page:
         self,
         heard: Callable[[NotebookSeen], None],
         comm: Callable[[Callable[[Any], None]], Any],
+        ask: Callable[[Drawn], None] = pulse.ask,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._heard, self._make = heard, comm
-        self._clock = clock
+        self._ask, self._clock = ask, clock
+        self._queue: list[Message] = []
         self._lock = threading.RLock()
         self._comm: Any = None
         self._known = False
@@ -107,10 +111,29 @@ class Page:
     def _snapshots(self, bundles: Mapping[str, Bundle], ended: Sequence[str]) -> Message:
         return {"kind": "snapshots", "bundles": bundles, "ended": ended, "writer": self._writer}
 
+    def draw(self) -> int:
+        """Sends what has come up; returns how many messages that took."""
+        with self._lock:
+            said, self._queue = self._queue[:MESSAGES], self._queue[MESSAGES:]
+            if self._comm is None:
+                self._comm = self._make(self._on_message)
+            for message in said:
+                self._comm.send({**message, "target": TARGET})
+        return len(said)
+
+    def weight(self) -> int:
+        """Returns how many messages wait."""
+        return len(self._queue)
+
+    def next_draw_s(self) -> float | None:
+        """Returns 0 while messages wait; None: nothing is to be sent."""
+        return 0.0 if self._queue else None
+
     def _say(self, message: Message) -> None:
-        if self._comm is None:
-            self._comm = self._make(self._on_message)
-        self._comm.send({**message, "target": TARGET})
+        if message["kind"] == "live":  # it tells all, so that an older one says nothing
+            self._queue = [one for one in self._queue if one["kind"] != "live"]
+        self._queue.append(message)
+        self._ask(self)
 
     def _on_message(self, message: Any) -> None:
         seen = NotebookSeen.read(message.get("content", {}).get("data"))

@@ -22,8 +22,10 @@ class Wire:
     def __init__(self) -> None:
         self.sent: list[Any] = []
         self.seen: list[NotebookSeen] = []
-        self.now = 100.0
-        self.page = Page(self.seen.append, self.open, clock=lambda: self.now)
+        self.now, self.drawn = 100.0, list[int]()
+        self.page = Page(
+            self.seen.append, self.open, lambda page: self.drawn.append(page.draw()), lambda: self.now
+        )
 
     def open(self, on_message: Any) -> Any:
         self.on_message = on_message
