@@ -63,6 +63,16 @@ def _address(server: subprocess.Popen[str]) -> str:
     raise AssertionError("JupyterLab did not start:\n" + "".join(log))
 
 
+@pytest.fixture
+def without_plugin(lab: Lab) -> Iterator[None]:
+    """Disables our extension for pages that are loaded meanwhile."""
+    config = Path(lab.environment["JUPYTER_CONFIG_DIR"]) / "labconfig" / "page_config.json"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text('{"disabledExtensions": {"compute-nb": true}}')
+    yield
+    config.unlink()
+
+
 # Not for the session: Playwright keeps a loop running in this thread, and `asyncio.run` elsewhere fails.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:

@@ -293,18 +293,13 @@ def test_run_all_in_the_middle_of_a_sweep_submits_nothing_again(notebook: Notebo
     assert [one["id"] for one in notebook.groups()] == [group["id"]]
 
 
-def test_without_the_plugin_names_come_back_and_nothing_is_broken(notebook: Notebook, lab: Any) -> None:
-    config = Path(lab.environment["JUPYTER_CONFIG_DIR"]) / "labconfig" / "page_config.json"
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text('{"disabledExtensions": {"compute-nb": true}}')
-    try:
-        notebook.begin()
-        assert not notebook.page.locator(".cnbp-output").count()
-        notebook.save()
-        notebook.restart()
-        notebook.run(0)
-        expect(notebook.output(0)).to_contain_text("bound again: sweep")
-        notebook.end()
-        assert not notebook.errors
-    finally:
-        config.unlink()
+@pytest.mark.usefixtures("without_plugin")
+def test_without_the_plugin_names_come_back_and_nothing_is_broken(notebook: Notebook) -> None:
+    notebook.begin()
+    assert not notebook.page.locator(".cnbp-output").count()
+    notebook.save()
+    notebook.restart()
+    notebook.run(0)
+    expect(notebook.output(0)).to_contain_text("bound again: sweep")
+    notebook.end()
+    assert not notebook.errors
