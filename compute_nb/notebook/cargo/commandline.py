@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from compute_nb import command
@@ -23,6 +23,7 @@ from compute_nb.notebook.refusal import CellRefused, nearest
 TEXT = "$"  # no name can hide the command, which travels among a task's own values under this one
 _NAME = r"([^\W\d]\w*)(!q)?(?::([^{}\n]*))?"
 _FIELD = re.compile(rf"\{{\{{{_NAME}\}}\}}|(?<!\$)\{{{_NAME}\}}")
+_ALL_SAME = "all tasks would be the same"
 _PLAIN = (int, float, str, bool, type(None))
 
 _BODY = """\
@@ -130,5 +131,14 @@ def _check(names: Sequence[str], swept: Sequence[str], notebook: Notebook) -> No
     for name in swept:
         if name not in names:
             raise CellRefused(
-                f"`--map {name}=...`: the command never reads `{{{name}}}`, so all tasks would be the same"
+                f"`--map {name}=...`: the command never reads `{{{name}}}`, so {unread(name, swept)}"
             )
+
+
+def unread(name: str, swept: Collection[str]) -> str:
+    """Returns what it means that nothing reads a name of `--map`.
+
+    Args:
+        swept: All names of it.
+    """
+    return f"tasks that differ in `{name}` alone would be the same" if len(swept) > 1 else _ALL_SAME

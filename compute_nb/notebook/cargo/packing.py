@@ -12,7 +12,7 @@ from compute_nb.notebook.body.cell import CellBody
 from compute_nb.notebook.body.imported import imported_by
 from compute_nb.notebook.cargo import seeds
 from compute_nb.notebook.cargo.capture import Captured, Points, capture, pack_points
-from compute_nb.notebook.cargo.commandline import commands, worker_source
+from compute_nb.notebook.cargo.commandline import commands, unread, worker_source
 from compute_nb.notebook.cargo.companions import companions, within_limit
 from compute_nb.notebook.cargo.load import codes_of
 from compute_nb.notebook.cargo.namespace import Notebook
@@ -84,11 +84,11 @@ def pack_cell(  # noqa: PLR0917
         guard_secrets=guard_secrets and endpoint != LOCAL,
         plain=plain,
     )
-    for name in sorted(swept):
+    for name in sorted(swept) if conditions.seed is None else ():
         if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
             raise CellRefused(
-                f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same; if they "
-                f"are to be repeats, read it: `_ = {name}`"
+                f"`--map {name}=...`: the cell never reads `{name}`, so {unread(name, swept)}; if they are to be "
+                f"repeats, read it: `_ = {name}`, or give each its own random numbers: `--seed 1`"
             )
     modules = () if endpoint == LOCAL else within_limit(modules_beside(body, captured, own.modules, notebook))
     travelling = Cell(

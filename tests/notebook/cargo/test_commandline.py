@@ -157,7 +157,12 @@ def test_a_walltime_ends_all_of_the_command(nb, tmp_path):
     [
         ("--shell", "echo {nmae}", "there is no `nmae` here, did you mean `name`"),
         ("--shell", "echo {zzz}", r"`{{zzz}}` gives the shell `{zzz}`"),
-        ("--shell -m k=[1]", "echo k", r"the command never reads `{k}`"),
+        ("--shell -m k=[1]", "echo k", r"the command never reads `{k}`, so all tasks would be the same"),
+        (
+            "--shell -m k=[1] -m j=[1]",
+            "echo {j}",
+            r"never reads `{k}`, so tasks that differ in `k` alone would be the same",
+        ),
         ("--shell -o x", "true", "`-o x`: a command has no names of Python"),
         ("--mpi -i x", "true", "`-i x`: a command has no names of Python"),
         ("--shell --mpi", "true", "not allowed with argument"),
