@@ -109,7 +109,9 @@ def _hide(told: Any, hidden: tuple[str, ...], seen: Any) -> None:
 
 
 def place_note(error: BaseException, folder: str | None) -> str:
-    """Returns where a file or module was missed, "" for other errors."""
+    """Returns where a file, a module or a keyboard was missed, "" for other errors."""
+    if isinstance(error, EOFError) and error.args == ("EOF when reading a line",):
+        return "\na worker has no keyboard: ask in a cell of its own, and send the answer"
     if not isinstance(error, (FileNotFoundError, ModuleNotFoundError)):
         return ""
     where = "on host %s, in folder %s, with Python %s (%s)"
