@@ -12,7 +12,7 @@ from compute_nb.notebook.body.cell import CellBody
 from compute_nb.notebook.body.imported import imported_by
 from compute_nb.notebook.cargo import seeds
 from compute_nb.notebook.cargo.capture import Captured, Points, capture, pack_points
-from compute_nb.notebook.cargo.commandline import commands, unread, worker_source
+from compute_nb.notebook.cargo.commandline import commands, left_to_the_shell, unread, worker_source
 from compute_nb.notebook.cargo.companions import companions, within_limit
 from compute_nb.notebook.cargo.load import codes_of
 from compute_nb.notebook.cargo.namespace import Notebook
@@ -87,8 +87,8 @@ def pack_cell(  # noqa: PLR0917
     for name in sorted(swept) if conditions.seed is None else ():
         if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
             raise CellRefused(
-                f"`--map {name}=...`: the cell never reads `{name}`, so {unread(name, swept)}; if they are to be "
-                f"repeats, read it: `_ = {name}`, or give each its own random numbers: `--seed 1`"
+                f"`--map {name}=...`: the cell never reads `{name}`, so {unread(name, swept)}; if they are "
+                f"to be repeats, read it: `_ = {name}`, or give each its own random numbers: `--seed 1`"
             )
     modules = () if endpoint == LOCAL else within_limit(modules_beside(body, captured, own.modules, notebook))
     travelling = Cell(
@@ -137,5 +137,5 @@ def _command(
     tasks = commands(body.source, points, swept, notebook)
     source = worker_source(options.command, check=options.check)
     travelling = Cell(f"Command of {cell}", source, True, False, (), "", (), forms=(JSON, PICKLE))
-    captured = Captured((), "", (), (), frozenset())
+    captured = Captured((), "", (), tuple(left_to_the_shell(body.source, swept, notebook)), frozenset())
     return Flight(body, function_source(travelling), tasks, captured, strategy=AS_COMMAND)

@@ -183,7 +183,7 @@ def report(
         _summary(flight, there),
         Table(["name", "type", "size", "travels"], names, numbers=frozenset({2}), lines=flight.captured.notes)
         if names
-        else Table([], [], lines=["no name of the notebook travels"]),
+        else Table([], [], lines=["no name of the notebook travels", *flight.captured.notes]),
         Table(["module", f"at {there.endpoint}", "here", "asked for by"], modules)
         if modules
         else Table([], [], lines=["no module is imported"]),

@@ -194,3 +194,17 @@ def test_an_engine_without_mpi_says_so(nb):
     nb.here('%%compute --mpi --resources {"num_nodes": 1} -n one\nhostname')
     with pytest.raises(TaskExecutionFailed, match="MPI functions need an endpoint with an MPI engine"):
         nb.names["one"].result(60)
+
+
+def test_parts_of_a_name_are_left_to_the_shell_and_told(nb, capsys):
+    nb.here("import types\ncfg = types.SimpleNamespace(n=3)\nrows = [1]")
+    nb.here(
+        "%%compute --shell --dry-run\necho {cfg.n} {rows[0]} {other.n} {{cfg.n}} ${cfg.n} {1..5} {print.x}"
+    )
+    told = capsys.readouterr().out
+    assert "`{cfg.n}` goes to the shell as it is, only names are replaced: bind `cfg.n` to a name" in told
+    assert "`{rows[0]}` goes to the shell as it is" in told
+    assert told.count("goes to the shell") == 2
+    done = nb.here("%%compute --shell -w\necho {cfg.n}")
+    assert done.stdout.strip() == "{cfg.n}"
+    assert "`{cfg.n}` goes to the shell" in "".join(capsys.readouterr())

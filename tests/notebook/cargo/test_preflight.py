@@ -14,7 +14,7 @@ from own_home import own_home
 
 from compute_nb.client import Client
 from compute_nb.config import Home
-from compute_nb.errors import ComputeError
+from compute_nb.errors import ComputeError, TaskExecutionFailed
 from compute_nb.local import find_service
 from compute_nb.notebook.body.cell import analyse
 from compute_nb.notebook.cargo import preflight
@@ -189,6 +189,20 @@ def test_an_error_in_a_module_that_travelled_shows_its_line(nb, gpu):
     assert "File helpers.py:5, in area(r)" in shown
     assert "----> 5     if r < 0: raise ValueError('bad r')" in shown
     assert "travelled" not in shown
+
+
+@pytest.mark.parametrize("endpoint", ["local", "gpu"])
+def test_an_import_that_fails_shows_no_frames_of_the_import_itself(nb, gpu, endpoint):
+    Path("broken.py").write_text("x = 1\ndef f(:\n")
+    nb.here("import importlib\ndef far():\n    importlib.import_module('broken')\n    import broken")
+    for body in ("import broken", "far()"):
+        with pytest.raises(TaskExecutionFailed) as caught:
+            nb.here(f"%%compute {endpoint} -w\n{body}")
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(caught.value._render_traceback_()))
+        assert "def f(:" in shown
+        assert "frozen importlib" not in shown
+        assert "importlib/__init__" not in shown
+        assert "broken.py" in shown
 
 
 def test_modules_too_large_to_travel_are_refused(nb, gpu):
