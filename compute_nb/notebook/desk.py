@@ -9,7 +9,7 @@ from typing import Any
 from compute_nb.executor import Executor
 from compute_nb.notebook import outcome
 from compute_nb.notebook.arguments import Line
-from compute_nb.notebook.bundle import bundle
+from compute_nb.notebook.bundle import bundle, notes
 from compute_nb.notebook.cell import analyse
 from compute_nb.notebook.census import Census
 from compute_nb.notebook.commandline import command_body
@@ -23,6 +23,7 @@ from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options, check, points, shadowed
 from compute_nb.notebook.panel import Panel
 from compute_nb.notebook.pending import Outputs
+from compute_nb.notebook.results import when_read
 from compute_nb.notebook.retry import retry
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
@@ -91,7 +92,7 @@ class Desk:
         self._magics.endpoint = endpoint
 
     def _arrive(self, *_: Any) -> None:
-        """Puts values that are here under their names; called by IPython between cells."""
+        """Puts values that are here under their names: between cells, and as values are asked for."""
         if threading.current_thread() is threading.main_thread():  # a subshell may run amid a cell
             self._outputs.arrive()
 
@@ -148,6 +149,8 @@ class Desk:
         if run.group is not None:
             run.group.show = lambda: self._bundle(run)[0]
         run.retry = lambda indices: retry(run, indices, self._shell.user_ns, self._outputs)
+        run.arrive = self._arrive
+        when_read(run.futures, self._arrive)
         self._outputs.promise(run)
 
     def _follow(self, run: Run, executor: Executor, wait: bool | None, defaults: Defaults) -> Any:
@@ -188,7 +191,8 @@ class Desk:
             print(outcome.task_line(run, target.indices[0]), flush=True)  # noqa: T201 - asked for
             outcome.print_one(target.futures[0], self._show)
         elif front_of(self._shell) is not Front.PERSON:
-            print(outcome.final_line(run), flush=True)  # noqa: T201 - the panel of a plain terminal
+            # The panel of a plain terminal.
+            print("\n".join([outcome.final_line(run), *notes(run)]), flush=True)  # noqa: T201
         elif run.ended or run not in self._executors:
             self._show(*self._bundle(run))
             results = results_bundle(run)
