@@ -14,7 +14,7 @@ from compute_nb.notebook.cell import analyse
 from compute_nb.notebook.census import Census
 from compute_nb.notebook.commandline import command_body
 from compute_nb.notebook.destinations import Destinations
-from compute_nb.notebook.front import Front, cell_id_of, front_of
+from compute_nb.notebook.front import Front, cell_id_of, cell_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
 from compute_nb.notebook.launch import dry_run, launch
@@ -115,13 +115,12 @@ class Desk:
         values = points(options.maps, shell.ev, defaults.max_tasks) if options.maps else None
         endpoint = options.endpoint or defaults.endpoint
         if options.dry_run:
-            cell = f"In[{shell.displayhook.prompt_count}]"
             notebook = Notebook(self._home, shell.user_ns_hidden)
-            self._lay(*dry_run(cell, body, options, values, notebook, endpoint, self._scout))
+            self._lay(*dry_run(cell_of(shell), body, options, values, notebook, endpoint, self._scout))
             return None
         hidden = shadowed(options.name, shell.user_ns)
         run, executor = launch(
-            f"In[{shell.displayhook.prompt_count}]",
+            cell_of(shell),
             body,
             options,
             values,

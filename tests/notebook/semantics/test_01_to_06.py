@@ -144,11 +144,12 @@ def test_03_what_source_does_not_tell_travels_by_value(nb):
 # -- 4: classes of the notebook
 
 
-def test_04_classes_match_by_name_both_ways(nb):
+def test_04_classes_match_by_name_both_ways(nb, gate):
     define = "class P:\n    def __init__(self, x): self.x = x"
     nb.here(f"{define}\np = P(1)")
-    nb.here("%%compute -n f -o q\nq = {'deep': [P(3)]}\nisinstance(p, P), type(p) is P, P(2)")
-    nb.here(define)  # sent again: the present class counts
+    nb.here("%%compute -n f -o q\nopen(gate).read()\nq = {'deep': [P(3)]}\nisinstance(p, P), type(p) is P, P(2)")
+    nb.here(define)  # the present class counts
+    gate.open()
     *flags, made = nb.names["f"].result(20)
     assert flags == [True, True]
     nb.here("%compute wait")
