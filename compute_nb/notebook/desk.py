@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from compute_nb.config import Home as HomeFolder
+from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.notebook import outcome
 from compute_nb.notebook.arguments import Line
@@ -14,22 +16,29 @@ from compute_nb.notebook.cell import analyse
 from compute_nb.notebook.census import Census
 from compute_nb.notebook.commandline import command_body
 from compute_nb.notebook.destinations import Destinations
-from compute_nb.notebook.front import Front, cell_id_of, cell_of, front_of
+from compute_nb.notebook.front import Front, cell_id_of, cell_of, cell_source_of, client_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
 from compute_nb.notebook.launch import dry_run, launch
 from compute_nb.notebook.lines import Lines
+from compute_nb.notebook.memory import Memory, entry_of, place_of
+from compute_nb.notebook.messages import NotebookSeen
 from compute_nb.notebook.namespace import Notebook
 from compute_nb.notebook.options import Options, check, points, shadowed
+from compute_nb.notebook.outlet import Outlet
+from compute_nb.notebook.page import Page, silent_comm
 from compute_nb.notebook.panel import Panel
 from compute_nb.notebook.pending import Outputs
+from compute_nb.notebook.pulse import pulse
 from compute_nb.notebook.results import when_read
+from compute_nb.notebook.resume import Resume
 from compute_nb.notebook.retry import retry
 from compute_nb.notebook.run import Run
 from compute_nb.notebook.runs import Runs, Target
 from compute_nb.notebook.shown import results_bundle
 from compute_nb.notebook.tables import Table
 from compute_nb.notebook.there import Scout
+from compute_nb.notebook.times import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,9 @@ class Desk:
             destinations=destinations,
             fail=self._fail,
         )
+        self._memory = Memory(shell.user_ns, HomeFolder.default())
+        self._page = Page(self._heard, silent_comm)
+        self._resume = Resume(shell.user_ns, self._home, self._memory, self._take_up, self._page.unbind)
         shell.events.register("pre_execute", self._arrive)
         shell.events.register("post_run_cell", self._arrive)
 
@@ -92,9 +104,29 @@ class Desk:
         self._magics.endpoint = endpoint
 
     def _arrive(self, *_: Any) -> None:
-        """Puts values that are here under their names: between cells, and as values are asked for."""
+        """Puts values that are here under their names; called by IPython between cells."""
         if threading.current_thread() is threading.main_thread():  # a subshell may run amid a cell
+            self._resume.reconcile()
             self._outputs.arrive()
+
+    def _read(self) -> None:
+        """Puts values that are here under their names; called as one is asked for."""
+        if threading.current_thread() is threading.main_thread():
+            self._outputs.arrive()
+
+    def recall(self) -> None:
+        """Takes up earlier runs of this notebook."""
+        if front_of(self._shell) is Front.PERSON:
+            self._page.written_by(client_of(self._shell))
+            self._resume.recall()
+            self._outputs.arrive()
+
+    def found(self) -> str:
+        """Returns one line on the runs that were taken up, "" if there are none or it was told."""
+        return self._resume.line()
+
+    def _heard(self, seen: NotebookSeen) -> None:
+        self._resume.heard(seen)
 
     def line(self, line: Line) -> Any:
         """Does a `%compute` line."""
@@ -128,46 +160,89 @@ class Desk:
             endpoint=endpoint,
             retries=defaults.retries if options.retries is None else options.retries,
             scout=self._scout,
+            going_on=self._going_on,
             accepted=self._bind,
         )
         if hidden:
             outcome.say(hidden)
         try:
-            return self._follow(run, executor, options.wait, defaults)
+            return self._follow(run, executor, options, defaults)
         except KeyboardInterrupt:
             run.waited_for = False
             raise outcome.StoppedWaiting(outcome.stopped(run)) from None
+
+    def _going_on(self, key: str) -> tuple[Run, Executor] | None:
+        """Returns the run of before that the cell which runs now would only repeat, bound anew."""
+        cell_id = cell_id_of(self._shell)
+        if cell_id is None:
+            return None
+        for run in reversed(self._runs.open()):
+            if run.cell_id == cell_id and run.key == key and run in self._executors:
+                run.cell = cell_of(self._shell)
+                self._name(run)
+                outcome.say(
+                    f"the same run of this cell still goes on since {moment(run.submitted_at)}, "
+                    f"{run.progress()}: attached to it; `--new` submits again"
+                )
+                return run, self._executors[run]
+        return None
 
     def _bind(self, run: Run) -> None:
         run.cell_id = cell_id_of(self._shell)
         run.earlier = self._runs.taken_over_by(run)
         self._runs.add(run)
+        self._name(run)
+
+    def _name(self, run: Run) -> None:
         self._shell.user_ns["_compute"] = run.thing
         if run.name:
             self._shell.user_ns[run.name] = run.thing
+        self._equip(run)
+
+    def _equip(self, run: Run) -> None:
         if run.group is not None:
             run.group.show = lambda: self._bundle(run)[0]
         run.retry = lambda indices: retry(run, indices, self._shell.user_ns, self._outputs)
-        run.arrive = self._arrive
-        when_read(run.futures, self._arrive)
+        run.arrive = self._read
+        when_read(run.futures, self._read)
         self._outputs.promise(run)
 
-    def _follow(self, run: Run, executor: Executor, wait: bool | None, defaults: Defaults) -> Any:
+    def _record(self, run: Run, executor: Executor, options: Options) -> None:
+        """Puts a run into the notebook's record and the home folder's notes."""
+        self._page.written_by(client_of(self._shell))
+        if not run.futures:
+            return
+        swept = [name for names, _ in options.maps for name in names]
+        place = place_of(executor, HomeFolder.default())
+        entry = entry_of(run, cell_source_of(self._shell), swept, place)
+        self._page.record(entry)
+        try:
+            self._memory.note(entry)
+        except (OSError, ComputeError) as problem:
+            outcome.say(f"the home folder has no note of this run: {problem}")
+
+    def _follow(self, run: Run, executor: Executor, options: Options, defaults: Defaults) -> Any:
         front = front_of(self._shell)
-        waits = wait if wait is not None else defaults.wait or front is Front.HEADLESS
+        waits = options.wait if options.wait is not None else defaults.wait or front is Front.HEADLESS
         for note in run.notes:
             outcome.say(note)
         run.waited_for = waits
         if front is Front.PERSON:
-            self._panel(run, executor)
+            try:
+                self._panel(run, executor)
+            finally:
+                self._record(run, executor, options)
         else:
             for line in run.earlier_lines():
                 outcome.say(line)
-        if not waits:
-            if front is not Front.PERSON:
-                print(outcome.submitted(run), flush=True)  # noqa: T201 - all that there is to see of it
-            return None
-        return self._waited(run, front)
+        if waits:
+            return self._waited(run, front)
+        if front is Front.TERMINAL:
+            print(outcome.submitted(run), flush=True)  # noqa: T201 - all that there is to see of it
+        elif front is Front.HEADLESS:
+            outcome.say(outcome.submitted(run))
+            self._show(*self._bundle(run, headless=True))
+        return None
 
     def _waited(self, run: Run, front: Front) -> Any:
         alone = front is Front.HEADLESS
@@ -208,12 +283,21 @@ class Desk:
         else:
             print(text, flush=True)  # noqa: T201 - asked for
 
-    def _panel(self, run: Run, executor: Executor) -> None:
+    def _panel(self, run: Run, executor: Executor, *, resumed: bool = False) -> None:
         self._executors[run] = executor
-        panel = Panel(run, self._publish, self._magics.max_output_lines)
+        outlet = Outlet(
+            str(run.task_group_id),
+            self._publish,
+            self._page,
+            lambda: self._bundle(run)[0],
+            lambda: run.ended,
+            resumed=resumed,
+        )
+        panel = Panel(run, outlet, self._magics.max_output_lines)
         executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()
         panel.news()
+        pulse.ask(outlet)
 
     def _fail(self, error: BaseException, frames: Any) -> None:
         """Shows an error with its frames, and leaves them for `%debug`."""
@@ -228,6 +312,12 @@ class Desk:
             print(outcome.final_line(run), flush=True)  # noqa: T201 - the panel of a plain terminal
             for note in run.notes:
                 outcome.say(note)
+
+    def _take_up(self, run: Run, executor: Executor) -> None:
+        """Follows a run of before this kernel began."""
+        self._runs.add(run)
+        self._equip(run)
+        self._panel(run, executor, resumed=True)
 
     def _bundle(self, run: Run, *, headless: bool = False) -> Any:
         census = Census(run)

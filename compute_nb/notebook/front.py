@@ -44,6 +44,18 @@ def cell_of(shell: Any) -> str:
     return found
 
 
+def client_of(shell: Any) -> str | None:
+    """Returns the client id of the page whose cell runs now, None if that is not known."""
+    found = ((_parent(shell) or {}).get("header") or {}).get("session")
+    return found if isinstance(found, str) else None
+
+
+def cell_source_of(shell: Any) -> str:
+    """Returns the whole source of the cell that runs now, as the front end has sent it."""
+    found = ((_parent(shell) or {}).get("content") or {}).get("code")
+    return found if isinstance(found, str) else ""
+
+
 def _parent(shell: Any) -> dict[str, Any] | None:
     kernel = getattr(shell, "kernel", None)
     if kernel is None:

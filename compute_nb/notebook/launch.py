@@ -25,6 +25,7 @@ from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.results import CellSerializer
 from compute_nb.notebook.reuse import Recipe, Reuse, local_files, look
 from compute_nb.notebook.run import Run
+from compute_nb.notebook.sameness import key_of
 from compute_nb.notebook.secret import secret_of
 from compute_nb.notebook.sending import Sending
 from compute_nb.notebook.tables import Table
@@ -43,6 +44,7 @@ def launch(
     endpoint: str,
     retries: int,
     scout: Scout | None = None,
+    going_on: Callable[[str], tuple[Run, Executor] | None] = lambda _: None,
     accepted: Callable[[Run], None] = lambda _: None,
 ) -> tuple[Run, Executor]:
     """Submits a cell; returns when all its tasks are on the service's disk.
@@ -51,6 +53,7 @@ def launch(
         cell: What the cell is called, "In[7]".
         points: Each task's own values; None without `--map`.
         scout: Knows what is at the endpoint.
+        going_on: Returns the run of this key that is not to be submitted once more.
         accepted: Told of the run, inside the time in which an Interrupt withdraws it.
 
     Raises:
@@ -58,6 +61,10 @@ def launch(
             was sent has been withdrawn.
     """
     flight = pack_cell(cell, body, options, points, notebook, endpoint)
+    key = _key(flight, options, points, notebook, (endpoint, retries))
+    same = None if options.new or not key else going_on(key)
+    if same is not None:
+        return same
     executor = Executor(
         endpoint,
         label=options.label or options.name or cell,
@@ -93,6 +100,7 @@ def launch(
             outage=lambda: executor.outage,
             wake=lambda: wake(executor.client),
             inputs=sending.inputs,
+            key=key,
             send_again=lambda places: sending.again(run.futures, places),
         )
         accepted(run)
@@ -128,6 +136,21 @@ def dry_run(  # noqa: PLR0917
         raise CellRefused(_told(error, endpoint)) from error
     swept = {",".join(names): text for names, text in options.maps}
     return preflight.report(flight, there, notebook.home, inputs=options.inputs, swept=swept)
+
+
+def _key(
+    flight: Flight,
+    options: Options,
+    points: Sequence[Mapping[str, Any]] | None,
+    notebook: Notebook,
+    terms: tuple[Any, ...],
+) -> str:
+    """Returns the key of a cell's sameness, "" also where the home folder can't be written."""
+    try:
+        secret = secret_of(HomeFolder.default())
+    except ComputeError:
+        return ""
+    return key_of(flight, options, points, notebook, terms, secret)
 
 
 def _check(flight: Flight, scout: Scout, endpoint: str, executor: Executor, notebook: Notebook) -> None:

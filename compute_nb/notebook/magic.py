@@ -71,6 +71,10 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
         False, help="Let `asyncio.run` work in cells: patches asyncio of this kernel, until its restart."
     ).tag(config=True)
 
+    reattach = Bool(True, help="whether loading the extension takes up the notebook's earlier runs").tag(
+        config=True
+    )
+
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self._made: Desk | None = None
@@ -115,6 +119,17 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
 
             self._endpoints = Endpoints()
         return self._endpoints
+
+    def recall(self) -> None:
+        """Takes up earlier runs of this notebook, if there are any."""
+        from compute_nb.notebook.memory import remembers
+
+        if self.reattach and remembers(self.shell.user_ns):
+            self._desk.recall()
+
+    def found(self) -> str:
+        """Returns one line on what was taken up, "" if there is nothing that was not told yet."""
+        return "" if self._made is None else self._made.found()
 
     # -- the cell ---------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ class Options:
         retries: None if not said.
         command: "shell" or "mpi" if the body is a command, "" if it is Python.
         check: Whether an exit code that is not 0 is a failure.
+        new: Whether it is submitted though the same still goes on.
         dry_run: Whether only the pre-flight report is wanted.
     """
 
@@ -46,6 +47,7 @@ class Options:
     command: str = ""
     check: bool = False
     dry_run: bool = False
+    new: bool = False
 
 
 def words(line: str) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 from compute_nb.client import Client
+from compute_nb.config import Settings
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.future import ComputeFuture
@@ -17,6 +18,7 @@ from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.launch import wake
 from compute_nb.notebook.options import check_name, names_of
+from compute_nb.notebook.record import Entry
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.results import CellSerializer, facts
 from compute_nb.notebook.run import Run
@@ -58,6 +60,57 @@ def reloaded(line: Line, runs: Runs, home: Home) -> tuple[Run, Executor]:
         submitted_at=min((f.submitted_at for f in futures if f.submitted_at), default=time.time()),
     )
     return run, executor
+
+
+def recalled(entry: Entry, home: Home, settings: Settings) -> tuple[Run, Executor]:
+    """Returns the run of a record's entry; asks its service, and starts it if it is the home's own.
+
+    Raises:
+        ComputeError: That service is not configured here, can't be reached, or does not know the group.
+    """
+    executor = _executor_of(entry, home, settings)
+    futures = executor.reload_tasks(entry.group_id)
+    if not futures:
+        raise CellRefused(f"the service {entry.service!r} knows no task group {entry.id}")
+    run = Run(
+        cell=f"group {entry.id[:8]}",
+        name=entry.name,
+        endpoint=entry.endpoint,
+        label=entry.label,
+        futures=futures,
+        home=home,
+        group=_group(entry, futures, lambda place: _own_values(run, place)),
+        outputs=tuple(entry.outputs),
+        cancel_all=lambda: _cancel_each(run.futures),
+        outage=lambda: executor.outage,
+        wake=lambda: wake(executor.client),
+        inputs=lambda place: stored(executor.inputs_of(run.futures[place])),
+        send_again=lambda places: executor.retry_tasks([run.futures[place] for place in places]),
+        cell_id=entry.cell_id,
+        key=entry.key,
+        submitted_at=entry.submitted_s,
+    )
+    return run, executor
+
+
+def _group(
+    entry: Entry, futures: Sequence[ComputeFuture], ask: Callable[[int], dict[str, Any]]
+) -> ComputeGroup | None:
+    return ComputeGroup(futures, name=entry.name, ask=ask) if entry.map else None
+
+
+def _executor_of(entry: Entry, home: Home, settings: Settings) -> Executor:
+    serializer = CellSerializer(home)
+    if entry.service == settings.default_service.name:
+        return Executor(task_group_id=entry.group_id, serializer=serializer, label=entry.title)
+    settings.service(entry.service)
+    return Executor(
+        entry.endpoint_id,
+        service=entry.service,
+        task_group_id=entry.group_id,
+        serializer=serializer,
+        label=entry.title,
+    )
 
 
 def _own_values(run: Run, place: int) -> dict[str, Any]:

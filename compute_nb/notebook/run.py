@@ -108,6 +108,7 @@ class Run:
         outputs: Names that come back.
         shows: Whether the last expression is the value.
         is_command: Whether its body is a command for the shell.
+        key: The same for a run of the same source, inputs, map and options; "" if that can't be told.
         cell_id: Of the cell in its notebook, if the front end has told it.
         earlier: Open runs of the same cell or the same name, which this one has taken over.
         outage: Says why no news can come now, None while it can.
@@ -137,6 +138,7 @@ class Run:
     notes: tuple[str, ...] = ()
     cancel_all: Callable[[], None] = lambda: None
     cell_id: str | None = None
+    key: str = ""
     earlier: Sequence[Run] = ()
     outage: Callable[[], str | None] = lambda: None
     wake: Callable[[], None] = lambda: None

@@ -22,6 +22,7 @@ class Lab:
 
     url: str
     folder: Path
+    environment: dict[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         **os.environ,
         "COMPUTE_NB_HOME": str(folder / ".home"),
         "JUPYTER_CONFIG_DIR": str(folder / ".jupyter"),
+        "JUPYTER_DATA_DIR": str(folder / ".data"),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / ".workspaces"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -43,7 +45,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         [*command, *options], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
     )
     try:
-        yield Lab(_address(server), folder)
+        yield Lab(_address(server), folder, environment)
     finally:
         server.terminate()
         server.communicate(timeout=30)
@@ -59,6 +61,16 @@ def _address(server: subprocess.Popen[str]) -> str:
         if "http://" in line and "/lab" in line:
             return "http" + line.split("http", 1)[1].split("/lab")[0].strip()
     raise AssertionError("JupyterLab did not start:\n" + "".join(log))
+
+
+@pytest.fixture
+def without_plugin(lab: Lab) -> Iterator[None]:
+    """Disables our extension for pages that are loaded meanwhile."""
+    config = Path(lab.environment["JUPYTER_CONFIG_DIR"]) / "labconfig" / "page_config.json"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text('{"disabledExtensions": {"compute-nb": true}}')
+    yield
+    config.unlink()
 
 
 # Not for the session: Playwright keeps a loop running in this thread, and `asyncio.run` elsewhere fails.

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import nbformat
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 CELLS = (
@@ -60,6 +61,7 @@ KEYS = (
 )
 
 
+@pytest.mark.usefixtures("without_plugin")
 def test_the_keyboard_does_all_and_keeps_its_place_while_the_panel_moves(lab, page: Page) -> None:
     write_notebook(lab, "keys.ipynb", *KEYS)
     open_notebook(page, f"{lab.url}/lab/tree/keys.ipynb?reset")
@@ -107,6 +109,7 @@ def waits_for_moves(page: Page, cell: Locator) -> None:
     page.wait_for_function(f"before => {bars}.some(e => e.ariaValueNow > before + 3)", arg=before)
 
 
+@pytest.mark.usefixtures("without_plugin")
 def test_a_panel_whose_kernel_is_gone_says_how_it_stood_and_shows_no_dead_widget(lab, page: Page) -> None:
     write_notebook(lab, "gone.ipynb", *CELLS)
     open_notebook(page, f"{lab.url}/lab/tree/gone.ipynb?reset")

@@ -27,8 +27,9 @@ PICTURE = """\
 %%compute -n picture
 import matplotlib.pyplot as plt
 plt.plot([1, 2, 3]);"""
-READER = "[(k, float(one[-1])) for k, one in enumerate(walk)] == sims.result()"
-WORKING = ("%load_ext compute_nb\nimport numpy as np", NUMBERS, SWEEP, PICTURE, READER)
+READER = "[(k, float(one[-1])) for k, one in enumerate(walk)] == sims.result() and 2 * later.result()"
+LATER = "%%compute --no-wait -n later\n20 + 1"
+WORKING = ("%load_ext compute_nb\nimport numpy as np", NUMBERS, SWEEP, PICTURE, LATER, READER)
 FAILING = (
     "%load_ext compute_nb",
     "%%compute local --map seed=range(3) -n walks\nimport math\nmath.sqrt(1 - seed)",
@@ -75,7 +76,7 @@ def nbclient(path: Path) -> Any:
 
 def check_outputs(notebook: Any) -> None:
     """Checks what the working notebook shows."""
-    first, numbers, sweep, picture, reader = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    first, numbers, sweep, picture, later, reader = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert first.outputs == []
     assert streams(numbers) == {
         "stderr": "In[2]: 1 task submitted to local\nIn[2]: done\n",
@@ -89,20 +90,24 @@ def check_outputs(notebook: Any) -> None:
         "stderr": "picture: 1 task submitted to local\npicture: done\n",
         "stdout": "picture on local: 1 of 1 done\n",
     }
+    assert streams(later) == {"stderr": "later: 1 task submitted to local\n"}
+    panel_kinds = {PANEL, "text/html", "text/plain"}
     for cell, names in (
-        (numbers, [{PANEL, "text/html", "text/plain"}, {"text/plain"}]),
-        (sweep, [{PANEL, "text/html", "text/plain"}, {"text/plain"}]),
-        (picture, [{"image/png", "text/plain"}, {PANEL, "text/html", "text/plain"}]),
+        (numbers, [panel_kinds, {"text/plain"}]),
+        (sweep, [panel_kinds, {"text/plain"}]),
+        (picture, [{"image/png", "text/plain"}, panel_kinds]),
+        (later, [panel_kinds]),
         (reader, [{"text/plain"}]),
     ):
         assert [set(out.data) for out in cell.outputs if "data" in out] == names
-    (panel,) = [out for out in sweep.outputs if PANEL in out.get("data", {})]
-    assert panel.data["text/plain"] == ""
-    assert not re.search(r"[0-9a-f]{8}-|\d\d:\d\d|\d s\b", panel.data["text/html"])
-    assert panel.metadata["compute_nb"]["id"] == panel.data[PANEL]["entry"]["id"]
-    assert panel.metadata["compute_nb"]["outputs"] == ["walk"]
+    for cell in (sweep, later):
+        (panel,) = [out for out in cell.outputs if PANEL in out.get("data", {})]
+        assert panel.data["text/plain"] == ""
+        assert not re.search(r"[0-9a-f]{8}-|\d\d:\d\d|\d s\b", panel.data["text/html"])
+        assert panel.metadata["compute_nb"] == panel.data[PANEL]["entry"]
+        assert panel.metadata["compute_nb"]["outputs"] == (["walk"] if cell is sweep else [])
     assert numbers.outputs[-1].data["text/plain"] == "array([0, 2, 4])"
-    assert reader.outputs[0].data["text/plain"] == "True"
+    assert reader.outputs[0].data["text/plain"] == "42"
     assert notebook.metadata["compute_nb"] == RECORD
 
 
@@ -164,7 +169,7 @@ def test_22_nbval(tmp_path: Path) -> None:
     paths = written(tmp_path / "working.ipynb", WORKING), written(tmp_path / "failing.ipynb", FAILING)
     code, told = run("pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", *paths)
     assert code == 1
-    assert "1 failed, 7 passed" in told  # the cell after it runs, as nbval's do
+    assert "1 failed, 8 passed" in told  # the cell after it runs, as nbval's do
     assert re.search(r"^FAILED \S*failing.ipynb::Cell 1\b", told, re.MULTILINE)
     assert "Cell In[1], line 2" in told
     check_error(told)

@@ -1,0 +1,85 @@
+"""This module is the messages between a kernel and the pages that show its notebook.
+
+Their twin is `js/src/messages.ts`; both are tested with the same file. Every message has a `kind`; kinds that
+are not known are passed over, so that a kernel and a page of different versions get along. `writer` is the
+client id of the one page that may change the notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+TARGET = "compute_nb.meta"
+
+
+class Live(TypedDict):
+    """Which widget draws which group now; groups that are not named have none."""
+
+    kind: Literal["live"]
+    live: Mapping[str, str]
+
+
+class Recorded(TypedDict):
+    """A group was submitted: its entry belongs into the record, and the notebook is to be saved."""
+
+    kind: Literal["record"]
+    entry: Mapping[str, Any]
+    writer: str | None
+
+
+class Forgotten(TypedDict):
+    """A group is to be dropped from the record."""
+
+    kind: Literal["forget"]
+    id: str
+    writer: str | None
+
+
+class Snapshots(TypedDict):
+    """How groups stand, as display data for their outputs; `ended` names those that change no more."""
+
+    kind: Literal["snapshots"]
+    bundles: Mapping[str, Mapping[str, Any]]
+    ended: Sequence[str]
+    writer: str | None
+
+
+Message = Live | Recorded | Forgotten | Snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookSeen:
+    """What a page tells of its notebook.
+
+    Attributes:
+        path: From the server's root folder, as the page has it.
+        record: What stands under the key, unread.
+        cells: Ids of all cells.
+        client: The page's client id.
+        previous: The one that the same browser tab had before it was loaded again.
+    """
+
+    path: str
+    record: Any
+    cells: Sequence[str]
+    client: str
+    previous: str | None
+
+    @classmethod
+    def read(cls, data: object) -> NotebookSeen | None:
+        """Returns what a page has sent, None if it is nothing that is known."""
+        if not isinstance(data, dict) or data.get("kind") != "notebook":
+            return None
+        path, client, cells = data.get("path"), data.get("client"), data.get("cells")
+        if not isinstance(path, str) or not isinstance(client, str) or not isinstance(cells, list):
+            return None
+        previous = data.get("previous")
+        return cls(
+            path,
+            data.get("record"),
+            tuple(cell for cell in cells if isinstance(cell, str)),
+            client,
+            previous if isinstance(previous, str) else None,
+        )

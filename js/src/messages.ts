@@ -1,0 +1,93 @@
+/**
+ * This module is the messages on the comm `compute_nb.meta`; their twin is `compute_nb/notebook/messages.py`.
+ *
+ * Every message has a `kind`; unknown kinds and unreadable messages are passed over, so that a kernel and a page
+ * of different versions get along. `writer` is the client id of the one page that may change the notebook.
+ */
+
+import type { JSONObject, JSONValue } from '@lumino/coreutils';
+import { isObject } from './metadata';
+import { COMM_TARGET } from './tokens';
+
+/** Which widget draws which group now; groups that are not named have none. */
+export interface ILive {
+  readonly kind: 'live';
+  readonly live: Readonly<Record<string, string>>;
+}
+
+/** A group was submitted: its entry belongs into the record, and the notebook is to be saved. */
+export interface IRecord {
+  readonly kind: 'record';
+  readonly entry: JSONObject;
+  readonly writer: string | null;
+}
+
+/** A group is to be dropped from the record. */
+export interface IForget {
+  readonly kind: 'forget';
+  readonly id: string;
+  readonly writer: string | null;
+}
+
+/** How groups stand, as display data for their outputs; `ended` names those that change no more. */
+export interface ISnapshots {
+  readonly kind: 'snapshots';
+  readonly bundles: Readonly<Record<string, JSONObject>>;
+  readonly ended: readonly string[];
+  readonly writer: string | null;
+}
+
+export type KernelMessage = ILive | IRecord | IForget | ISnapshots;
+
+/** What a page tells of its notebook, when the kernel opens the comm and after the page was loaded. */
+export interface INotebookMessage {
+  readonly kind: 'notebook';
+  readonly path: string;
+  readonly record: JSONValue;
+  readonly cells: readonly string[];
+  readonly client: string;
+  /** The client id that this browser tab had before it was loaded again. */
+  readonly previous: string | null;
+}
+
+/** What the kernel has said, and the comm on which it is answered. */
+export interface IHeard {
+  readonly comm: string;
+  readonly message: KernelMessage | null;
+}
+
+/** Returns what a message on IOPub says to this plugin, null if it is meant for others. */
+export function heard(type: string, content: unknown): IHeard | null {
+  const data = type === 'comm_msg' && isObject(content) ? content.data : null;
+  return isObject(content) && isObject(data) && data.target === COMM_TARGET
+    ? { comm: String(content.comm_id), message: readMessage(data) }
+    : null;
+}
+
+/** Returns a message from the kernel, null if it is none that is known. */
+export function readMessage(value: unknown): KernelMessage | null {
+  if (!isObject(value)) {
+    return null;
+  }
+  const writer = typeof value.writer === 'string' ? value.writer : null;
+  switch (value.kind) {
+    case 'live':
+      return { kind: 'live', live: texts(value.live) };
+    case 'record':
+      return isObject(value.entry) ? { kind: 'record', entry: value.entry as JSONObject, writer } : null;
+    case 'forget':
+      return typeof value.id === 'string' ? { kind: 'forget', id: value.id, writer } : null;
+    case 'snapshots': {
+      const found = Object.entries(isObject(value.bundles) ? value.bundles : {}).filter(([, one]) => isObject(one));
+      const ended = Array.isArray(value.ended) ? value.ended.filter(one => typeof one === 'string') : [];
+      return { kind: 'snapshots', bundles: Object.fromEntries(found) as Record<string, JSONObject>, ended, writer };
+    }
+    default:
+      return null;
+  }
+}
+
+function texts(value: unknown): Record<string, string> {
+  const pairs = Object.entries(isObject(value) ? value : {}).filter(([, one]) => typeof one === 'string');
+  return Object.fromEntries(pairs) as Record<string, string>;
+}

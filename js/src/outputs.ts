@@ -1,0 +1,89 @@
+/** This module is the outputs of a notebook that hold panels: where they are, what they say, and writing them. */
+
+import type { ICodeCellModel } from '@jupyterlab/cells';
+import type { NotebookPanel } from '@jupyterlab/notebook';
+import type { IOutputModel } from '@jupyterlab/rendermime';
+import { JSONExt, type JSONObject } from '@lumino/coreutils';
+import { readSnapshot } from './snapshot';
+import { ISnapshot, PANEL_MIME } from './tokens';
+
+/** A panel in an output of a cell. */
+export interface IPlaced {
+  readonly cell: number;
+  readonly output: IOutputModel;
+  readonly snapshot: ISnapshot;
+}
+
+/** Returns the panels of a notebook from top to bottom. */
+export function panels(notebook: NotebookPanel): IPlaced[] {
+  const cells = notebook.content.model?.cells;
+  const found: IPlaced[] = [];
+  for (let index = 0; cells !== undefined && index < cells.length; index++) {
+    const model = cells.get(index);
+    if (model.type === 'code') {
+      found.push(...ofCell(model as ICodeCellModel, index));
+    }
+  }
+  return found;
+}
+
+function ofCell(model: ICodeCellModel, cell: number): IPlaced[] {
+  const found: IPlaced[] = [];
+  for (let place = 0; place < model.outputs.length; place++) {
+    const output = model.outputs.get(place);
+    const snapshot = readSnapshot(output.data[PANEL_MIME]);
+    if (snapshot !== null) {
+      found.push({ cell, output, snapshot });
+    }
+  }
+  return found;
+}
+
+/** Returns the index of the cell that shows a group; failing that, of the cell with this id; -1 if neither is there. */
+export function cellOf(notebook: NotebookPanel, id: string, cellId: string | null): number {
+  const shown = panels(notebook).find(one => one.snapshot.entry.id === id);
+  if (shown !== undefined) {
+    return shown.cell;
+  }
+  const cells = notebook.content.model?.cells;
+  for (let index = 0; cellId !== null && cells !== undefined && index < cells.length; index++) {
+    if (cells.get(index).id === cellId) {
+      return index;
+    }
+  }
+  return -1;
+}
+
+/** Returns the ids of all cells. */
+export function cellIds(notebook: NotebookPanel): string[] {
+  const cells = notebook.content.model?.cells;
+  return cells === undefined ? [] : Array.from({ length: cells.length }, (_, index) => cells.get(index).id);
+}
+
+/** Returns whether every code cell is trusted. */
+export function isTrusted(notebook: NotebookPanel): boolean {
+  const cells = notebook.content.model?.cells;
+  return (
+    cells !== undefined &&
+    Array.from({ length: cells.length }, (_, index) => cells.get(index)).every(
+      cell => cell.type !== 'code' || cell.trusted
+    )
+  );
+}
+
+/**
+ * Puts display data into the outputs that show these groups; returns whether anything has changed.
+ *
+ * It goes into the file and to the other pages of a collaboration, and does not count as an edit.
+ */
+export function write(notebook: NotebookPanel, bundles: ReadonlyMap<string, JSONObject>): boolean {
+  let changed = false;
+  for (const { output, snapshot } of panels(notebook)) {
+    const bundle = bundles.get(snapshot.entry.id);
+    if (bundle !== undefined && !JSONExt.deepEqual(output.data as JSONObject, bundle)) {
+      output.setData({ data: bundle });
+      changed = true;
+    }
+  }
+  return changed;
+}

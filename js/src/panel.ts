@@ -1,0 +1,184 @@
+/**
+ * This module is the panel: what is drawn for an output that holds a group.
+ *
+ * It shows the kernel's widget while the board names one, else the newest snapshot: the kernel's, or the file's.
+ */
+
+import type { NotebookPanel } from '@jupyterlab/notebook';
+import { MimeModel } from '@jupyterlab/rendermime';
+import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
+import type { JSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
+import { Panel, Widget } from '@lumino/widgets';
+import type { Board, INews } from './board';
+import { readSnapshot, sentence, stateOf, title } from './snapshot';
+import { GroupState, ISnapshot, LIVE_MIME, PANEL_MIME, WIDGET_MIME } from './tokens';
+import { drawn, element, notConnected } from './view';
+
+const HTML_MIME = 'text/html';
+
+/** What a panel needs of the rest. */
+export interface ISurroundings {
+  readonly board: Board<NotebookPanel>;
+  /** The open notebook that renders with this resolver, null if there is none. */
+  notebookOf(resolver: IRenderMime.IResolver | null | undefined): NotebookPanel | null;
+  reload(notebook: NotebookPanel): void;
+}
+
+/** Draws panels; cells that are not trusted get the same, from the JSON alone. */
+export function panelFactory(surroundings: ISurroundings): IRenderMime.IRendererFactory {
+  return {
+    safe: true,
+    mimeTypes: [PANEL_MIME],
+    createRenderer: options => new PanelRenderer(surroundings, options.resolver)
+  };
+}
+
+/** Draws nothing for the widget that other front ends show below the panel. */
+export function liveFactory(): IRenderMime.IRendererFactory {
+  return { safe: true, mimeTypes: [LIVE_MIME], createRenderer: () => new HiddenRenderer() };
+}
+
+class HiddenRenderer extends Widget implements IRenderMime.IRenderer {
+  constructor() {
+    super();
+    this.addClass('cnbp-hidden');
+  }
+
+  async renderModel(): Promise<void> {
+    return;
+  }
+}
+
+/** One drawn panel; made by JupyterLab as often as it likes, so it keeps nothing of its own. */
+export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
+  private readonly _told = element('div', 'cnbp-told');
+  private _model: IRenderMime.IMimeModel | null = null;
+  private _saved: ISnapshot | null = null;
+  private _state: GroupState | null = null;
+  private _still: Widget | null = null;
+  private _live: Widget | null = null;
+  private _bound: string | null = null;
+
+  constructor(
+    private readonly _around: ISurroundings,
+    private readonly _resolver: IRenderMime.IResolver | null | undefined
+  ) {
+    super();
+    this.addClass('cnbp-output');
+    this._told.setAttribute('role', 'status');
+    this.node.append(this._told);
+    this._around.board.changed.connect(this._onNews, this);
+  }
+
+  dispose(): void {
+    if (!this.isDisposed) {
+      this._around.board.changed.disconnect(this._onNews, this);
+    }
+    super.dispose();
+  }
+
+  async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
+    this._model = model;
+    this._saved = readSnapshot(model.data[PANEL_MIME]);
+    this._drawStill();
+    await this._bind();
+  }
+
+  private _onNews(_: unknown, news: INews<NotebookPanel>): void {
+    const id = this._saved?.entry.id;
+    if (id === undefined || news.notebook !== this._notebook || (news.id !== null && news.id !== id)) {
+      return;
+    }
+    this._drawStill();
+    void this._bind();
+  }
+
+  private get _notebook(): NotebookPanel | null {
+    return this._around.notebookOf(this._resolver);
+  }
+
+  /** Shows the widget that the board names, or takes away one that it does not name any more. */
+  private async _bind(): Promise<void> {
+    const notebook = this._notebook;
+    const id = this._saved?.entry.id;
+    const wanted = notebook === null || id === undefined ? null : this._around.board.model(notebook, id);
+    if (wanted === this._bound) {
+      return;
+    }
+    this._bound = wanted;
+    this._live?.dispose();
+    this._live = null;
+    if (notebook !== null && wanted !== null) {
+      await this._show(notebook, wanted);
+    }
+    this._drawStill();
+  }
+
+  private async _show(notebook: NotebookPanel, modelId: string): Promise<void> {
+    await notebook.sessionContext.ready; // before, the widget manager says "Loading widget" for good
+    const view = { model_id: modelId, version_major: 2, version_minor: 0 };
+    const live = notebook.content.rendermime.createRenderer(WIDGET_MIME);
+    await live.renderModel(new MimeModel({ trusted: true, data: { [WIDGET_MIME]: view } }));
+    if (this._bound !== modelId || this.isDisposed) {
+      live.dispose();
+      return;
+    }
+    this._live = live;
+    this.addWidget(live);
+  }
+
+  private _drawStill(): void {
+    if (this.isDisposed || this._model === null) {
+      return;
+    }
+    const notebook = this._notebook;
+    const bundle = this._newest(notebook);
+    const snapshot = readSnapshot(bundle[PANEL_MIME]);
+    this._still?.dispose();
+    this._still = null;
+    if (snapshot === null) {
+      this._still = new Widget({ node: element('pre', '', String(bundle['text/plain'] ?? '')) });
+    } else {
+      this._tell(snapshot);
+      if (this._live === null) {
+        this._still = this._stillOf(bundle, snapshot, notebook);
+      }
+    }
+    if (this._still !== null) {
+      this.insertWidget(0, this._still);
+    }
+  }
+
+  private _newest(notebook: NotebookPanel | null): ReadonlyPartialJSONObject {
+    const id = this._saved?.entry.id;
+    const heard = notebook === null || id === undefined ? null : this._around.board.bundle(notebook, id);
+    return heard ?? this._model?.data ?? {};
+  }
+
+  /** A trusted cell shows the kernel's own drawing, with results; what is not trusted has only its JSON read. */
+  private _stillOf(bundle: ReadonlyPartialJSONObject, snapshot: ISnapshot, notebook: NotebookPanel | null): Widget {
+    const panel = new Panel();
+    if (this._model?.trusted && notebook !== null && typeof bundle[HTML_MIME] === 'string') {
+      const renderer = notebook.content.rendermime.createRenderer(HTML_MIME);
+      const data = { [HTML_MIME]: bundle[HTML_MIME] } as JSONObject;
+      void renderer.renderModel(new MimeModel({ trusted: true, data }));
+      panel.addWidget(renderer);
+    } else {
+      panel.addWidget(new Widget({ node: drawn(snapshot) }));
+    }
+    const note = notebook === null ? null : notConnected(snapshot, () => this._around.reload(notebook));
+    if (note !== null) {
+      panel.addWidget(new Widget({ node: note }));
+    }
+    return panel;
+  }
+
+  /** Has screen readers told of a change of state, not of every count. */
+  private _tell(snapshot: ISnapshot): void {
+    const state = stateOf(snapshot);
+    if (this._state !== null && this._state !== state) {
+      this._told.textContent = `${title(snapshot)}: ${state}, ${sentence(snapshot)}`;
+    }
+    this._state = state;
+  }
+}

@@ -1,0 +1,305 @@
+"""Runs come back: under their own cells, bound, counted right, after whatever happens to kernel and page."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import nbformat
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+PANEL = "application/vnd.compute-nb.panel+json"
+LOAD = "%load_ext compute_nb"
+SWEEP = (
+    "%%compute local -m s=range(4) -n sweep\n"
+    "import os, time\n"
+    "while not os.path.exists({gate!r}):\n"
+    "    time.sleep(0.05)\n"
+    "s * s"
+)
+
+
+class Notebook:
+    """A notebook open in a real JupyterLab; its tasks end when its gate is opened."""
+
+    def __init__(self, lab: Any, page: Page, name: str, gate: Path | None = None) -> None:
+        self.lab, self.page, self.name = lab, page, name
+        self.path: Path = lab.folder / name
+        self.gate = gate or lab.folder / f"{name}.gate"
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+
+    def write(self, last: str = "sweep.result()") -> Self:
+        cells = [LOAD, SWEEP.format(gate=str(self.gate)), last]
+        made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(made, self.path)
+        self._sign()
+        return self
+
+    def _sign(self) -> None:
+        """Trusts it, as a notebook that was made in JupyterLab is."""
+        command = [sys.executable, "-m", "jupyter", "trust", str(self.path)]
+        subprocess.run(command, env=self.lab.environment, check=True, capture_output=True)
+
+    def begin(self) -> None:
+        """Opens it and submits the sweep."""
+        self.open()
+        self.run(0)
+        self.run(1)
+        expect(self.output(1)).to_contain_text("0 of 4 done", timeout=60_000)
+
+    def end(self) -> None:
+        """Lets the tasks end, and reads their values by the name."""
+        self.release()
+        self.run(2)
+        expect(self.output(2)).to_contain_text("[0, 1, 4, 9]")
+
+    def open(self, *, reset: bool = True) -> None:
+        self.page.goto(f"{self.lab.url}/lab/tree/{self.name}{'?reset' if reset else ''}")
+        self.cell(0).wait_for()
+        self.idle()
+
+    def idle(self) -> None:
+        bar = self.page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left", has_text="| Idle")
+        bar.first.wait_for(timeout=60_000)
+
+    def cell(self, index: int) -> Locator:
+        return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").nth(index)
+
+    def output(self, index: int) -> Locator:
+        return self.cell(index).locator(".jp-Cell-outputWrapper")
+
+    def run(self, index: int) -> None:
+        """Runs a cell and waits until it has a number."""
+        self.cell(index).locator(".cm-content").click()
+        self.page.keyboard.press("Control+Enter")
+        expect(self.cell(index).locator(".jp-InputPrompt")).to_have_text(
+            re.compile(r"\[\d+\]:"), timeout=60_000
+        )
+
+    def restart(self) -> None:
+        self.menu("Kernel", "Restart Kernel…")
+        self.page.get_by_role("button", name="Confirm Kernel Restart").click()
+        self.idle()
+
+    def kill(self) -> None:
+        """Kills the kernel's process, of which the sweep's cell says nothing to the tasks."""
+        self.run_text("import os; print(os.getpid())")
+        os.kill(int(self.output(3).inner_text()), signal.SIGKILL)
+
+    def run_text(self, text: str) -> None:
+        """Runs text in a new cell at the end."""
+        self.cell(2).locator(".jp-InputPrompt").click()
+        self.page.keyboard.press("b")
+        self.cell(3).locator(".cm-content").click()
+        self.page.keyboard.type(text)
+        self.run(3)
+
+    def rename(self, name: str) -> None:
+        self.menu("File", "Rename Notebook…")
+        self.page.locator(".jp-Dialog input").fill(f"{name}.ipynb")
+        self.page.get_by_role("button", name="Rename").click()
+        self.name, self.path = f"{name}.ipynb", self.lab.folder / f"{name}.ipynb"
+        self.page.get_by_role("tab", name=self.name).wait_for()
+
+    def copy(self) -> Self:
+        """Returns a copy of the file, not open yet."""
+        name = f"copy-{self.name}"
+        shutil.copy(self.path, self.lab.folder / name)
+        return type(self)(self.lab, self.page, name, self.gate)
+
+    def seen_in(self, page: Page) -> Self:
+        """Returns the same notebook in another tab of the browser."""
+        return type(self)(self.lab, page, self.name, self.gate)
+
+    def menu(self, top: str, item: str) -> None:
+        self.page.get_by_role("menuitem", name=top, exact=True).click()
+        self.page.get_by_text(item, exact=True).click()
+
+    def save(self) -> None:
+        self.page.keyboard.press("Control+S")
+        expect(self.page.locator(".jp-mod-dirty")).to_have_count(0)
+
+    def release(self) -> None:
+        self.gate.touch()
+
+    def saved(self) -> Any:
+        return json.loads(self.path.read_text(encoding="utf-8"))
+
+    def groups(self) -> list[Any]:
+        return list(self.saved()["metadata"].get("compute_nb", {}).get("task_groups", []))
+
+
+@pytest.fixture
+def notebook(lab: Any, page: Page, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    made = Notebook(lab, page, f"{request.node.name}.ipynb").write()
+    yield made
+    made.release()
+
+
+def assert_whole(notebook: Notebook, cell: int = 1) -> None:
+    """The panel stands under its cell, has ended, and nothing is broken."""
+    expect(notebook.output(cell)).to_contain_text("4 of 4 done", timeout=60_000)
+    assert not notebook.page.get_by_text("Error displaying widget").count()
+    assert not notebook.page.get_by_text("model not found").count()
+    assert not notebook.page.locator(".jp-Dialog").count()
+    assert not notebook.errors
+
+
+def assert_moves(notebook: Notebook, cell: int = 1) -> None:
+    """The panel is the kernel's own, under its cell."""
+    expect(notebook.output(cell).get_by_role("button", name="cancel")).to_be_visible(timeout=60_000)
+    expect(notebook.output(cell)).to_contain_text("0 of 4 done")
+
+
+def test_a_submit_is_in_the_file_at_once(notebook: Notebook) -> None:
+    notebook.begin()
+    expect(notebook.page.locator(".jp-mod-dirty")).to_have_count(0)
+    (group,) = notebook.groups()
+    assert (group["name"], group["tasks"], group["map"]) == ("sweep", 4, ["s"])
+    assert group["cell_id"] == notebook.saved()["cells"][1]["id"]
+    expect(notebook.page.get_by_role("button", name="Compute: 1 running")).to_be_visible()
+    notebook.end()
+    assert_whole(notebook)
+    assert [one["id"] for one in notebook.groups()] == [group["id"]]
+
+
+def test_a_restart_by_the_menu_takes_up_by_itself(notebook: Notebook) -> None:
+    notebook.begin()
+    notebook.restart()
+    assert_moves(notebook)
+    notebook.end()
+    assert_whole(notebook)
+    expect(notebook.cell(2).locator(".jp-InputPrompt")).to_have_text("[1]:")
+
+
+def test_a_restart_and_loading_the_extension(notebook: Notebook) -> None:
+    notebook.begin()
+    notebook.restart()
+    notebook.run(0)
+    expect(notebook.output(0)).to_contain_text("bound again: sweep")
+    assert_moves(notebook)
+    notebook.end()
+    assert_whole(notebook)
+
+
+def test_a_page_that_is_loaded_again(notebook: Notebook) -> None:
+    notebook.begin()
+    notebook.open(reset=False)
+    assert_moves(notebook)
+    notebook.end()
+    assert_whole(notebook)
+
+
+def test_a_restart_and_a_page_that_is_loaded_again(notebook: Notebook) -> None:
+    notebook.begin()
+    notebook.restart()
+    notebook.open(reset=False)
+    notebook.run(0)
+    assert_moves(notebook)
+    notebook.end()
+    assert_whole(notebook)
+
+
+def test_a_kernel_that_is_killed(notebook: Notebook) -> None:
+    notebook.begin()
+    told = notebook.page.get_by_role("button", name="Ok", exact=True)
+    notebook.kill()
+    told.first.wait_for(timeout=60_000)
+    notebook.page.add_locator_handler(told, lambda button: button.first.click())
+    assert_moves(notebook)
+    notebook.end()
+    assert_whole(notebook)
+
+
+def test_the_end_comes_while_no_page_is_open(notebook: Notebook) -> None:
+    notebook.begin()
+    notebook.page.goto("about:blank")
+    notebook.release()
+    notebook.open(reset=False)
+    assert_whole(notebook)
+    notebook.save()
+    counts = notebook.saved()["cells"][1]["outputs"][0]["data"][PANEL]["counts"]
+    assert counts == {"SUCCEEDED": 4}
+
+
+def test_a_bar_that_moves_leaves_the_notebook_saved(notebook: Notebook) -> None:
+    notebook.begin()
+    notebook.save()
+    with notebook.page.expect_response(lambda reply: reply.request.method == "PUT"):
+        notebook.release()
+    assert_whole(notebook)
+    expect(notebook.page.locator(".jp-mod-dirty")).to_have_count(0)
+    counts = notebook.saved()["cells"][1]["outputs"][0]["data"][PANEL]["counts"]
+    assert counts == {"SUCCEEDED": 4}
+
+
+def test_a_notebook_that_is_renamed(notebook: Notebook) -> None:
+    notebook.begin()
+    notebook.rename("renamed")
+    notebook.restart()
+    assert_moves(notebook)
+    notebook.end()
+    assert_whole(notebook)
+
+
+def test_a_copy_takes_nothing_up(notebook: Notebook) -> None:
+    notebook.begin()
+    copy = notebook.copy()
+    copy.open()
+    copy.run(0)
+    expect(copy.output(1)).to_contain_text("This kernel does not follow the run")
+    assert not copy.output(0).get_by_text("bound again").count()
+    assert not copy.errors
+
+
+def test_two_tabs_of_one_notebook(notebook: Notebook, page: Page) -> None:
+    notebook.begin()
+    with page.context.new_page() as second:
+        other = notebook.seen_in(second)
+        other.open(reset=False)
+        assert_moves(other)
+        notebook.release()
+        assert_whole(notebook)
+        assert_whole(other)
+        notebook.page.bring_to_front()
+        notebook.save()
+        assert not notebook.page.locator(".jp-Dialog").count()
+
+
+def test_run_all_in_the_middle_of_a_sweep_submits_nothing_again(notebook: Notebook) -> None:
+    notebook.write("for _ in sweep: print(_.task_id)")
+    notebook.begin()
+    notebook.restart()
+    notebook.menu("Run", "Run All Cells")
+    expect(notebook.output(2)).to_contain_text("-")
+    assert_moves(notebook)
+    expect(notebook.output(1)).to_contain_text("attached to it")
+    (group,) = notebook.groups()
+    notebook.release()
+    assert_whole(notebook)
+    notebook.save()
+    panels = [out for out in notebook.saved()["cells"][1]["outputs"] if PANEL in out.get("data", {})]
+    assert [out["data"][PANEL]["entry"]["id"] for out in panels] == [group["id"]]
+    assert [one["id"] for one in notebook.groups()] == [group["id"]]
+
+
+@pytest.mark.usefixtures("without_plugin")
+def test_without_the_plugin_names_come_back_and_nothing_is_broken(notebook: Notebook) -> None:
+    notebook.begin()
+    assert not notebook.page.locator(".cnbp-output").count()
+    notebook.save()
+    notebook.restart()
+    notebook.run(0)
+    expect(notebook.output(0)).to_contain_text("bound again: sweep")
+    notebook.end()
+    assert not notebook.errors

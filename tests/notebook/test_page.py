@@ -1,0 +1,131 @@
+"""The kernel's end of the conversation with pages; `messages.json` is read by the page's twin too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from entries import entry
+
+from compute_nb.notebook.messages import TARGET, NotebookSeen
+from compute_nb.notebook.page import Page
+
+SHARED = json.loads((Path(__file__).parent / "messages.json").read_text(encoding="utf-8"))
+GROUP = "0b1c7f52-96a1-4f0f-8b0f-0f5a3f1c2d10"
+
+
+class Wire:
+    """Both ends of the way to the pages, recorded."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.seen: list[NotebookSeen] = []
+        self.now, self.drawn = 100.0, list[int]()
+        self.page = Page(
+            self.seen.append, self.open, lambda page: self.drawn.append(page.draw()), lambda: self.now
+        )
+
+    def open(self, on_message: Any) -> Any:
+        self.on_message = on_message
+        return self
+
+    def send(self, data: Any) -> None:
+        assert data.pop("target") == TARGET
+        self.sent.append(data)
+
+    def hello(self, client: str = "c1", previous: str | None = None) -> list[Any]:
+        said = {"kind": "notebook", "path": "a.ipynb", "record": None, "cells": [], "client": client}
+        before = len(self.sent)
+        self.on_message({"content": {"data": {**said, "previous": previous}}})
+        return self.sent[before:]
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.mark.parametrize("data", SHARED["from_page"])
+def test_what_pages_tell_is_read(data: Any) -> None:
+    seen = NotebookSeen.read(data)
+    assert seen is not None
+    told = {"path": seen.path, "record": seen.record, "cells": list(seen.cells), "client": seen.client}
+    assert {"kind": "notebook", **told, "previous": seen.previous} == data
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"kind": "notebook"}, {"kind": "other", "path": "a"}])
+def test_what_is_not_known_is_passed_over(data: Any, wire: Wire) -> None:
+    wire.page.bind(GROUP, "71ab")
+    wire.on_message({"content": {"data": data}})
+    assert not wire.page.known
+    assert not wire.seen
+
+
+def test_the_messages_are_as_the_shared_file_has_them(wire: Wire) -> None:
+    live, record, forget, snapshots = SHARED["from_kernel"]
+    wire.page.bind(GROUP, "71ab")
+    wire.page.written_by("c1")
+    wire.page.record(entry(1))
+    wire.page.forget(GROUP)
+    wire.page.unbind(GROUP)
+    wire.hello()
+    wire.page.written_by(None)
+    wire.page.snapshot(GROUP, lambda: snapshots["bundles"][GROUP], ended=True)
+    assert wire.sent[0] == live
+    assert wire.sent[1] == {**record, "entry": entry(1).to_json()}
+    assert wire.sent[2] == forget
+    assert wire.sent[3] == {"kind": "live", "live": {}}
+    assert wire.sent[-1] == {**snapshots, "writer": "c1"}
+
+
+def test_a_page_that_has_answered_is_known_and_told_what_there_is(wire: Wire) -> None:
+    wire.page.bind("a", "1")
+    assert not wire.page.known
+    assert wire.hello() == [{"kind": "live", "live": {"a": "1"}}]
+    wire.page.bind("b", "2")
+    assert wire.sent[-1] == {"kind": "live", "live": {"a": "1", "b": "2"}}
+    assert wire.page.known
+    assert [seen.path for seen in wire.seen] == ["a.ipynb"]
+
+
+def test_a_page_that_was_loaded_again_gets_what_it_missed_and_writes_on(wire: Wire) -> None:
+    wire.page.written_by("c1")
+    wire.page.bind("a", "1")
+    wire.page.record(entry(1))
+    wire.hello("c1")
+    wire.page.snapshot("a", lambda: {"text/plain": "end"}, ended=True)
+    again = wire.hello("c2", previous="c1")
+    assert [(said["kind"], said.get("writer")) for said in again] == [
+        ("live", None),
+        ("record", "c2"),
+        ("snapshots", "c2"),
+    ]
+    assert again[0]["live"] == {"a": "1"}
+
+
+def test_a_second_page_does_not_take_the_writing_over(wire: Wire) -> None:
+    wire.page.written_by("c1")
+    wire.page.record(entry(1))
+    wire.hello("c1")
+    assert {said.get("writer") for said in wire.hello("c9")} == {None, "c1"}
+
+
+def test_snapshots_of_open_groups_are_few_and_only_for_pages_that_read_them(wire: Wire) -> None:
+    made: list[int] = []
+
+    def bundle() -> Any:
+        made.append(1)
+        return {"text/plain": "still"}
+
+    wire.page.bind("a", "1")
+    wire.page.snapshot("a", bundle)
+    assert not made
+    wire.hello()
+    for wire.now in (100.0, 101.0, 101.9, 102.1):
+        wire.page.snapshot("a", bundle)
+    assert len(made) == 2
+    wire.page.snapshot("a", bundle, ended=True)
+    assert len(made) == 3
+    assert wire.sent[-1]["ended"] == ["a"]
