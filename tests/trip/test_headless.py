@@ -76,7 +76,9 @@ def nbclient(path: Path) -> Any:
 
 def check_outputs(notebook: Any) -> None:
     """Checks what the working notebook shows."""
-    first, numbers, sweep, picture, later, reader = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    first, numbers, sweep, picture, later, reader = [
+        cell for cell in notebook.cells if cell.cell_type == "code"
+    ]
     assert first.outputs == []
     assert streams(numbers) == {
         "stderr": "In[2]: 1 task submitted to local\nIn[2]: done\n",

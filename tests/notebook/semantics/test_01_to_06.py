@@ -147,7 +147,9 @@ def test_03_what_source_does_not_tell_travels_by_value(nb):
 def test_04_classes_match_by_name_both_ways(nb, gate):
     define = "class P:\n    def __init__(self, x): self.x = x"
     nb.here(f"{define}\np = P(1)")
-    nb.here("%%compute -n f -o q\nopen(gate).read()\nq = {'deep': [P(3)]}\nisinstance(p, P), type(p) is P, P(2)")
+    nb.here(
+        "%%compute -n f -o q\nopen(gate).read()\nq = {'deep': [P(3)]}\nisinstance(p, P), type(p) is P, P(2)"
+    )
     nb.here(define)  # the present class counts
     gate.open()
     *flags, made = nb.names["f"].result(20)
@@ -198,7 +200,9 @@ def test_05_workers_are_as_many_as_usable_cpus_and_state_is_per_host(nb, home):
     (local,) = [row for row in status["endpoints"] if row["name"] == LOCAL]
     assert local["workers"] == usable_cpus()
     assert Path(status["token_file"]).is_relative_to(home.root)
-    assert Path(status["store"].rpartition(":///")[2] or status["store"]).parent.is_relative_to(home.root / "hosts")
+    assert Path(status["store"].rpartition(":///")[2] or status["store"]).parent.is_relative_to(
+        home.root / "hosts"
+    )
 
 
 def test_05_the_service_is_in_a_session_of_its_own(nb, home):

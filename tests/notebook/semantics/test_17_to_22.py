@@ -36,7 +36,10 @@ def test_17_a_larger_sweep_runs_what_is_new_and_failures_again(nb, home, tmp_pat
     nb.here("scale = 2\ndef helper(x): return 12 * scale // x")
     body = f"{COUNTED}helper(k)"
     nb.here(f"%%compute --cache -m k=range(4) -n g\n{body}")
-    assert [type(one).__name__ for one in nb.names["g"].result(60, return_exceptions=True)][:2] == ["ZeroDivisionError", "int"]
+    assert [type(one).__name__ for one in nb.names["g"].result(60, return_exceptions=True)][:2] == [
+        "ZeroDivisionError",
+        "int",
+    ]
     cache_of(home).flush()
     nb.here(f"%%compute --cache -m k=range(6) -n g\n{body}")
     assert "3 of 6 reused" in capsys.readouterr().err
@@ -320,7 +323,14 @@ def test_21_what_is_replaced_in_a_shell_text(nb):
         "for i in a b; do { echo $i; }; done"
     )
     (result,) = nb.here(f"%%compute --shell -m k=['swept'] -w\n{body}")
-    assert result.stdout.split("\n")[:6] == ["3 0.33 it's a 'file' swept", "home 1 2 3 {n}", "two", "a", "b", ""]
+    assert result.stdout.split("\n")[:6] == [
+        "3 0.33 it's a 'file' swept",
+        "home 1 2 3 {n}",
+        "two",
+        "a",
+        "b",
+        "",
+    ]
 
 
 def test_21_an_unknown_name_is_refused(nb):
