@@ -105,7 +105,7 @@ class Executor(Conditions, concurrent.futures.Executor):
 
     @property
     def can_cancel(self) -> bool:
-        """False if its service can't be told to end tasks: what it has accepted may run, whatever ends here."""
+        """False if its service can't be told to end tasks: what it has accepted may run on."""
         session = self._destination.session
         return session is None or session.can_cancel
 
