@@ -9,36 +9,36 @@ from typing import Any
 from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
-from compute_nb.notebook import outcome
-from compute_nb.notebook.arguments import Line
-from compute_nb.notebook.bundle import bundle, notes
-from compute_nb.notebook.cell import analyse
-from compute_nb.notebook.census import Census
-from compute_nb.notebook.commandline import command_body
-from compute_nb.notebook.destinations import Destinations
+from compute_nb.notebook.body.cell import analyse
+from compute_nb.notebook.cargo.commandline import command_body
+from compute_nb.notebook.cargo.namespace import Notebook
+from compute_nb.notebook.cargo.there import Scout
+from compute_nb.notebook.commands.destinations import Destinations
+from compute_nb.notebook.commands.lines import Lines
 from compute_nb.notebook.front import Front, cell_id_of, cell_of, cell_source_of, client_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
-from compute_nb.notebook.launch import dry_run, launch
-from compute_nb.notebook.lines import Lines
-from compute_nb.notebook.memory import Memory, entry_of, place_of
-from compute_nb.notebook.messages import NotebookSeen
-from compute_nb.notebook.namespace import Notebook
-from compute_nb.notebook.options import Options, check, points, shadowed
-from compute_nb.notebook.outlet import Outlet
-from compute_nb.notebook.page import Page, silent_comm
-from compute_nb.notebook.panel import Panel
-from compute_nb.notebook.pending import Outputs
-from compute_nb.notebook.pulse import pulse
-from compute_nb.notebook.results import when_read
-from compute_nb.notebook.resume import Resume
-from compute_nb.notebook.retry import retry
-from compute_nb.notebook.run import Run
-from compute_nb.notebook.runs import Runs, Target
-from compute_nb.notebook.shown import results_bundle
+from compute_nb.notebook.line.arguments import Line
+from compute_nb.notebook.line.options import Options, check, points, shadowed
+from compute_nb.notebook.memory.memory import Memory, entry_of, place_of
+from compute_nb.notebook.memory.messages import NotebookSeen
+from compute_nb.notebook.memory.outlet import Outlet
+from compute_nb.notebook.memory.page import Page, silent_comm
+from compute_nb.notebook.memory.resume import Resume
+from compute_nb.notebook.runs.census import Census
+from compute_nb.notebook.runs.launch import dry_run, launch
+from compute_nb.notebook.runs.pending import Outputs
+from compute_nb.notebook.runs.results import when_read
+from compute_nb.notebook.runs.retry import retry
+from compute_nb.notebook.runs.run import Run
+from compute_nb.notebook.runs.runs import Runs, Target
 from compute_nb.notebook.tables import Table
-from compute_nb.notebook.there import Scout
-from compute_nb.notebook.times import moment
+from compute_nb.notebook.view import outcome
+from compute_nb.notebook.view.bundle import bundle, notes
+from compute_nb.notebook.view.panel import Panel
+from compute_nb.notebook.view.pulse import pulse
+from compute_nb.notebook.view.shown import results_bundle
+from compute_nb.notebook.view.times import moment
 
 
 @dataclass(frozen=True, slots=True)

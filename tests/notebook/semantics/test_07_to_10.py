@@ -14,8 +14,8 @@ from wires import Authority, TlsFront, serving, tls_before
 from compute_nb.client import Client
 from compute_nb.errors import SerializationError, TaskExecutionFailed
 from compute_nb.local import find_service
-from compute_nb.notebook.pending import OutputPending
 from compute_nb.notebook.refusal import CellRefused
+from compute_nb.notebook.runs.pending import OutputPending
 
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")

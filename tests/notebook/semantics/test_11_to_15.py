@@ -11,8 +11,8 @@ import pytest
 
 from compute_nb.errors import TaskExecutionFailed
 from compute_nb.future import ComputeFuture
-from compute_nb.notebook.outcome import StoppedWaiting
 from compute_nb.notebook.refusal import CellRefused
+from compute_nb.notebook.view.outcome import StoppedWaiting
 
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")

@@ -15,10 +15,10 @@ from own_home import service
 
 from compute_nb.errors import TaskExecutionFailed, WorkerDied
 from compute_nb.future import ComputeFuture
-from compute_nb.notebook import drawing
-from compute_nb.notebook.cache import cache_of
-from compute_nb.notebook.look import WARN
 from compute_nb.notebook.refusal import CellRefused
+from compute_nb.notebook.runs.cache import cache_of
+from compute_nb.notebook.view import drawing
+from compute_nb.notebook.view.look import WARN
 
 COUNTED = "import os, pathlib, uuid\npathlib.Path(folder, f'{k} {uuid.uuid4()}').touch()\n"
 TRIES = "import os, pathlib, uuid\npathlib.Path(folder, str(uuid.uuid4())).touch()\ntries = len(os.listdir(folder))\n"
