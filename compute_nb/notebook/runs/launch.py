@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +12,8 @@ from compute_nb.executor import Executor
 from compute_nb.mpi import MPIFunction
 from compute_nb.notebook.body.cell import CellBody
 from compute_nb.notebook.cargo import preflight
-from compute_nb.notebook.cargo.capture import Captured
 from compute_nb.notebook.cargo.namespace import Notebook
-from compute_nb.notebook.cargo.packing import Flight, pack_cell
+from compute_nb.notebook.cargo.packing import Flight, modules_beside, pack_cell
 from compute_nb.notebook.cargo.there import Scout
 from compute_nb.notebook.line.arguments import SUBCOMMANDS
 from compute_nb.notebook.line.conditions import JSON, Conditions
@@ -24,7 +22,7 @@ from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.runs.cache import cache_of
 from compute_nb.notebook.runs.group import ComputeGroup
 from compute_nb.notebook.runs.results import CellSerializer
-from compute_nb.notebook.runs.reuse import Recipe, Reuse, local_files, look
+from compute_nb.notebook.runs.reuse import Recipe, Reuse, look
 from compute_nb.notebook.runs.run import Run
 from compute_nb.notebook.runs.sameness import key_of
 from compute_nb.notebook.runs.secret import secret_of
@@ -80,7 +78,7 @@ def launch(
         reuse = None
         if options.conditions.cache:
             own = flight.points if options.command else points
-            reuse = _reuse(executor, body, options, own, flight.captured, notebook)
+            reuse = _reuse(executor, flight, options, own, notebook)
         sending = Sending(executor, flight.source, flight.points, reuse)
         futures = sending.all()
         run = Run(
@@ -184,12 +182,11 @@ def wake(client: Client) -> None:
         client.version_check()
 
 
-def _reuse(  # noqa: PLR0917
+def _reuse(
     executor: Executor,
-    body: CellBody,
+    flight: Flight,
     options: Options,
     points: Sequence[Mapping[str, Any]] | None,
-    captured: Captured,
     notebook: Notebook,
 ) -> Reuse:
     """Returns what was computed before of the tasks of a cell."""
@@ -200,14 +197,14 @@ def _reuse(  # noqa: PLR0917
     if python is None:
         why = "the Python of the endpoint isn't known before it has connected: all is computed"
         return Reuse(cache, [None] * len(points), {}, (f"`--cache`: {why}",))
+    body, captured = flight.body, flight.captured
     where = str(executor.endpoint_id), python
     what: tuple[Any, ...] = options.command, options.check, body.source
     values = {}
     if not options.command:
-        modules = [module for _, module, _ in captured.imports]
-        files = local_files(body.source, modules, os.getcwd())
+        beside = modules_beside(body, captured, flight.points, notebook)
         form = body.shows, body.postponed, options.outputs, options.conditions.results_as
-        what += (*form, options.conditions.seed, captured.imports, files)
+        what += (*form, options.conditions.seed, captured.imports, [tuple(module) for module in beside])
         values = {name: notebook.home.namespace[name] for name in captured.names}
     recipe = Recipe((where, what), values, points, options.conditions.seed is not None)
     terms = Terms(

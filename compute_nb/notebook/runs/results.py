@@ -90,11 +90,11 @@ def facts(future: ComputeFuture) -> Mapping[str, Any]:
     """Returns the plain facts of a task that has ended: `items`, `swept`, `traceback`; {} if it left none."""
     result = cell_result(future)
     if result is not None:
-        return {"items": result.items, "swept": result.swept, "display": result.display}
+        return _sendable({"items": result.items, "swept": result.swept, "display": result.display})  # type: ignore[no-any-return]
     if future.raw is None or future.state is TaskState.SUCCEEDED:
         return {}
     text, tail = split_tail(future.raw)
-    tail = tail or {}
+    tail = _sendable(tail or {})
     swept, items = tail.get("swept"), tail.get("outputs")
     return {
         "items": items if isinstance(items, list) else [],
@@ -102,6 +102,15 @@ def facts(future: ComputeFuture) -> Mapping[str, Any]:
         "traceback": tail.get("traceback") or text,
         "trace": tail.get("trace"),
     }
+
+
+def _sendable(data: Any) -> Any:
+    """Returns plain data with lone surrogates spelled out: one stops a whole message to a front end."""
+    if isinstance(data, str):
+        return data if data.isascii() else data.encode("utf-8", "backslashreplace").decode()
+    if isinstance(data, dict):
+        return {_sendable(key): _sendable(value) for key, value in data.items()}
+    return [_sendable(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def own_values(future: ComputeFuture) -> dict[str, Any]:
