@@ -246,11 +246,11 @@ def test_06_local_modules_travel_to_other_endpoints(nb, gpu, tmp_path, monkeypat
         nb.here(f"%%compute {gpu} -w\nimport far_helperr")
 
 
-@pytest.mark.parametrize("name", ["hub_token", "my_password", "SECRET_1", "openai_api_key"])
-def test_06_what_is_named_like_a_secret_leaves_only_by_i(nb, gpu, name):
-    nb.here(f"{name} = 'abc123'")
-    with pytest.raises(CellRefused, match=rf"`{name}` looks like a secret.*`-i {name}`") as caught:
-        nb.here(f"%%compute {gpu} -w\nlen({name})")
-    assert "abc123" not in str(caught.value)
-    assert nb.here(f"%%compute {gpu} -w -i {name}\nlen({name})") == 6
-    assert nb.here(f"%%compute local -w\nlen({name})") == 6
+def test_06_what_is_named_like_a_secret_leaves_only_by_i(nb, gpu):
+    for name in ("hub_token", "my_password", "SECRET_1", "openai_api_key"):
+        nb.here(f"{name} = 'abc123'")
+        with pytest.raises(CellRefused, match=rf"`{name}` looks like a secret.*`-i {name}`") as caught:
+            nb.here(f"%%compute {gpu} -w\nlen({name})")
+        assert "abc123" not in str(caught.value)
+    assert nb.here(f"%%compute {gpu} -w -i hub_token\nlen(hub_token)") == 6
+    assert nb.here("%%compute local -w\nlen(hub_token)") == 6
