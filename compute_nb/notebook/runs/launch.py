@@ -104,13 +104,25 @@ def launch(
         accepted(run)
     except ComputeError as error:
         executor.cancel_all()
-        raise CellRefused(_told(error, endpoint)) from error
+        left = _left_there(executor, len(flight.points))
+        raise CellRefused(_told(error, endpoint) + (f"; {left}" if left else "")) from error
     except KeyboardInterrupt:
         executor.cancel_all()
-        raise CellRefused(
-            "interrupted while submitting: all of it is withdrawn; a task that has begun by now is ended"
-        ) from None
+        left = _left_there(executor, len(flight.points))
+        told = left or "all of it is withdrawn; a task that has begun by now is ended"
+        raise CellRefused(f"interrupted while submitting: {told}") from None
     return run, executor
+
+
+def _left_there(executor: Executor, total: int) -> str:
+    """Returns how many tasks of a cell that was given up stay at a service that can't drop them, or ""."""
+    count = executor.task_count_submitted
+    if executor.can_cancel or not count:
+        return ""
+    return (
+        f"{count:,} of {total:,} tasks had been accepted before, can't be taken back there and may run: "
+        f"`%compute reload {executor.task_group_id}` attaches to them"
+    )
 
 
 def dry_run(  # noqa: PLR0917

@@ -43,6 +43,19 @@ def test_results_are_the_owners_alone(tmp_path):
     assert Cache(tmp_path / "cache").get("ab" + "0" * 62) == "value ä"
 
 
+@pytest.mark.parametrize(
+    "damage", [b"", b"\0" * 90, b'11\n{"compute_nb_cell": 1, "values": "AAAA", "items": 5}']
+)
+def test_a_damaged_file_is_none_and_is_written_anew(tmp_path, damage):
+    cache, key = Cache(tmp_path / "cache"), "ab" + "0" * 62
+    for _ in range(2):
+        cache.put(key, "value ä")
+        cache.flush()
+        assert cache.get(key) == "value ä"
+        cache._path(key).write_bytes(damage)
+        assert cache.get(key) is None
+
+
 def test_the_oldest_go_when_it_is_full(tmp_path):
     cache = Cache(tmp_path / "cache", max_bytes=1000)
     keys = [f"{number:064x}"[::-1] for number in range(1, 13)]
