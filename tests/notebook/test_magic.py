@@ -669,6 +669,11 @@ def test_use_and_endpoints(nb, capsys):
     assert "online" in text
 
 
+def test_with_a_seed_repeats_need_not_read_what_is_swept(nb):
+    values = nb.here("%%compute --seed 3 -m rep=range(4) -w\nimport random\nrandom.random()")
+    assert len({*values}) == 4
+
+
 @pytest.mark.parametrize(
     ("cell", "told"),
     [
@@ -686,7 +691,11 @@ def test_use_and_endpoints(nb, capsys):
         ("%%compute\n# nothing", r"no code"),
         ("%%compute\nlok", r"`lok` exists neither here nor in the cell, did you mean `lock`"),
         ("%%compute -o y\nx = 1", r"never binds `y`"),
-        ("%%compute -m s=range(3)\n1", r"never reads `s`.*`_ = s`"),
+        ("%%compute -m s=range(3)\n1", r"never reads `s`, so all tasks would be the same; .*`_ = s`"),
+        (
+            "%%compute -m s=range(3) -m t=[1]\nt",
+            r"never reads `s`, so tasks that differ in `s` alone would be the same; .*`--seed 1`$",
+        ),
         ("%%compute -m s='abc'\ns", r"is text"),
         ("%%compute -m s={'a': 1}\ns", r"is a dict"),
         ("%%compute -m s=nothing_here\ns", r"NameError"),

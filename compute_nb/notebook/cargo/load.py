@@ -42,6 +42,8 @@ class Load:
         self.imports: list[tuple[str, str, bool]] = []
         self.notes: list[str] = []
         self.lazy_reads: set[str] = set()
+        self.modules: frozenset[str] = frozenset()
+        self.sourceless: frozenset[str] = frozenset()
 
     def packed(self) -> str:
         """Returns all values as text; shared objects stay shared, since it is one pickle."""
@@ -50,17 +52,18 @@ class Load:
         self._follow(_reads_of(self.things.values()))
         while self.things:
             try:
-                data, reads, _ = pack(self._ordered(), self._notebook.home)
+                packed = pack(self._ordered(), self._notebook.home)
             except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
                 self._leave_behind(error)
                 continue
-            if self._follow(reads):
+            if self._follow(packed.reads):
                 continue
-            if len(data) > LIMIT_BYTES and self._lighten():
+            if len(packed.data) > LIMIT_BYTES and self._lighten():
                 continue
-            if len(data) > LIMIT_BYTES:
-                raise CellRefused(self._too_large(len(data)))
-            return base64.b64encode(data).decode()
+            if len(packed.data) > LIMIT_BYTES:
+                raise CellRefused(self._too_large(len(packed.data)))
+            self.modules, self.sourceless = frozenset(packed.modules), frozenset(packed.sourceless)
+            return base64.b64encode(packed.data).decode()
         return ""
 
     def _ordered(self) -> tuple[Definitions, dict[str, Any]]:
@@ -136,7 +139,7 @@ class Load:
         )
 
     def _size(self, thing: Any) -> int:
-        return len(pack(thing, self._notebook.home)[0])
+        return len(pack(thing, self._notebook.home).data)
 
 
 def _reads_of(things: Iterable[Any]) -> set[str]:

@@ -27,17 +27,16 @@ _TEMPLATE = '''\
 def {name}(index, swept):
     """{label}, as sent by compute_nb: everything that it needs is in this text."""
     import base64
-    import json
     import sys
     import types
     import zlib
 
     kit = "{kit}"
-    modules = {{}}
+    texts = []
     if kit + ".{last}" not in sys.modules:
-        modules = json.loads(zlib.decompress(base64.b85decode("{packed}")))
+        texts = zlib.decompress(base64.b85decode("{packed}")).decode().split("\\0")
         sys.modules.setdefault(kit, types.ModuleType(kit)).__path__ = []
-    for name, text in modules.items():
+    for name, text in zip(texts[::2], texts[1::2]):
         module = types.ModuleType(kit + "." + name)
         module.__package__, module.__file__ = kit, "<" + module.__name__ + ">"
         exec(compile(text, module.__file__, "exec"), module.__dict__)
@@ -77,7 +76,7 @@ def _emptied(docstring: re.Match[str]) -> str:
 @cache
 def _packed_kit() -> tuple[str, str]:
     # In base 85, which is a sixteenth less than base 64 and read once by each worker.
-    text = json.dumps(kit_texts()).encode()
+    text = "\0".join(part for name_and_text in kit_texts().items() for part in name_and_text).encode()
     packed = base64.b85encode(zlib.compress(text, 9)).decode()
     return PREFIX + hashlib.sha256(text).hexdigest()[:12], packed
 

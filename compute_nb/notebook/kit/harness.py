@@ -270,7 +270,7 @@ class Turn:
             except (TypeError, ValueError, RecursionError) as error:
                 if len(self._cell.forms) == 1:
                     raise ValueError(f"it can't go as JSON ({error}), and nothing else is allowed") from None
-        packed, _, _ = pack(thing, self._home, self._name_there, with_globals=True)
+        packed = pack(thing, self._home, self._name_there, with_globals=True).data
         return _limited(base64.b64encode(packed).decode(), self._room)
 
     def _name_there(self, thing: Any) -> str | None:

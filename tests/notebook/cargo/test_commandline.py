@@ -157,7 +157,12 @@ def test_a_walltime_ends_all_of_the_command(nb, tmp_path):
     [
         ("--shell", "echo {nmae}", "there is no `nmae` here, did you mean `name`"),
         ("--shell", "echo {zzz}", r"`{{zzz}}` gives the shell `{zzz}`"),
-        ("--shell -m k=[1]", "echo k", r"the command never reads `{k}`"),
+        ("--shell -m k=[1]", "echo k", r"the command never reads `{k}`, so all tasks would be the same"),
+        (
+            "--shell -m k=[1] -m j=[1]",
+            "echo {j}",
+            r"never reads `{k}`, so tasks that differ in `k` alone would be the same",
+        ),
         ("--shell -o x", "true", "`-o x`: a command has no names of Python"),
         ("--mpi -i x", "true", "`-i x`: a command has no names of Python"),
         ("--shell --mpi", "true", "not allowed with argument"),
@@ -189,3 +194,17 @@ def test_an_engine_without_mpi_says_so(nb):
     nb.here('%%compute --mpi --resources {"num_nodes": 1} -n one\nhostname')
     with pytest.raises(TaskExecutionFailed, match="MPI functions need an endpoint with an MPI engine"):
         nb.names["one"].result(60)
+
+
+def test_parts_of_a_name_are_left_to_the_shell_and_told(nb, capsys):
+    nb.here("import types\ncfg = types.SimpleNamespace(n=3)\nrows = [1]")
+    nb.here(
+        "%%compute --shell --dry-run\necho {cfg.n} {rows[0]} {other.n} {{cfg.n}} ${cfg.n} {1..5} {print.x}"
+    )
+    told = capsys.readouterr().out
+    assert "`{cfg.n}` goes to the shell as it is, only names are replaced: bind `cfg.n` to a name" in told
+    assert "`{rows[0]}` goes to the shell as it is" in told
+    assert told.count("goes to the shell") == 2
+    done = nb.here("%%compute --shell -w\necho {cfg.n}")
+    assert done.stdout.strip() == "{cfg.n}"
+    assert "`{cfg.n}` goes to the shell" in "".join(capsys.readouterr())
