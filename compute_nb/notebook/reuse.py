@@ -163,6 +163,6 @@ def _file_of(name: str) -> str | None:
         return None  # finding it would import its parent
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
+    except Exception:  # noqa: BLE001 - import hooks may raise anything
         return None
     return None if spec is None or spec.origin is None else os.path.abspath(spec.origin)

@@ -265,3 +265,17 @@ def test_html_of_the_report_is_escaped(nb):
     shown = "".join(table.html() for table in preflight.report(cell, There("<i>"), nb.notebook.home))
     assert "<i>" not in shown
     assert "&lt;b&gt;x&lt;/b&gt;" in shown
+
+
+def test_an_import_hook_that_raises_refuses_nothing(nb, home, monkeypatch):
+    class Hook:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "odd_module":
+                raise RuntimeError("odd")
+
+    monkeypatch.setattr(sys, "meta_path", [Hook, *sys.meta_path])
+    body = "try:\n    import odd_module\nexcept ImportError:\n    pass\n1"
+    nb.ip.run_cell_magic("compute", "local -w --cache", body)
+    with pytest.raises(ModuleNotFoundError, match="odd_module"):
+        nb.ip.run_cell_magic("compute", "local -w --cache", "import odd_module")
