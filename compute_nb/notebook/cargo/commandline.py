@@ -7,6 +7,7 @@ are the shell's.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -123,6 +124,10 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
             raise CellRefused(f"`{found[0]}`: {type(error).__name__}: {error}") from None
         if "\0" in shown:
             raise CellRefused(f"`{found[0]}` has a null character, which no command line can have")
+        try:
+            os.fsencode(shown)
+        except UnicodeEncodeError:
+            raise CellRefused(f"`{found[0]}` has half a character, which no command line can have") from None
         return shlex.quote(shown) if quoted else shown
 
     return _FIELD.sub(value, text)

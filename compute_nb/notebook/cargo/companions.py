@@ -97,7 +97,7 @@ def _is_meant(top: str, file: Path) -> bool:
     """
     try:
         spec = getattr(sys.modules.get(top), "__spec__", None) or importlib.util.find_spec(top)
-    except (ImportError, ValueError, AttributeError):
+    except Exception:  # noqa: BLE001 - import hooks may raise anything
         spec = None
     if spec is None:
         return True

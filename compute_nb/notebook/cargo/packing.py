@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compute_nb.config import LOCAL
@@ -26,6 +26,9 @@ from compute_nb.notebook.refusal import CellRefused
 AS_SOURCE = "body, helpers and classes as source; values in one pickle; plain data comes back"
 AS_JSON = "body as source; values as JSON; plain data comes back"
 AS_COMMAND = "a command line; exit code and the end of its output come back as plain data"
+
+
+_GENERATORS = ("Generator", "RandomState", "Random")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +107,23 @@ def pack_cell(  # noqa: PLR0917
         tuple(map(tuple, modules)),  # type: ignore[arg-type] # of four, as they travel
         captured.notes,
     )
+    if len(packed) > 1:
+        alike = tuple(_drawn_alike({name: notebook.home.namespace[name] for name in captured.names}))
+        captured = replace(captured, notes=captured.notes + alike)
     names = [module.name for module in modules]
     how = AS_JSON if plain else AS_SOURCE
     return Flight(body, function_source(travelling), own.packed, captured, names, how, own)
+
+
+def _drawn_alike(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yields a line for each generator of random numbers: as it stands it travels to all tasks."""
+    for name, value in values.items():
+        kind = type(value)
+        if kind.__module__.startswith(("numpy.random", "random")) and kind.__name__ in _GENERATORS:
+            yield (
+                f"`{name}` (a {kind.__name__}) travels as it stands, so every task draws the same numbers: "
+                "make one in the cell out of what `--map` gives, or draw from `numpy.random` with `--seed`"
+            )
 
 
 def modules_beside(

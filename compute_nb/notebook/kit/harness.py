@@ -22,7 +22,7 @@ import traceback
 import types
 from typing import Any, NamedTuple, NoReturn
 
-from .display import bundle, plain, shows_itself
+from .display import Handle, bundle, plain, shows_itself
 from .failure import (
     RESULT_LIMIT,
     CellFailed,
@@ -205,7 +205,7 @@ class Turn:
         if is_figure(value) and shown is not None:
             self._forget_figure(value)
         self._flush_figures()
-        if is_artist(value):
+        if is_artist(value) or isinstance(value, Handle):  # what it stands for stays on the worker
             value = None
         answer = self._facts()
         displayed = len(json.dumps([answer["items"], shown]))

@@ -168,6 +168,8 @@ class Run:
     @property
     def handle(self) -> str:
         """A name for the line magic: `%compute wait HANDLE`."""
+        if not self.name and self.cell.startswith("group "):  # reloaded; groups of one minute begin alike
+            return self.task_group_id or self.cell
         return self.name or self.cell
 
     @property

@@ -63,9 +63,12 @@ def test_a_value_that_does_not_fit(bad):
         filled(bad, VALUES)
 
 
-def test_a_null_character():
+def test_what_is_no_character():
     with pytest.raises(CellRefused, match="null character"):
         filled("echo {x}", {"x": "\0"})
+    with pytest.raises(CellRefused, match="half a character"):
+        filled("echo {x}", {"x": "\ud800"})
+    assert filled("rm {x}", {"x": os.fsdecode(b"\xff")}) == "rm \udcff"  # a file's name may be that
 
 
 # -- through a worker

@@ -331,3 +331,17 @@ def test_modules_that_values_need_are_looked_for_there(nb):
 def test_a_module_beside_the_notebook_that_only_swept_values_need_travels(nb, gpu):
     nb.here("import helpers\ncfgs = [helpers.Cfg(5), helpers.Cfg(6)]")
     assert nb.here("%%compute gpu -m c=cfgs -w\nc.a") == [5, 6]
+
+
+def test_an_import_hook_that_raises_refuses_nothing(nb, home, monkeypatch):
+    class Hook:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "odd_module":
+                raise RuntimeError("odd")
+
+    monkeypatch.setattr(sys, "meta_path", [Hook, *sys.meta_path])
+    body = "try:\n    import odd_module\nexcept ImportError:\n    pass\n1"
+    nb.ip.run_cell_magic("compute", "local -w --cache", body)
+    with pytest.raises(ModuleNotFoundError, match="odd_module"):
+        nb.ip.run_cell_magic("compute", "local -w --cache", "import odd_module")
