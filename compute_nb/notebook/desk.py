@@ -163,7 +163,7 @@ class Desk:
         try:
             return self._follow(run, executor, options, defaults)
         except KeyboardInterrupt:
-            run.waited_for = False
+            run.waited_for = run.blocks = False
             raise outcome.StoppedWaiting(outcome.stopped(run)) from None
 
     def _going_on(self, key: str) -> tuple[Run, Executor] | None:
@@ -217,9 +217,9 @@ class Desk:
     def _follow(self, run: Run, executor: Executor, options: Options, defaults: Defaults) -> Any:
         front = front_of(self._shell)
         waits = options.wait if options.wait is not None else defaults.wait or front is Front.HEADLESS
-        for note in run.notes:
+        for note in run.notes if front is not Front.PERSON else ():  # a panel has them
             outcome.say(note)
-        run.waited_for = waits
+        run.waited_for = run.blocks = waits
         if front is Front.PERSON:
             try:
                 self._panel(run, executor)
@@ -230,7 +230,8 @@ class Desk:
                 outcome.say(line)
         if not waits:
             if front is not Front.PERSON:
-                print(outcome.submitted(run), flush=True)  # noqa: T201 - all that there is to see of it
+                told = outcome.submitted(run, shows_id=front is Front.TERMINAL)
+                print(told, flush=True)  # noqa: T201 - all that there is to see of it
             return None
         return self._waited(run, front)
 

@@ -67,8 +67,6 @@ class Pending:
 
     __slots__ = ("_error", "_name", "_previous", "_run")
 
-    _compute_nb_not_a_value = "is still being computed: `{name} = {name}.result()` first"
-
     __class__ = property(_class_of)  # isinstance, class patterns
     __dict__ = property(_raise)  # vars
 
@@ -121,9 +119,8 @@ class Pending:
         _raise(self)
 
     def _compute_nb_use(self) -> None:
-        """Called for a cell that reads this; raises if no value is still to come."""
-        if self._run.ended:
-            _raise(self)
+        """Called for a cell that reads this, which is refused with the words of any other use."""
+        _raise(self)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         _raise(self)
