@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from jupyter_client.manager import start_new_kernel
 from entries import entry
+from jupyter_client.manager import start_new_kernel
 from own_home import own_home
 
 from compute_nb.config import Home, write_private
