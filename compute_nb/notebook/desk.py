@@ -15,7 +15,7 @@ from compute_nb.notebook.cargo.namespace import Notebook
 from compute_nb.notebook.cargo.there import Scout
 from compute_nb.notebook.commands.destinations import Destinations
 from compute_nb.notebook.commands.lines import Lines
-from compute_nb.notebook.front import Front, cell_id_of, cell_source_of, client_of, front_of
+from compute_nb.notebook.front import Front, cell_id_of, cell_of, cell_source_of, client_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
 from compute_nb.notebook.line.arguments import Line
@@ -28,12 +28,13 @@ from compute_nb.notebook.memory.resume import Resume
 from compute_nb.notebook.runs.census import Census
 from compute_nb.notebook.runs.launch import dry_run, launch
 from compute_nb.notebook.runs.pending import Outputs
+from compute_nb.notebook.runs.results import when_read
 from compute_nb.notebook.runs.retry import retry
 from compute_nb.notebook.runs.run import Run
 from compute_nb.notebook.runs.runs import Runs, Target
 from compute_nb.notebook.tables import Table
 from compute_nb.notebook.view import outcome
-from compute_nb.notebook.view.bundle import bundle
+from compute_nb.notebook.view.bundle import bundle, notes
 from compute_nb.notebook.view.panel import Panel
 from compute_nb.notebook.view.pulse import pulse
 from compute_nb.notebook.view.shown import results_bundle
@@ -108,6 +109,11 @@ class Desk:
             self._resume.reconcile()
             self._outputs.arrive()
 
+    def _read(self) -> None:
+        """Puts values that are here under their names; called as one is asked for."""
+        if threading.current_thread() is threading.main_thread():
+            self._outputs.arrive()
+
     def recall(self) -> None:
         """Takes up earlier runs of this notebook."""
         if front_of(self._shell) is Front.PERSON:
@@ -141,13 +147,12 @@ class Desk:
         values = points(options.maps, shell.ev, defaults.max_tasks) if options.maps else None
         endpoint = options.endpoint or defaults.endpoint
         if options.dry_run:
-            cell = f"In[{shell.displayhook.prompt_count}]"
             notebook = Notebook(self._home, shell.user_ns_hidden)
-            self._lay(*dry_run(cell, body, options, values, notebook, endpoint, self._scout))
+            self._lay(*dry_run(cell_of(shell), body, options, values, notebook, endpoint, self._scout))
             return None
         hidden = shadowed(options.name, shell.user_ns)
         run, executor = launch(
-            f"In[{shell.displayhook.prompt_count}]",
+            cell_of(shell),
             body,
             options,
             values,
@@ -173,7 +178,7 @@ class Desk:
             return None
         for run in reversed(self._runs.open()):
             if run.cell_id == cell_id and run.key == key and run in self._executors:
-                run.cell = f"In[{self._shell.displayhook.prompt_count}]"
+                run.cell = cell_of(self._shell)
                 self._name(run)
                 outcome.say(
                     f"the same run of this cell still goes on since {moment(run.submitted_at)}, "
@@ -198,6 +203,8 @@ class Desk:
         if run.group is not None:
             run.group.show = lambda: self._bundle(run)[0]
         run.retry = lambda indices: retry(run, indices, self._shell.user_ns, self._outputs)
+        run.arrive = self._read
+        when_read(run.futures, self._read)
         self._outputs.promise(run)
 
     def _record(self, run: Run, executor: Executor, options: Options) -> None:
@@ -228,12 +235,15 @@ class Desk:
         else:
             for line in run.earlier_lines():
                 outcome.say(line)
-        if not waits:
-            if front is not Front.PERSON:
-                told = outcome.submitted(run, shows_id=front is Front.TERMINAL)
-                print(told, flush=True)  # noqa: T201 - all that there is to see of it
-            return None
-        return self._waited(run, front)
+        if waits:
+            return self._waited(run, front)
+        if front is Front.TERMINAL:
+            told = outcome.submitted(run, shows_id=True)
+            print(told, flush=True)  # noqa: T201 - all that there is to see of it
+        elif front is Front.HEADLESS:
+            outcome.say(outcome.submitted(run, shows_id=False))
+            self._show(*self._bundle(run, headless=True))
+        return None
 
     def _waited(self, run: Run, front: Front) -> Any:
         alone = front is Front.HEADLESS
@@ -256,7 +266,8 @@ class Desk:
             print(outcome.task_line(run, target.indices[0]), flush=True)  # noqa: T201 - asked for
             outcome.print_one(target.futures[0], self._show)
         elif front_of(self._shell) is not Front.PERSON:
-            print(outcome.final_line(run), flush=True)  # noqa: T201 - the panel of a plain terminal
+            # The panel of a plain terminal.
+            print("\n".join([outcome.final_line(run), *notes(run)]), flush=True)  # noqa: T201
         elif run.ended or run not in self._executors:
             self._show(*self._bundle(run))
             results = results_bundle(run)

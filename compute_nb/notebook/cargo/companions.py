@@ -1,4 +1,4 @@
-"""This module is the companions of a notebook: modules beside it, which travel as source."""
+"""This module is the companions of a notebook: modules beside it that its cells need."""
 
 from __future__ import annotations
 
@@ -15,16 +15,32 @@ from compute_nb.notebook.refusal import CellRefused
 LIMIT_CHARACTERS = 1_000_000
 
 
+def within_limit(found: tuple[Module, ...]) -> tuple[Module, ...]:
+    """Returns the modules if they may travel with each cell.
+
+    Raises:
+        CellRefused: They are too large for that.
+    """
+    total = sum(len(module.text) for module in found)
+    if total > LIMIT_CHARACTERS:
+        largest = max(found, key=lambda module: len(module.text))
+        raise CellRefused(
+            f"the modules beside this notebook that the cell needs have {total:,} characters, the largest is "
+            f"`{largest.file}`, and at most {LIMIT_CHARACTERS:,} travel: install them at the endpoint"
+        )
+    return found
+
+
 def companions(names: Iterable[str], source: str = "", packed: bytes = b"") -> tuple[Module, ...]:
     """Returns the local modules that are needed, and those that they need; each with the packages around it.
 
     Args:
         names: Dotted names of modules.
         source: Text that imports others.
-        packed: A pickle: local modules whose names stand in it are needed too.
+        packed: Pickles: local modules whose names stand in them are needed too.
 
     Raises:
-        CellRefused: They are too large to travel with each cell, or one can't be read.
+        CellRefused: One can't be read.
     """
     folders = list(_folders())
     waiting = [*names, *_asked(Module("", "", True, source)), *_named_in(packed, folders)]
@@ -40,13 +56,6 @@ def companions(names: Iterable[str], source: str = "", packed: bytes = b"") -> t
             continue
         found[name] = module
         waiting += [name.rpartition(".")[0], *_asked(module)]
-    total = sum(len(module.text) for module in found.values())
-    if total > LIMIT_CHARACTERS:
-        largest = max(found.values(), key=lambda module: len(module.text))
-        raise CellRefused(
-            f"the modules beside this notebook that the cell needs have {total:,} characters, the largest is "
-            f"`{largest.file}`, and at most {LIMIT_CHARACTERS:,} travel: install them at the endpoint"
-        )
     return tuple(found[name] for name in sorted(found))
 
 
@@ -125,8 +134,9 @@ def _read(name: str, folders: list[Path]) -> Module | None:
     if file.is_dir():
         return Module(name, os.path.relpath(file), True, "")
     try:
-        return Module(name, os.path.relpath(file), file.name == "__init__.py", file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        text = importlib.util.decode_source(file.read_bytes())
+        return Module(name, os.path.relpath(file), file.name == "__init__.py", text)
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
         raise CellRefused(f"the cell needs `{file.name}` beside this notebook: {error}") from error
 
 

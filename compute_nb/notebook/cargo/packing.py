@@ -14,7 +14,7 @@ from compute_nb.notebook.body.imported import imported_by
 from compute_nb.notebook.cargo import seeds
 from compute_nb.notebook.cargo.capture import Captured, capture, pack_points
 from compute_nb.notebook.cargo.commandline import commands, worker_source
-from compute_nb.notebook.cargo.companions import companions
+from compute_nb.notebook.cargo.companions import companions, within_limit
 from compute_nb.notebook.cargo.load import codes_of
 from compute_nb.notebook.cargo.namespace import Notebook
 from compute_nb.notebook.cargo.payload import function_source
@@ -89,7 +89,7 @@ def pack_cell(  # noqa: PLR0917
                 f"`--map {name}=...`: the cell never reads `{name}`, so all tasks would be the same; if they "
                 f"are to be repeats, read it: `_ = {name}`"
             )
-    modules = () if endpoint == LOCAL else _modules(body, captured, notebook, plain)
+    modules = () if endpoint == LOCAL else within_limit(modules_beside(body, captured, packed, notebook))
     travelling = Cell(
         f"Cell {cell}",
         body.source,
@@ -108,11 +108,21 @@ def pack_cell(  # noqa: PLR0917
     return Flight(body, function_source(travelling), packed, captured, names, how)
 
 
-def _modules(body: CellBody, captured: Captured, notebook: Notebook, plain: bool) -> tuple[Module, ...]:
-    """Returns the modules beside the notebook that travel along: elsewhere there are no such files."""
+def modules_beside(
+    body: CellBody, captured: Captured, points: Sequence[Any], notebook: Notebook
+) -> tuple[Module, ...]:
+    """Returns the modules beside the notebook that a cell needs: elsewhere there are no such files.
+
+    Args:
+        points: Each task's own values as they travel.
+
+    Raises:
+        CellRefused: One can't be read.
+    """
     codes = codes_of(notebook.home.namespace[name] for name in captured.names)
     names = [*imported_by(codes), *(module for _, module, _ in captured.imports)]
-    return companions(names, body.source, b"" if plain else base64.b64decode(captured.values))
+    pickles = [text for text in (captured.values, *points) if isinstance(text, str) and text[:1] != "{"]
+    return companions(names, body.source, b"\0".join(map(base64.b64decode, pickles)))
 
 
 def _command(

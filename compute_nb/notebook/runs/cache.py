@@ -1,12 +1,14 @@
 """This module is the cache: results of finished tasks in the home folder, by what they were made of.
 
-One file a result, readable by its owner only, named by a keyed hash. The oldest go when it gets too large.
+One file a result, readable by its owner only, named by a keyed hash. It begins with a hash of the result, so
+that what a crash or a disk has damaged counts as none. The oldest go when it gets too large.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import hashlib
 import logging
 import os
 import queue
@@ -44,11 +46,13 @@ class Cache:
         """Returns the result under a key, None if there is none; what is used becomes the newest."""
         path = self._path(key)
         try:
-            text = path.read_text("utf-8")
+            head, _, data = path.read_bytes().partition(b"\n")
+            if head != _head(data):
+                return None
             os.utime(path)
-        except (OSError, UnicodeDecodeError):
+        except OSError:
             return None
-        return text
+        return data.decode("utf-8", "surrogatepass")
 
     def put(self, key: str, result: str) -> None:
         """Has a result written, soon."""
@@ -94,7 +98,7 @@ class Cache:
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")  # 0600
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.write(_head(data) + b"\n" + data)
             os.replace(name, path)
         except OSError:
             with contextlib.suppress(OSError):
@@ -127,6 +131,10 @@ class Cache:
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / key[2:]
+
+
+def _head(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 _caches: dict[Path, Cache] = {}

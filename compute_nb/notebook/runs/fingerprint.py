@@ -208,15 +208,18 @@ class Fingerprint:
 
     def _series(self, value: Any) -> None:
         self._all("series", (type(value).__name__, value.name, str(value.dtype)))
+        self._value(dict(value.attrs))
         self._value(value.index)
         self._column(value)
 
     def _index(self, value: Any) -> None:
-        self._all("index", (type(value).__name__, tuple(value.names), str(value.dtype)))
+        every = getattr(value, "freqstr", None)
+        self._all("index", (type(value).__name__, tuple(value.names), str(value.dtype), every))
         self._column(value)
 
     def _frame(self, value: Any) -> None:
         self._say("frame", str(value.shape).encode())
+        self._value(dict(value.attrs))
         self._value(value.columns)
         self._value(value.index)
         for place in range(value.shape[1]):
@@ -228,8 +231,10 @@ class Fingerprint:
         numpy: Any = sys.modules["numpy"]
         if isinstance(value.dtype, numpy.dtype) and not value.dtype.hasobject:
             self._array(value.to_numpy())
-        else:
-            self._all("elements", list(value))
+            return
+        if type(value.dtype).__name__ == "CategoricalDtype":  # whose text doesn't tell them
+            self._all("categories", (value.dtype.ordered, *value.dtype.categories))
+        self._all("elements", list(value))
 
 
 _SPECIAL: Mapping[str, Callable[[Fingerprint, Any], None]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +12,8 @@ from compute_nb.executor import Executor
 from compute_nb.mpi import MPIFunction
 from compute_nb.notebook.body.cell import CellBody
 from compute_nb.notebook.cargo import preflight
-from compute_nb.notebook.cargo.capture import Captured
 from compute_nb.notebook.cargo.namespace import Notebook
-from compute_nb.notebook.cargo.packing import Flight, pack_cell
+from compute_nb.notebook.cargo.packing import Flight, modules_beside, pack_cell
 from compute_nb.notebook.cargo.there import Scout
 from compute_nb.notebook.line.arguments import SUBCOMMANDS
 from compute_nb.notebook.line.conditions import JSON, Conditions
@@ -24,7 +22,7 @@ from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.runs.cache import cache_of
 from compute_nb.notebook.runs.group import ComputeGroup
 from compute_nb.notebook.runs.results import CellSerializer
-from compute_nb.notebook.runs.reuse import Recipe, Reuse, local_files, look
+from compute_nb.notebook.runs.reuse import Recipe, Reuse, look
 from compute_nb.notebook.runs.run import Run
 from compute_nb.notebook.runs.sameness import key_of
 from compute_nb.notebook.runs.secret import secret_of
@@ -80,7 +78,7 @@ def launch(
         reuse = None
         if options.conditions.cache:
             own = flight.points if options.command else points
-            reuse = _reuse(executor, body, options, own, flight.captured, notebook)
+            reuse = _reuse(executor, flight, options, own, notebook)
         sending = Sending(executor, flight.source, flight.points, reuse)
         futures = sending.all()
         run = Run(
@@ -106,13 +104,25 @@ def launch(
         accepted(run)
     except ComputeError as error:
         executor.cancel_all()
-        raise CellRefused(_told(error, endpoint)) from error
+        left = _left_there(executor, len(flight.points))
+        raise CellRefused(_told(error, endpoint) + (f"; {left}" if left else "")) from error
     except KeyboardInterrupt:
         executor.cancel_all()
-        raise CellRefused(
-            "interrupted while submitting: all of it is withdrawn; a task that has begun by now is ended"
-        ) from None
+        left = _left_there(executor, len(flight.points))
+        told = left or "all of it is withdrawn; a task that has begun by now is ended"
+        raise CellRefused(f"interrupted while submitting: {told}") from None
     return run, executor
+
+
+def _left_there(executor: Executor, total: int) -> str:
+    """Returns how many tasks of a cell that was given up stay at a service that can't drop them, or ""."""
+    count = executor.task_count_submitted
+    if executor.can_cancel or not count:
+        return ""
+    return (
+        f"{count:,} of {total:,} tasks had been accepted before, can't be taken back there and may run: "
+        f"`%compute reload {executor.task_group_id}` attaches to them"
+    )
 
 
 def dry_run(  # noqa: PLR0917
@@ -172,12 +182,11 @@ def wake(client: Client) -> None:
         client.version_check()
 
 
-def _reuse(  # noqa: PLR0917
+def _reuse(
     executor: Executor,
-    body: CellBody,
+    flight: Flight,
     options: Options,
     points: Sequence[Mapping[str, Any]] | None,
-    captured: Captured,
     notebook: Notebook,
 ) -> Reuse:
     """Returns what was computed before of the tasks of a cell."""
@@ -188,14 +197,14 @@ def _reuse(  # noqa: PLR0917
     if python is None:
         why = "the Python of the endpoint isn't known before it has connected: all is computed"
         return Reuse(cache, [None] * len(points), {}, (f"`--cache`: {why}",))
+    body, captured = flight.body, flight.captured
     where = str(executor.endpoint_id), python
     what: tuple[Any, ...] = options.command, options.check, body.source
     values = {}
     if not options.command:
-        modules = [module for _, module, _ in captured.imports]
-        files = local_files(body.source, modules, os.getcwd())
+        beside = modules_beside(body, captured, flight.points, notebook)
         form = body.shows, body.postponed, options.outputs, options.conditions.results_as
-        what += (*form, options.conditions.seed, captured.imports, files)
+        what += (*form, options.conditions.seed, captured.imports, [tuple(module) for module in beside])
         values = {name: notebook.home.namespace[name] for name in captured.names}
     recipe = Recipe((where, what), values, points, options.conditions.seed is not None)
     terms = Terms(

@@ -1,6 +1,7 @@
 """This module is the pending marker: what stands under an output's name until its value is here.
 
-A name changes only between cells, or inside a call that waits, so that no cell sees it change.
+A name changes only between cells, or inside a call that waits or asks for a value, so that no cell sees it
+change.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ class Pending:
         """Returns the value; waits for it."""
         run = self._run
         run.thing.result(timeout) if run.group is not None else wait_for_value(run, timeout)
+        run.arrive()
         return output_value(run, self._name)
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -111,6 +113,7 @@ class Pending:
 
     async def _awaited(self) -> Any:
         await self._run.thing
+        self._run.arrive()
         return output_value(self._run, self._name)
 
     def __getattr__(self, name: str) -> Any:
@@ -239,10 +242,13 @@ class Outputs:
         self._waiting = [entry for entry in self._waiting if not entry[0].ended]
         for run, markers in ended:
             for name, marker in markers.items():
-                if self._namespace.get(name) is not marker:
+                if self._namespace.get(name) is marker:
+                    self._place(run, name, marker)
+                else:
                     run.left_alone.append(name)
-                    continue
-                self._place(run, name, marker)
+            if run.left_alone:
+                for told in list(run.on_left_alone):
+                    told()
 
     def _place(self, run: Run, name: str, marker: Pending) -> None:
         if _failure_of(marker) is not None:

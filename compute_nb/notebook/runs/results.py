@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from compute_nb.errors import DeserializationError
@@ -28,6 +28,9 @@ class CellSerializer(ComputeSerializer):
         home: The notebook in which values are rebuilt.
         inputs: How the tasks' own values are written.
         plain: Whether results are read as JSON only, and nothing is unpickled.
+
+    Attributes:
+        on_read: Called before a value is read for whoever asked for it, on that thread.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class CellSerializer(ComputeSerializer):
     ) -> None:
         super().__init__(strategy_data=inputs, allowed_deserializer_types=_NO_PICKLE if plain else None)
         self.home = home
+        self.on_read: Callable[[], None] = lambda: None
         self._plain = plain
         self._opened: dict[str, dict[str, Any]] = {}
 
@@ -45,6 +49,7 @@ class CellSerializer(ComputeSerializer):
             SerializationError: The value could not leave the worker; the task itself succeeded.
             DeserializationError: It can't be read here.
         """
+        self.on_read()
         data = super().deserialize(payload)
         return self._read(payload, data).value(self.home) if is_cell_envelope(data) else data
 
@@ -86,15 +91,22 @@ def losses(future: ComputeFuture) -> tuple[str, ...]:
     return () if result is None else result.losses
 
 
+def when_read(futures: Sequence[ComputeFuture], told: Callable[[], None]) -> None:
+    """Has `told` called whenever a value of these tasks, sent together, is about to be read."""
+    terms = futures[0].terms if futures else None
+    if terms is not None and isinstance(terms.serializer, CellSerializer):
+        terms.serializer.on_read = told
+
+
 def facts(future: ComputeFuture) -> Mapping[str, Any]:
     """Returns the plain facts of a task that has ended: `items`, `swept`, `traceback`; {} if it left none."""
     result = cell_result(future)
     if result is not None:
-        return {"items": result.items, "swept": result.swept, "display": result.display}
+        return _sendable({"items": result.items, "swept": result.swept, "display": result.display})  # type: ignore[no-any-return]
     if future.raw is None or future.state is TaskState.SUCCEEDED:
         return {}
     text, tail = split_tail(future.raw)
-    tail = tail or {}
+    tail = _sendable(tail or {})
     swept, items = tail.get("swept"), tail.get("outputs")
     return {
         "items": items if isinstance(items, list) else [],
@@ -102,6 +114,15 @@ def facts(future: ComputeFuture) -> Mapping[str, Any]:
         "traceback": tail.get("traceback") or text,
         "trace": tail.get("trace"),
     }
+
+
+def _sendable(data: Any) -> Any:
+    """Returns plain data with lone surrogates spelled out: one stops a whole message to a front end."""
+    if isinstance(data, str):
+        return data if data.isascii() else data.encode("utf-8", "backslashreplace").decode()
+    if isinstance(data, dict):
+        return {_sendable(key): _sendable(value) for key, value in data.items()}
+    return [_sendable(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 def own_values(future: ComputeFuture) -> dict[str, Any]:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import hashlib
-import importlib.util
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +14,6 @@ from compute_nb.notebook.runs.fingerprint import Fingerprint, Unstable
 from compute_nb.notebook.runs.results import cell_result
 from compute_nb.tasks import TaskResult, TaskState, new_id
 from compute_nb.terms import Terms
-
-_INSTALLED = f"{os.sep}site-packages{os.sep}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,42 +119,3 @@ def _ended(cache: Cache, key: str, terms: Terms) -> ComputeFuture | None:
         return None
     whole = result is not None and result.is_whole and not result.exit_code
     return future if whole else None
-
-
-def local_files(source: str, modules: Sequence[str], folder: str) -> dict[str, str]:
-    """Returns hashes of the modules in or below a folder that a body imports.
-
-    Args:
-        source: The body, as Python.
-        modules: Modules that it reads without importing them.
-    """
-    found = {}
-    for name in sorted({*modules, *_imported(source)}):
-        path = _file_of(name)
-        if path is None or not path.startswith(folder + os.sep) or _INSTALLED in path:
-            continue
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            found[name] = hashlib.sha256(file.read()).hexdigest()
-    return found
-
-
-def _imported(source: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _file_of(name: str) -> str | None:
-    loaded = getattr(sys.modules.get(name), "__file__", None)
-    if isinstance(loaded, str):
-        return os.path.abspath(loaded)
-    if "." in name and name.rpartition(".")[0] not in sys.modules:
-        return None  # finding it would import its parent
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return None if spec is None or spec.origin is None else os.path.abspath(spec.origin)

@@ -129,6 +129,9 @@ class Run:
         retry: Sends again what ended without a value, of some places or all (None); returns how many.
             Blocks; for the main thread. Raises ComputeError if the service can't do it.
         reused: How many of its tasks had been computed before and were not sent (`--cache`).
+        on_left_alone: Called, on the main thread, after an output did not take a name that means something
+            else by now.
+        arrive: Puts outputs that are here under their names, if that may be done on this thread.
         inputs: Returns what the task in a place was sent with; asks the service if this kernel has it not.
         on_reopen: Called, on the main thread, after tasks were sent again: the run is open once more.
     """
@@ -153,6 +156,8 @@ class Run:
     send_again: Callable[[Sequence[int]], Sequence[ComputeFuture]] = lambda _: ()
     retry: Callable[[Sequence[int] | None], int] = lambda _: 0
     on_reopen: list[Callable[[], None]] = field(default_factory=list)
+    on_left_alone: list[Callable[[], None]] = field(default_factory=list)
+    arrive: Callable[[], None] = lambda: None
     inputs: Callable[[int], TaskInputs] | None = None
     reused: int = 0
     waited_for: bool = False

@@ -66,6 +66,8 @@ def bundle(
     }
     if snapshot.ended:
         markup = _end(run, census, times, headless=headless)
+    elif headless:
+        markup = drawing.submitted(run, snapshot.total)
     elif live_below:
         markup = drawing.begun(run, snapshot.total)
     else:

@@ -82,6 +82,12 @@ def begun(run: Run, total: int) -> str:
     return f'<div class="cnb-begun" style="{look.BOX}">{title}{told}{later}</div>'
 
 
+def submitted(run: Run, total: int) -> str:
+    """Returns what stands where nobody waits for its end: no time, no id."""
+    told = html.escape(f": {tasks(total)} submitted to {run.endpoint}")
+    return f'<div style="{look.BOX}"><b><bdi>{html.escape(run.title)}</bdi></b>{told}</div>'
+
+
 def tasks(count: int) -> str:
     """Returns "1 task", "3 tasks"."""
     return f"{count:,} task{'s' * (count != 1)}"

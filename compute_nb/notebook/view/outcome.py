@@ -178,7 +178,11 @@ def _failure(run: Run, alone: bool) -> BaseException | None:
         return CellRefused(f"{len(bad)} of {len(run.futures)} tasks were cancelled")
     first = next((future for _, future in bad if future.state is not TaskState.CANCELLED), run.futures[0])
     mend = f"`%compute tb {run.handle}` shows them"
-    return readable(_first_error(run), lambda colours: frames.drawn(facts(first).get("trace"), mend, colours))
+    return readable(
+        _first_error(run),
+        lambda colours: frames.drawn(facts(first).get("trace"), mend, colours),
+        final_line(run) if alone else "",
+    )
 
 
 def _first_error(run: Run) -> BaseException:
@@ -187,12 +191,13 @@ def _first_error(run: Run) -> BaseException:
 
 
 def readable(
-    error: BaseException, drawn: Callable[[frames.Colours], str | None] = lambda _: None
+    error: BaseException, drawn: Callable[[frames.Colours], str | None] = lambda _: None, whose: str = ""
 ) -> BaseException:
     """Returns the error such that IPython shows what happened on the worker, not our frames.
 
     Args:
         drawn: Draws the frames there; None if they are not known, and the remote text has to do.
+        whose: Names what failed, for programs that keep nothing of the cell but its error.
     """
     if isinstance(error, SyntaxError) and isinstance(error, TaskExecutionFailed):
         # IPython draws these by itself, with our frames: as what it is remotely it is drawn from its text.
@@ -203,7 +208,7 @@ def readable(
     text = error.remote_data if isinstance(error, TaskExecutionFailed) else f"{kind}: {error}"
     if isinstance(error, TaskLost | WorkerDied) and kind not in text.partition("\n")[0]:
         text = f"{kind}: {text}"
-    notes = [*getattr(error, "__notes__", ())]
+    notes = [*getattr(error, "__notes__", ()), *filter(None, [whose])]
     error._render_traceback_ = lambda: [  # type: ignore[attr-defined]
         drawn(_colours()) or text.strip("\n"),
         *notes,

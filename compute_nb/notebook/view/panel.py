@@ -68,6 +68,7 @@ class Panel:
         self._census.take()
         self._widgets = self._made()
         run.on_reopen.append(self.reopen)
+        run.on_left_alone.append(self.left_alone)
 
     def _made(self) -> Widgets | None:
         try:
@@ -108,6 +109,14 @@ class Panel:
                 self._census.take()
                 self._revive()
         self.news()
+
+    def left_alone(self) -> None:
+        """Says that names were left alone, if the end stands there already."""
+        with self._lock:
+            if self._final:
+                self._put_bundle(update=True)
+                if self._widgets is not None:
+                    self._widgets.put({"notes": self._notes()})
 
     # -- the pulse's thread
 
@@ -184,7 +193,7 @@ class Panel:
             "said": self._account.saying(snapshot),
             "aside": drawing.aside(run, times_of(self._census), shows_id=True),
             "squares": marks,
-            "notes": below(run, found(run, snapshot), self._max_lines),
+            "notes": self._notes(),
             "blocked": "",
             "fold": "",
             "printed": "",
@@ -192,6 +201,9 @@ class Panel:
             "head": drawing.bar(run, snapshot),
         }
         return sent + widgets.put(parts)
+
+    def _notes(self) -> str:
+        return below(self._run, found(self._run, self._census.last), self._max_lines)
 
     def _revive(self) -> None:
         """Moves again: tasks of a run that had ended were submitted anew."""

@@ -43,6 +43,19 @@ def test_results_are_the_owners_alone(tmp_path):
     assert Cache(tmp_path / "cache").get("ab" + "0" * 62) == "value ä"
 
 
+@pytest.mark.parametrize(
+    "damage", [b"", b"\0" * 90, b'11\n{"compute_nb_cell": 1, "values": "AAAA", "items": 5}']
+)
+def test_a_damaged_file_is_none_and_is_written_anew(tmp_path, damage):
+    cache, key = Cache(tmp_path / "cache"), "ab" + "0" * 62
+    for _ in range(2):
+        cache.put(key, "value ä")
+        cache.flush()
+        assert cache.get(key) == "value ä"
+        cache._path(key).write_bytes(damage)
+        assert cache.get(key) is None
+
+
 def test_the_oldest_go_when_it_is_full(tmp_path):
     cache = Cache(tmp_path / "cache", max_bytes=1000)
     keys = [f"{number:064x}"[::-1] for number in range(1, 13)]
@@ -196,3 +209,57 @@ def test_a_local_module_that_changes_counts(nb, home, tmp_path, monkeypatch):
         got = nb.here("%%compute --cache -w\nimport cached_helper\ncached_helper.value")
         assert got == expected
         cache_of(home).flush()
+
+
+BESIDE = {
+    "c_sub.py": "q = 1\n",
+    "c_whole.py": "import c_sub\ndef scale(x): return c_sub.q * x\n",
+    "c_part.py": "from c_sub import q\ndef scale(x): return q * x\n",
+    "c_pkg/__init__.py": "from .sub import z\ndef scale(x): return z * x\n",
+    "c_pkg/sub.py": "from . import deep\nz = deep.q\n",
+    "c_pkg/deep.py": "q = 1\n",
+    "c_late.py": "def scale(x):\n    from c_sub import q\n    return q * x\n",
+    "c_kind.py": "from c_sub import q\nclass Kind:\n    def scale(self, x): return q * x\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("setup", "cell", "edited"),
+    [
+        ("", "import c_whole\nc_whole.scale(i + 1)", "c_sub.py"),
+        ("", "from c_part import scale\nscale(i + 1)", "c_sub.py"),
+        ("from c_part import scale", "scale(i + 1)", "c_sub.py"),
+        ("", "import c_pkg\nc_pkg.scale(i + 1)", "c_pkg/deep.py"),
+        ("", "import c_late\nc_late.scale(i + 1)", "c_sub.py"),
+        ("def far(x):\n    import c_whole\n    return c_whole.scale(x)", "far(i + 1)", "c_sub.py"),
+        ("import c_kind\nkind = c_kind.Kind()", "kind.scale(i + 1)", "c_sub.py"),
+    ],
+)
+def test_what_a_helper_imports_counts(nb, home, tmp_path, monkeypatch, capsys, setup, cell, edited):
+    for name, text in BESIDE.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    nb.here(f"folder_is = {str(tmp_path)!r}\n{setup}")  # keeps the cases apart
+    head = "%%compute --cache -m i=range(2) -w\n_ = folder_is\n"
+    assert nb.here(head + cell) == [1, 2]
+    cache_of(home).flush()
+    assert nb.here(head + cell) == [1, 2]
+    assert "2 of 2 reused" in capsys.readouterr().err
+    (tmp_path / edited).write_text("q = 55\n")
+    assert nb.here(head + cell) == [55, 110]
+    for name in [name for name in sys.modules if name.startswith("c_")]:
+        del sys.modules[name]
+
+
+def test_a_module_that_only_a_swept_value_needs_counts(nb, home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "c_swept.py").write_text("class Kind:\n    def scale(self): return 1\n")
+    nb.here("import c_swept\nkinds = [c_swept.Kind()]")
+    assert nb.here("%%compute --cache -m kind=kinds -w\nkind.scale()") == [1]
+    cache_of(home).flush()
+    (tmp_path / "c_swept.py").write_text("class Kind:\n    def scale(self): return 55\n")
+    assert nb.here("%%compute --cache -m kind=kinds -w\nkind.scale()") == [55]
+    del sys.modules["c_swept"]

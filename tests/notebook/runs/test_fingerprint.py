@@ -109,6 +109,26 @@ def test_the_same_function_typed_again_is_the_same():
     assert fingerprint(SECRET, made(source)) == fingerprint(SECRET, made("\n\n" + source))
 
 
+def test_tables_by_all_that_a_cell_can_see_of_them():
+    pandas = pytest.importorskip("pandas")
+    plain = pandas.Series(["a", "b"], dtype="category")
+    days = pandas.date_range("2026-01-01", periods=3)
+    noted, other = pandas.DataFrame({"a": [1]}), pandas.DataFrame({"a": [1]})
+    noted.attrs["unit"], other.attrs["unit"] = "m", "km"
+    seen = [
+        *(
+            plain,
+            plain.cat.reorder_categories(["b", "a"]),
+            plain.cat.add_categories(["c"]),
+            plain.cat.as_ordered(),
+        ),
+        *(days, pandas.DatetimeIndex(list(days))),
+        *(noted, other),
+    ]
+    assert len({fingerprint(SECRET, one) for one in seen}) == len(seen)
+    assert fingerprint(SECRET, plain) == fingerprint(SECRET, pandas.Series(["a", "b"], dtype="category"))
+
+
 def test_arrays_by_what_they_hold():
     numpy = pytest.importorskip("numpy")
     array = numpy.arange(6.0).reshape(2, 3)

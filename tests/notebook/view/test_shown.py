@@ -145,3 +145,10 @@ def test_what_is_large_is_named_only():
 def test_all_displays_of_a_task_are_yielded_for_those_who_ask():
     future = ended(text("t"), *[display(PNG)] * 30, value=[HTML, {}])
     assert [piece.data for piece in shown.displays(future)] == [PNG] * 30 + [HTML]
+
+
+def test_half_a_character_of_a_task_can_be_sent_to_a_front_end():
+    run = run_of(ended(text("a\ud800b\n"), display({"text/html": "\udcff"}), display(PNG)))
+    shown_now = json.dumps(shown.results_bundle(run), ensure_ascii=False).encode()
+    assert rb"a\\ud800b" in shown_now
+    assert rb"\\udcff" in shown_now
