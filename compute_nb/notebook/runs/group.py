@@ -174,13 +174,14 @@ class ComputeGroup(Sequence[ComputeFuture]):
         if first is None:
             return TaskWithdrawn(f"{self.name or 'the group'}: {told}") if cancelled else None
         parts = [self._counted(how, numbers) for how, numbers in missing.items()]
-        note = "; ".join([*parts, told] if cancelled else parts)
+        notes = ["; ".join([*parts, told] if cancelled else parts)]
         left = len(self) - cancelled - sum(map(len, missing.values()))
         if left:
             have = "the other one has its value" if left == 1 else f"the other {left} have their values"
-            note += f"; {have}: `{self.name}.result(return_exceptions=True)`"
-        if note not in getattr(first, "__notes__", ()):
-            first.add_note(note)
+            notes.append(f"{have}: `{self.name}.result(return_exceptions=True)`")
+        for note in notes:
+            if note not in getattr(first, "__notes__", ()):
+                first.add_note(note)
         return first
 
     def _counted(self, how: str, numbers: list[int]) -> str:

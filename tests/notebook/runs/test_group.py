@@ -133,7 +133,8 @@ def test_errors_in_their_places(nb):
     with pytest.raises(ZeroDivisionError) as caught:
         group.result(60)
     assert caught.value.__notes__ == [
-        "1 of 3 failed: k=0; the other 2 have their values: `g.result(return_exceptions=True)`"
+        "1 of 3 failed: k=0",
+        "the other 2 have their values: `g.result(return_exceptions=True)`",
     ]
 
 

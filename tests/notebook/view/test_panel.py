@@ -403,11 +403,10 @@ def test_a_lost_task_has_the_name_of_its_error():
     shown = Shown(run)
     shown.panel.draw()
     assert "s=1: TaskLost: the agent was killed" in words(shown.kept()["text/html"])
-    (note,) = run.group.first_error().__notes__
-    assert note == (
-        "1 of 3 lost: s=1; 1 of 3 failed: s=2; the other one has its value: "
-        "`sims.result(return_exceptions=True)`"
-    )
+    assert run.group.first_error().__notes__ == [
+        "1 of 3 lost: s=1; 1 of 3 failed: s=2",
+        "the other one has its value: `sims.result(return_exceptions=True)`",
+    ]
 
 
 def test_an_endpoint_that_is_away_is_told_with_what_it_means_for_running_tasks():
