@@ -23,7 +23,7 @@ _MENDS = (
     ("a group of futures stands", "take its `result()` first, and read that"),
     ("lock", "make it inside the cell"),
     ("_io.", "open the file inside the cell, or read it here and send what it holds"),
-    ("generator", "make a list of it first"),
+    ("generator", "send `list(...)` of it"),
     ("coroutine", "await it here and send the value"),
     ("socket", "connect inside the cell"),
     ("thread", "start it inside the cell"),
@@ -185,7 +185,7 @@ def sentence(name: str, thing: Any, problem: Exception) -> str:
             return f"`{name}` ({_described(thing)}) can't travel: {why}"
         found = [mend for part, mend in _MENDS if part in why.lower() or part in type(thing).__name__.lower()]
         mend = found[0] if found else "make it inside the cell"
-    return f"`{name}` ({_described(thing)}) can't travel: {why}. The mend: {mend}"
+    return f"`{name}` ({_described(thing)}) can't travel: {why}. Instead: {mend}"
 
 
 def _described(thing: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from compute_nb.errors import DeserializationError, SerializationError
 from compute_nb.notebook import kit
-from compute_nb.notebook.kit.harness import Cell
+from compute_nb.notebook.kit.harness import FILE, UNBOUND, Cell
 from compute_nb.notebook.kit.home import Home, NotHere
 from compute_nb.notebook.kit.unpacker import PREFIX, unpack
 from compute_nb.shell_result import revived
@@ -115,9 +115,15 @@ class CellResult:
     _opened: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
 
     @property
+    def losses(self) -> tuple[str, ...]:
+        """What could not come back of value and outputs, a line each; () if all did."""
+        value = () if self._value_error is None else (_loss("its value", self._value_error),)
+        return (*value, *(_loss(f"`{name}`", why) for name, why in self._output_errors.items()))
+
+    @property
     def is_whole(self) -> bool:
         """Whether value and outputs have all come back."""
-        return self._value_error is None and not self._output_errors
+        return not self.losses
 
     def value(self, home: Home) -> Any:
         """Returns the value of the last expression.
@@ -127,7 +133,7 @@ class CellResult:
             DeserializationError: It can't be rebuilt here; the text says what is missing.
         """
         if self._value_error is not None:
-            raise SerializationError(f"the task succeeded, and its value stayed there: {self._value_error}")
+            raise SerializationError(f"the task succeeded, but {_loss('its value', self._value_error)}")
         return revived(self._unpacked(home)[0])
 
     def output(self, name: str, home: Home) -> Any:
@@ -138,7 +144,7 @@ class CellResult:
             DeserializationError: It can't be rebuilt here.
         """
         if name in self._output_errors:
-            raise SerializationError(f"`{name}` stayed there: {self._output_errors[name]}")
+            raise SerializationError(_loss(f"`{name}`", self._output_errors[name]))
         outputs = self._unpacked(home)[1]
         if name not in outputs:  # asked for by a reload
             raise DeserializationError(f"the cell gave back no `{name}`")
@@ -178,6 +184,14 @@ class CellResult:
             )
         here = Home(home.namespace, home.label)  # one for each reading: it keeps what arrives
         return unpack(base64.b64decode(packed), here, prefer_present=True)
+
+
+def _loss(what: str, why: str) -> str:
+    """Returns that a value is gone, why, and what to do instead."""
+    if UNBOUND in why:
+        return f"{what} did not come back: {why}"
+    mend = "" if FILE in why else f"; give back what can travel, or {FILE}"
+    return f"{what} could not come back and is gone: {why}{mend}"
 
 
 def _what_to_run(missing: NotHere) -> str:
