@@ -107,7 +107,7 @@ def pack_cell(  # noqa: PLR0917
         tuple(map(tuple, modules)),  # type: ignore[arg-type] # of four, as they travel
         captured.notes,
     )
-    if len(packed) > 1:
+    if len(own.packed) > 1:
         alike = tuple(_drawn_alike({name: notebook.home.namespace[name] for name in captured.names}))
         captured = replace(captured, notes=captured.notes + alike)
     names = [module.name for module in modules]
