@@ -359,7 +359,8 @@ def test_21_a_non_zero_exit_succeeds_unless_checked(nb, capsys):
 
 def test_22_a_plain_terminal_gets_text_and_does_not_wait(nb, gate, capsys):
     nb.here("%%compute -n sims -m k=range(3)\nif k == 2: open(gate).read()\nk")
-    assert capsys.readouterr().out == "sims: 3 tasks submitted to local\n"
+    group = nb.names["sims"].task_group_id
+    assert capsys.readouterr().out == f"sims: 3 tasks submitted to local, task group {group}\n"
     assert isinstance(nb.names["sims"][0], ComputeFuture)
     assert not nb.names["sims"].done()
     gate.open()
