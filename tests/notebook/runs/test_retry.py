@@ -78,7 +78,7 @@ def test_what_a_reload_without_a_name_says_to_type_works(nb, capsys):
     del nb.names["g"]
     capsys.readouterr()
     nb.here(f"%compute reload {group_id}\n%compute wait {group_id}")
-    told = re.search(r"group [0-9a-f]{8} .*`%compute tb ([0-9a-f-]+)`", capsys.readouterr().out)
+    told = re.search(r"group-[0-9a-f]{8} .*`%compute tb ([\w-]+)`", capsys.readouterr().out)
     assert told is not None
     nb.here(f"%compute tb {told[1]}")
     assert "ValueError: 1" in capsys.readouterr().out
