@@ -49,6 +49,7 @@ class Page:
         self._live: dict[str, str] = {}
         self._recorded: dict[str, Entry] = {}
         self._sent_at: dict[str, float] = {}
+        self._called_at = 0.0
         self._ended: dict[str, Bundle] = {}
         self._results: dict[str, Bundle] = {}
         self._notes: dict[str, str] = {}
@@ -99,7 +100,10 @@ class Page:
         """Tells how a group stands: at once if it has ended, otherwise every 2 s at most."""
         with self._lock:
             now = self._clock()
-            if not ended and (not self._known or now - self._sent_at.get(group_id, 0) < SNAPSHOT_PACE_S):
+            if not ended and not self._known:
+                self._call_again(now)
+                return
+            if not ended and now - self._sent_at.get(group_id, 0) < SNAPSHOT_PACE_S:
                 return
             self._sent_at[group_id] = now
             made = dict(bundle())
@@ -110,6 +114,12 @@ class Page:
                 self._results.pop(group_id, None)
             if self._known:
                 self._say(self._snapshots({group_id: made}, [group_id] if ended else []))
+
+    def _call_again(self, now: float) -> None:
+        """Says once more which widgets draw: a page loaded amid a restart may have missed it."""
+        if self._live and now - self._called_at >= SNAPSHOT_PACE_S:
+            self._called_at = now
+            self._say({"kind": "live", "live": dict(self._live)})
 
     def results(self, group_id: str, data: Bundle) -> None:
         """Tells what the tasks of a group gave, for the output that its cell keeps for that."""

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +46,19 @@ class Lab:
         )
         self._servers.append(server)
         self.url = _address(server)
+        self._answers()
+
+    def _answers(self) -> None:
+        """Waits until it takes connections: it tells its address before."""
+        until = time.monotonic() + PATIENCE_MS / 1000
+        port = int(self.url.rpartition(":")[2].strip("/"))
+        while True:
+            try:
+                socket.create_connection(("localhost", port), 1).close()
+                return
+            except OSError:
+                if time.monotonic() > until:
+                    raise
 
     def stop(self) -> None:
         """Ends it with its kernels."""

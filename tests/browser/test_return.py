@@ -68,8 +68,8 @@ class Notebook:
         self.idle()
 
     def idle(self) -> None:
-        bar = self.page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left", has_text="| Idle")
-        bar.first.wait_for()
+        shown = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook-ExecutionIndicator[data-status=idle]"
+        expect(self.page.locator(shown)).to_have_count(1)
 
     def cell(self, index: int) -> Locator:
         return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").nth(index)
@@ -151,11 +151,7 @@ class Notebook7(Notebook):
     def open(self, *, reset: bool = True) -> None:
         self.page.goto(f"{self.lab.url}/notebooks/{self.name}")
         self.cell(0).wait_for()
-
-    def idle(self) -> None:
-        expect(
-            self.page.locator(".jp-NotebookKernelStatus-warn, .jp-NotebookKernelStatus-error")
-        ).to_have_count(0)
+        self.idle()
 
 
 @pytest.fixture
