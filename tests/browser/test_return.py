@@ -68,8 +68,8 @@ class Notebook:
         self.idle()
 
     def idle(self) -> None:
-        shown = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook-ExecutionIndicator[data-status=idle]"
-        expect(self.page.locator(shown)).to_have_count(1)
+        bar = self.page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left", has_text="| Idle")
+        bar.first.wait_for()
 
     def cell(self, index: int) -> Locator:
         return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").nth(index)
@@ -152,6 +152,11 @@ class Notebook7(Notebook):
         self.page.goto(f"{self.lab.url}/notebooks/{self.name}")
         self.cell(0).wait_for()
         self.idle()
+
+    def idle(self) -> None:
+        """Waits for a kernel that has nothing to do; before there is one the sign says so too."""
+        expect(self.page.locator(".jp-KernelName")).to_contain_text("Python 3")
+        expect(self.page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_have_count(1)
 
 
 @pytest.fixture
