@@ -48,7 +48,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/pip
-	@rm -f $(VENV)/share/jupyter/labextensions/compute-nb
+	@rm -rf $(VENV)/share/jupyter/labextensions/compute-nb
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[lab,demo,test]'
 	@touch $@ $(VENV)/.demo
 

@@ -103,6 +103,12 @@ class Executor(Conditions, concurrent.futures.Executor):
         session = self._destination.session
         return None if session is None else session.outage
 
+    @property
+    def can_cancel(self) -> bool:
+        """False if its service can't be told to end tasks: what it has accepted may run on."""
+        session = self._destination.session
+        return session is None or session.can_cancel
+
     # -- functions
 
     def register_function(

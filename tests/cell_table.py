@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from compute_nb.errors import SerializationError
-from compute_nb.notebook.cell import analyse
-from compute_nb.notebook.options import names_of
+from compute_nb.notebook.body.cell import analyse
+from compute_nb.notebook.line.options import names_of
 from compute_nb.notebook.refusal import CellRefused
 
 FOLDER = Path(__file__).with_name("notebook") / "cells"

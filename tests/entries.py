@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from compute_nb.notebook.record import Entry
+from compute_nb.notebook.runs.record import Entry
 
 SHARED = json.loads((Path(__file__).parent / "notebook" / "record.json").read_text(encoding="utf-8"))
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from compute_nb.future import ComputeFuture
-from compute_nb.notebook.group import ComputeGroup
 from compute_nb.notebook.kit.home import Home
-from compute_nb.notebook.run import Run
+from compute_nb.notebook.runs.group import ComputeGroup
+from compute_nb.notebook.runs.run import Run
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import Move, TaskResult, TaskState, new_id, new_ids
 

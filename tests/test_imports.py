@@ -45,6 +45,10 @@ FOREIGN = {
 }
 
 
+# packages of the notebook side, each may import what stands before it
+FLOORS = ("kit", "body", "line", "cargo", "runs", "view", "memory", "commands")
+
+
 # the program of a worker, which runs where there is no compute_nb
 RUNNER = "compute_nb.endpoint.runner"
 
@@ -78,6 +82,12 @@ def part(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
+def floor(module: str) -> int:
+    """The place of a notebook module in FLOORS; -1 for all others."""
+    parts = module.split(".")
+    return FLOORS.index(parts[2]) if parts[1:2] == ["notebook"] and parts[2:3] and parts[2] in FLOORS else -1
+
+
 MODULES = modules()
 GRAPH = {name: imports(name, path) & set(MODULES) - {name} for name, path in MODULES.items()}
 
@@ -101,6 +111,12 @@ def test_one_way(name: str) -> None:
     used = {part(need) for need in GRAPH[name]} - {own, ""}
     wrong = used if "*" in FORBIDDEN[own] else used & FORBIDDEN[own]
     assert not wrong, f"{name} imports {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if floor(name) >= 0))
+def test_the_notebook_is_built_in_floors(name: str) -> None:
+    above = {need for need in GRAPH[name] if floor(need) > floor(name)}
+    assert not above, f"{name} imports {sorted(above)}"
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

@@ -15,7 +15,7 @@ def attach(ipython: Any) -> Any:
 
     Called by the JupyterLab plugin too, without a word to anybody, after a restart.
     """
-    from compute_nb.notebook.completion import install
+    from compute_nb.notebook.commands.completion import install
     from compute_nb.notebook.magic import ComputeMagics
 
     if "ComputeMagics" not in ipython.magics_manager.registry:

@@ -8,36 +8,38 @@ from typing import Any
 
 from compute_nb.config import Home as HomeFolder
 from compute_nb.executor import Executor
-from compute_nb.notebook import outcome
-from compute_nb.notebook.arguments import Line
-from compute_nb.notebook.bundle import bundle
-from compute_nb.notebook.cell import analyse
-from compute_nb.notebook.census import Census
-from compute_nb.notebook.commandline import command_body
-from compute_nb.notebook.destinations import Destinations
-from compute_nb.notebook.front import Front, cell_id_of, cell_source_of, client_of, front_of
+from compute_nb.notebook.body.cell import analyse
+from compute_nb.notebook.cargo.commandline import command_body
+from compute_nb.notebook.cargo.namespace import Notebook
+from compute_nb.notebook.cargo.there import Scout
+from compute_nb.notebook.commands.destinations import Destinations
+from compute_nb.notebook.commands.lines import Lines
+from compute_nb.notebook.front import Front, cell_id_of, cell_of, cell_source_of, client_of, front_of
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
-from compute_nb.notebook.launch import dry_run, launch
-from compute_nb.notebook.lines import Lines
-from compute_nb.notebook.memory import Memory
-from compute_nb.notebook.messages import NotebookSeen
-from compute_nb.notebook.namespace import Notebook
-from compute_nb.notebook.options import Options, check, points, shadowed
-from compute_nb.notebook.outlet import Outlet
-from compute_nb.notebook.page import Page, silent_comm
-from compute_nb.notebook.panel import Panel
-from compute_nb.notebook.pending import Outputs
-from compute_nb.notebook.pulse import pulse
-from compute_nb.notebook.recording import Recording, entry_of, place_of
-from compute_nb.notebook.resume import Resume
-from compute_nb.notebook.retry import retry
-from compute_nb.notebook.run import Run
-from compute_nb.notebook.runs import Runs, Target
-from compute_nb.notebook.shown import results_bundle
+from compute_nb.notebook.line.arguments import Line
+from compute_nb.notebook.line.options import Options, check, points, shadowed
+from compute_nb.notebook.memory.memory import Memory
+from compute_nb.notebook.memory.messages import NotebookSeen
+from compute_nb.notebook.memory.outlet import Outlet
+from compute_nb.notebook.memory.page import Page, silent_comm
+from compute_nb.notebook.memory.recording import Recording
+from compute_nb.notebook.memory.resume import Resume
+from compute_nb.notebook.runs.census import Census
+from compute_nb.notebook.runs.entry import entry_of, place_of
+from compute_nb.notebook.runs.launch import dry_run, launch
+from compute_nb.notebook.runs.pending import Outputs
+from compute_nb.notebook.runs.results import when_read
+from compute_nb.notebook.runs.retry import retry
+from compute_nb.notebook.runs.run import Run
+from compute_nb.notebook.runs.runs import Runs, Target
 from compute_nb.notebook.tables import Table
-from compute_nb.notebook.there import Scout
-from compute_nb.notebook.times import moment
+from compute_nb.notebook.view import outcome
+from compute_nb.notebook.view.bundle import bundle, notes
+from compute_nb.notebook.view.panel import Panel
+from compute_nb.notebook.view.pulse import pulse
+from compute_nb.notebook.view.shown import results_bundle
+from compute_nb.notebook.view.times import moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,11 @@ class Desk:
             self._resume.reconcile()
             self._outputs.arrive()
 
+    def _read(self) -> None:
+        """Puts values that are here under their names; called as one is asked for."""
+        if threading.current_thread() is threading.main_thread():
+            self._outputs.arrive()
+
     def recall(self) -> None:
         """Takes up earlier runs of this notebook."""
         if front_of(self._shell) is Front.PERSON:
@@ -150,13 +157,12 @@ class Desk:
         values = points(options.maps, shell.ev, defaults.max_tasks) if options.maps else None
         endpoint = options.endpoint or defaults.endpoint
         if options.dry_run:
-            cell = f"In[{shell.displayhook.prompt_count}]"
             notebook = Notebook(self._home, shell.user_ns_hidden)
-            self._lay(*dry_run(cell, body, options, values, notebook, endpoint, self._scout))
+            self._lay(*dry_run(cell_of(shell), body, options, values, notebook, endpoint, self._scout))
             return None
         hidden = shadowed(options.name, shell.user_ns)
         run, executor = launch(
-            f"In[{shell.displayhook.prompt_count}]",
+            cell_of(shell),
             body,
             options,
             values,
@@ -197,7 +203,7 @@ class Desk:
         if found is None:
             return None
         run, _ = found
-        run.cell = f"In[{self._shell.displayhook.prompt_count}]"
+        run.cell = cell_of(self._shell)
         self._name(run)
         outcome.say(
             f"the same run of this cell still goes on since {moment(run.submitted_at)}, "
@@ -221,6 +227,8 @@ class Desk:
         if run.group is not None:
             run.group.show = lambda: self._bundle(run)[0]
         run.retry = lambda indices: retry(run, indices, self._shell.user_ns, self._outputs)
+        run.arrive = self._read
+        when_read(run.futures, self._read)
         self._outputs.promise(run)
 
     def _record(self, run: Run) -> None:
@@ -244,11 +252,14 @@ class Desk:
         else:
             for line in run.earlier_lines():
                 outcome.say(line)
-        if not waits:
-            if front is not Front.PERSON:
-                print(outcome.submitted(run), flush=True)  # noqa: T201 - all that there is to see of it
-            return None
-        return self._waited(run, front)
+        if waits:
+            return self._waited(run, front)
+        if front is Front.TERMINAL:
+            print(outcome.submitted(run), flush=True)  # noqa: T201 - all that there is to see of it
+        elif front is Front.HEADLESS:
+            outcome.say(outcome.submitted(run))
+            self._show(*self._bundle(run, headless=True))
+        return None
 
     def _waited(self, run: Run, front: Front) -> Any:
         alone = front is Front.HEADLESS
@@ -271,7 +282,8 @@ class Desk:
             print(outcome.task_line(run, target.indices[0]), flush=True)  # noqa: T201 - asked for
             outcome.print_one(target.futures[0], self._show)
         elif front_of(self._shell) is not Front.PERSON:
-            print(outcome.final_line(run), flush=True)  # noqa: T201 - the panel of a plain terminal
+            # The panel of a plain terminal.
+            print("\n".join([outcome.final_line(run), *notes(run)]), flush=True)  # noqa: T201
         elif run.ended or run not in self._executors:
             self._show(*self._bundle(run))
             results = results_bundle(run)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from enum import Enum
+from types import FrameType
 from typing import Any
 
 _CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -30,6 +32,16 @@ def cell_id_of(shell: Any) -> str | None:
     """Returns nbformat's id of the cell that runs now, None if the front end sends none that is valid."""
     found = ((_parent(shell) or {}).get("metadata") or {}).get("cellId")
     return found if isinstance(found, str) and _CELL_ID.fullmatch(found) else None
+
+
+def cell_of(shell: Any) -> str:
+    """Returns "In[7]", what IPython calls the cell that runs now: nbval keeps no history, and so no count."""
+    found = f"In[{shell.displayhook.prompt_count}]"
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        _, label = shell.compile.format_code_name(frame.f_code.co_filename) or ("", "")
+        found, frame = label or found, frame.f_back
+    return found
 
 
 def client_of(shell: Any) -> str | None:

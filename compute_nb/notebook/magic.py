@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import Bool, Int, TraitError, Unicode, observe, validate
 
-from compute_nb.notebook.arguments import read_cell, read_line
-from compute_nb.notebook.manual import manual
+from compute_nb.notebook.line.arguments import read_cell, read_line
+from compute_nb.notebook.line.manual import manual
+from compute_nb.notebook.line.options import words
 from compute_nb.notebook.nesting import nest, why_not
-from compute_nb.notebook.options import words
 
 if TYPE_CHECKING:
+    from compute_nb.notebook.commands.endpoints import Endpoints
     from compute_nb.notebook.desk import Desk
-    from compute_nb.notebook.endpoints import Endpoints
-    from compute_nb.notebook.run import Run
+    from compute_nb.notebook.runs.run import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -116,14 +116,14 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
         """The endpoints that a line may name, imported when they are first needed."""
         if self._endpoints is None:
             with _interrupts_later():
-                from compute_nb.notebook.endpoints import Endpoints
+                from compute_nb.notebook.commands.endpoints import Endpoints
 
             self._endpoints = Endpoints()
         return self._endpoints
 
     def recall(self) -> None:
         """Takes up earlier runs of this notebook, if there are any; only counts them without `reattach`."""
-        from compute_nb.notebook.memory import listed, remembered
+        from compute_nb.notebook.memory.memory import listed, remembered
 
         found = remembered(self.shell.user_ns)
         if not self.reattach:

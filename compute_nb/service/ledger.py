@@ -184,6 +184,8 @@ class Ledger:
         ended_at: float | None = None,
     ) -> None:
         """The end of a task, with its packed value or the text of its error."""
+        if not text.isascii():  # a lone surrogate can be stored nowhere, and would stop all that came with it
+            text = text.encode("utf-8", "backslashreplace").decode()
         self._go(entry, state)
         number, endpoint, attempt, started_at = (
             entry.number,

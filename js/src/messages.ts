@@ -1,5 +1,5 @@
 /**
- * This module is the messages on the comm `compute_nb.meta`; their twin is `compute_nb/notebook/messages.py`.
+ * This module is the messages on the comm `compute_nb.meta`; their twin is `compute_nb/notebook/memory/messages.py`.
  *
  * Every message has a `kind`; unknown kinds and unreadable messages are passed over, so that a kernel and a page
  * of different versions get along. `writer` is the client id of the one page that may change the notebook.

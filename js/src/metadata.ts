@@ -1,7 +1,7 @@
 /**
  * This module is the record: the only owner of the notebook's metadata key `compute_nb`.
  *
- * Its twin in the kernel is `compute_nb/notebook/record.py`; both are tested with the same file. What can't be
+ * Its twin in the kernel is `compute_nb/notebook/runs/record.py`; both are tested with the same file. What can't be
  * read counts as none and stays where it is; what a newer version wrote is shown and never rewritten.
  */
 

@@ -10,13 +10,13 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from compute_nb.notebook.capture import Captured, capture, pack_points
-from compute_nb.notebook.cell import analyse
+from compute_nb.notebook.body.cell import analyse
+from compute_nb.notebook.cargo.capture import Captured, capture, pack_points
+from compute_nb.notebook.cargo.namespace import Notebook
+from compute_nb.notebook.cargo.payload import FUNCTION_NAME, CellResult, function_source, read_envelope
 from compute_nb.notebook.kit.harness import Cell
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
-from compute_nb.notebook.namespace import Notebook
-from compute_nb.notebook.payload import FUNCTION_NAME, CellResult, function_source, read_envelope
 
 
 @dataclass

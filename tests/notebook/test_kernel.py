@@ -194,6 +194,27 @@ def test_a_running_run_that_is_shown_again_is_live(person):
     assert 'aria-valuenow="1"' in shown["data"]["text/html"]
 
 
+def test_a_name_bound_anew_after_the_end_was_drawn_is_told_too(person, tmp_path):
+    for name in ("gate", "drawn"):
+        os.mkfifo(tmp_path / name)
+    person.run(f"%%compute local -n f -o z\nopen('{tmp_path}/gate').read()\nz = 7")
+    cell = f"open('{tmp_path}/gate', 'w').close()\nopen('{tmp_path}/drawn').read()\nz = 'mine'"
+    asked = person.client.execute(cell, allow_stdin=True)
+    updates, idle = [], False
+    while not (idle and len(updates) >= 2):
+        message = person.client.get_iopub_msg(timeout=30)
+        own = message["parent_header"].get("msg_id") == asked
+        idle = idle or (own and message["content"].get("execution_state") == "idle")
+        if message["msg_type"] == "update_display_data" and PANEL in message["content"]["data"]:
+            updates.append(message["content"]["data"]["text/html"])
+            if len(updates) == 1:
+                (tmp_path / "drawn").write_text("go")
+    assert "left alone" not in updates[0]
+    assert "`z` was bound anew meanwhile and left alone" in updates[-1]
+    (shown,) = of_type(person.run("z"), "execute_result")
+    assert shown["data"]["text/plain"] == "'mine'"
+
+
 def test_await_gives_the_value(person):
     person.run("%%compute local -m s=range(3) -n g\ns")
     (shown,) = of_type(person.run("await g"), "execute_result")

@@ -14,10 +14,10 @@ from own_home import own_home, service
 
 from compute_nb.config import Home
 from compute_nb.errors import DeserializationError, SerializationError, TaskExecutionFailed, WorkerDied
-from compute_nb.notebook.arguments import SUBCOMMANDS, parser, read_cell
-from compute_nb.notebook.options import words
-from compute_nb.notebook.pending import OutputPending, Pending
+from compute_nb.notebook.line.arguments import SUBCOMMANDS, parser, read_cell
+from compute_nb.notebook.line.options import words
 from compute_nb.notebook.refusal import CellRefused
+from compute_nb.notebook.runs.pending import OutputPending, Pending
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -322,7 +322,7 @@ def test_reload_binds_a_group_by_its_id(nb):
 
 
 def test_an_interrupt_before_the_names_are_bound_withdraws_it(nb, monkeypatch):
-    from compute_nb.notebook.pending import Outputs
+    from compute_nb.notebook.runs.pending import Outputs
 
     runs = []
 
@@ -764,8 +764,8 @@ def test_a_lock_that_the_cell_may_do_without_stays_here(nb, capsys):
 
 
 def test_a_name_like_a_secret_needs_i_elsewhere(nb):
-    from compute_nb.notebook.capture import capture
-    from compute_nb.notebook.cell import analyse
+    from compute_nb.notebook.body.cell import analyse
+    from compute_nb.notebook.cargo.capture import capture
 
     nb.here("hub_token = 'abc'")
     body = analyse("hub_token")

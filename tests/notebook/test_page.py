@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from entries import entry
 
-from compute_nb.notebook.messages import TARGET, NotebookSeen
-from compute_nb.notebook.page import Page
+from compute_nb.notebook.memory.messages import TARGET, NotebookSeen
+from compute_nb.notebook.memory.page import Page
 
 SHARED = json.loads((Path(__file__).parent / "messages.json").read_text(encoding="utf-8"))
 GROUP = "0b1c7f52-96a1-4f0f-8b0f-0f5a3f1c2d10"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from compute_nb.notebook import payload
+from compute_nb.notebook.cargo import payload
 
 
 def test_a_worker_needs_the_standard_library_only(shell):

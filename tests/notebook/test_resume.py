@@ -15,8 +15,8 @@ from jupyter_client.manager import start_new_kernel
 from own_home import own_home
 
 from compute_nb.config import Home
-from compute_nb.notebook.index import Index
-from compute_nb.notebook.record import KEY, Record
+from compute_nb.notebook.memory.index import Index
+from compute_nb.notebook.runs.record import KEY, Record
 
 PANEL = "application/vnd.compute-nb.panel+json"
 TARGET = "compute_nb.meta"

@@ -62,6 +62,17 @@ def test_a_task_goes_out_and_its_result_comes_back_to_its_watcher(service, agent
     ears.close()
 
 
+def test_half_a_character_in_one_result_holds_up_no_other(service, agent):
+    function_id = service.function()
+    _, answer = service.submit(agent.endpoint_id, function_id, 2)
+    runs = received(agent, 2)
+    agent.report(results=(ended(runs[0], "sur \ud800", Outcome.ERROR), ended(runs[1])))
+    assert set(agent.expect(Stored).runs) == set(runs)
+    results = service.ok("POST", "/v2/batch_status", {"task_ids": answer["tasks"][function_id]})["results"]
+    assert results[str(runs[0].task_id)]["exception"] == r"sur \ud800"
+    assert results[str(runs[1].task_id)]["result"] == OK
+
+
 def test_watchers_hear_who_ran_their_tasks_once(service, agent):
     group = new_id()
     ears = watcher(service, group)

@@ -24,7 +24,7 @@ def error_text(error: BaseException) -> str:
     """Returns the traceback of a task's error without this program's frames, then the line for programs."""
     own = str_of(error)
     if own.rsplit("\n", 1)[-1].startswith(TAIL):
-        return own
+        return printable(own)
     text = "".join(formatted(error)).rstrip("\n")
     if isinstance(error, (ModuleNotFoundError, FileNotFoundError)):
         text += f"\n(on {os.uname().nodename}, in {folder()}, with {sys.executable})"

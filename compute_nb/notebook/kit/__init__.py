@@ -1,6 +1,6 @@
 """This module is the kit: what a worker is handed together with every cell.
 
-Its modules travel as text (`compute_nb.notebook.payload`) and form a package there under a name of their own,
+Its modules travel as text (`cargo.payload`) and form a package there under a name of their own,
 so they import each other by relative names and else nothing but the standard library of Python 3.8. `source`
 to `packer` run on both sides: the notebook packs inputs and unpacks results, the worker the other way round.
 `outside` to `harness` run on the worker only.

@@ -90,7 +90,7 @@ def traceback_text(error: BaseException, hidden: tuple[str, ...]) -> str:
     """Returns the traceback of an error as people read it: cells by number, no frames of `hidden` files."""
     told = traceback.TracebackException(type(error), error, error.__traceback__)
     _hide(told, hidden, set())
-    text = "".join(told.format()).rstrip("\n")
+    text = "".join(told.format()).rstrip("\n").encode("utf-8", "backslashreplace").decode()
     return re.sub(r'^(\s*\|?\s*)File "(Cell In\[\d+\])", line (\d+), in (.+)$', _cell_line, text, flags=re.M)
 
 

@@ -214,7 +214,7 @@ class Turn:
         answer["display"] = shown
         if is_command:
             answer["exit"] = value["returncode"]
-        answer["point"] = self._point if len(self._point) <= POINT_LIMIT else {}
+        answer["point"] = self._point if len(json.dumps(self._point)) <= POINT_LIMIT else {}
         return answer
 
     def _facts(self) -> dict[str, Any]:

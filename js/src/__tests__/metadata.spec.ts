@@ -1,7 +1,7 @@
 /** @jest-environment node */
 import { add, entries, forget, IMetadataHolder, KEY, MAX_BYTES, MAX_GROUPS, raw, sourceHash } from '../metadata';
 
-// The kernel's twin, compute_nb/notebook/record.py, is tested with the same file.
+// The kernel's twin, compute_nb/notebook/runs/record.py, is tested with the same file.
 const SHARED = jest.requireActual('../../../tests/notebook/record.json');
 
 class Holder implements IMetadataHolder {

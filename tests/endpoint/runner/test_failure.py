@@ -69,3 +69,8 @@ def test_a_text_with_a_tail_of_its_own_is_passed_on(shared):
     text = "what the cell says\ncompute_nb:1:abc"
     source = f"def fail():\n    raise RuntimeError({text!r})\n"
     assert shared.failure(source).data == text
+
+
+def test_half_a_character_in_such_a_text_is_spelled_out(shared):
+    source = "def fail():\n    raise RuntimeError('sur \\ud800\\ncompute_nb:1:abc')\n"
+    assert shared.failure(source).data == "sur \\ud800\ncompute_nb:1:abc"

@@ -48,6 +48,12 @@ def test_failures(shell, body, last):
     assert last in str(caught.value)
 
 
+def test_half_a_character_in_an_error_is_spelled_out_so_that_its_text_can_be_sent(shell):
+    with pytest.raises(Exception, match="compute_nb:1:") as caught:
+        shell.there("raise ValueError('sur ' + chr(0xD800))")
+    assert r"ValueError: sur \ud800" in str(caught.value).encode().decode()
+
+
 def test_place_is_named_for_missing_files(shell):
     with pytest.raises(Exception, match=r"on host .*, in folder .*, with Python 3"):
         shell.there("open('/no/such/file')")

@@ -1,0 +1,1 @@
+"""The subcommands of `%compute` on a line, and Tab."""

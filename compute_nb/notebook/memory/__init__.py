@@ -1,0 +1,1 @@
+"""What a notebook remembers: its earlier runs, found and bound again by a new kernel."""

@@ -1,0 +1,1 @@
+"""What was submitted from this notebook: runs, their groups, futures, results and failures."""

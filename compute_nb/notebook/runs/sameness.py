@@ -1,0 +1,44 @@
+"""This module is the sameness: whether a cell asks for what a run that still goes on is doing already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from compute_nb.notebook.cargo.namespace import Notebook
+from compute_nb.notebook.cargo.packing import Flight
+from compute_nb.notebook.line.options import Options
+from compute_nb.notebook.runs.fingerprint import Fingerprint, Unstable
+
+_KIND = "hmac-sha256:"
+
+
+def key_of(  # noqa: PLR0917
+    flight: Flight,
+    options: Options,
+    points: Sequence[Mapping[str, Any]] | None,
+    notebook: Notebook,
+    terms: tuple[Any, ...],
+    secret: bytes,
+) -> str:
+    """Returns a key, equal for the same source, inputs, map and options; "" if none is stable.
+
+    Args:
+        points: Each task's own values; None without `--map`.
+        terms: Where it goes, and how often it is tried.
+        secret: Of the home folder: the key stands in the notebook and tells nobody what the inputs are.
+    """
+    conditions = replace(options.conditions, cache=False)
+    said = (options.name, options.label, options.outputs, options.command, options.check)
+    body = flight.body.source, flight.body.shows, flight.body.postponed
+    limits = conditions.walltime_s, conditions.resources, conditions.config
+    forms = conditions.inputs_as, conditions.results_as, conditions.seed
+    values = {name: notebook.home.namespace[name] for name in flight.captured.names}
+    given = None if points is None else [dict(point) for point in points]
+    commands = list(flight.points) if options.command else None
+    try:
+        found = Fingerprint(secret).add((terms, said, body, limits, forms, flight.captured.imports, commands))
+        return _KIND + found.add(values).add(given).hexdigest()
+    except Unstable:
+        return ""

@@ -1,0 +1,114 @@
+"""This module is the drawing of a panel: how a run stands as HTML and text, all of it escaped."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Sequence
+
+from compute_nb.notebook.runs.run import Run, Snapshot
+from compute_nb.notebook.view import look
+from compute_nb.notebook.view.terminal import last_rows
+from compute_nb.notebook.view.times import Times, day
+from compute_nb.tasks import TaskState
+
+
+def bar(run: Run, snapshot: Snapshot) -> str:
+    """Returns the line and the bar of a panel as HTML."""
+    return f'<div style="{look.BOX}">{_said(run, snapshot)}{_track(run, snapshot)}</div>'
+
+
+def still(run: Run, snapshot: Snapshot) -> str:
+    """Returns how a run stands that goes on, where nothing will move: no bar, and the time of day."""
+    as_of = html.escape(f"as of {time.strftime('%H:%M:%S')}")
+    return f'<div style="{look.BOX}">{_said(run, snapshot)} <span style="{look.ASIDE}">{as_of}</span></div>'
+
+
+def _said(run: Run, snapshot: Snapshot) -> str:
+    counts = ", ".join(
+        f'<span style="white-space:nowrap">{_glyph(snapshot, state)}&nbsp;{html.escape(text)}</span>'
+        for state, text in snapshot.parts()
+    )
+    return (
+        f"<b><bdi>{html.escape(run.title)}</bdi></b> on "
+        f"<bdi>{html.escape(run.endpoint)}</bdi>: {counts or 'no tasks'}"
+    )
+
+
+def _glyph(snapshot: Snapshot, state: TaskState | None) -> str:
+    glyph, colour = look.EXIT if state is None else look.GLYPHS[state]
+    if state is not None and not snapshot.counts.get(state):
+        colour = "inherit"
+    return f'<span aria-hidden="true" style="color:{colour};font-weight:bold">{glyph}</span>'
+
+
+def _track(run: Run, snapshot: Snapshot) -> str:
+    total = max(snapshot.total, 1)
+    parts = "".join(
+        f'<div style="width:{100 * snapshot.counts[state] / total:.2f}%;background:{colour}"></div>'
+        for state, colour in look.SEGMENTS
+        if snapshot.counts.get(state)
+    )
+    role = (
+        f'role="progressbar" aria-label="{html.escape(run.title)}" aria-valuemin="0" '
+        f'aria-valuemax="{snapshot.total}" aria-valuenow="{snapshot.done}" '
+        f'aria-valuetext="{html.escape(snapshot.sentence())}"'
+    )
+    return f'<div {role} style="{look.TRACK}">{parts}</div>'
+
+
+def aside(run: Run, times: Times, left: str = "", *, shows_id: bool = False) -> str:
+    """Returns the small line below the bar as HTML: times, what is left, the task group."""
+    parts = [html.escape(part) for part in (times.told(), left) if part]
+    if shows_id and run.task_group_id:
+        parts.append(f'task group <code style="{look.ID}">{html.escape(run.task_group_id)}</code>')
+    return f'<div style="{look.BOX};{look.ASIDE}">{" · ".join(parts)}</div>' if parts else ""
+
+
+def begun(run: Run, total: int) -> str:
+    """Returns what stands in the notebook while the bar moves below it, and what stays if the kernel dies."""
+    again = html.escape(f"after a restart: %compute reload {run.task_group_id}")
+    told = html.escape(f": {tasks(total)} submitted to {run.endpoint} at {day(run.submitted_at)}")
+    later = f' <span style="{look.ASIDE}">{again}</span>'
+    title = f"<b><bdi>{html.escape(run.title)}</bdi></b>"
+    return f'<div class="cnb-begun" style="{look.BOX}">{title}{told}{later}</div>'
+
+
+def submitted(run: Run, total: int) -> str:
+    """Returns what stands where nobody waits for its end: no time, no id."""
+    told = html.escape(f": {tasks(total)} submitted to {run.endpoint}")
+    return f'<div style="{look.BOX}"><b><bdi>{html.escape(run.title)}</bdi></b>{told}</div>'
+
+
+def tasks(count: int) -> str:
+    """Returns "1 task", "3 tasks"."""
+    return f"{count:,} task{'s' * (count != 1)}"
+
+
+def details(lines: Sequence[str], printed: str = "") -> str:
+    """Returns notes and printed text below the bar as HTML, "" if there are none."""
+    rows = "".join(f'<div dir="auto">{html.escape(line)}</div>' for line in lines)
+    text = f'<pre style="{look.PRE}">{html.escape(printed)}</pre>' if printed else ""
+    return f'<div style="{look.BOX}">{rows}{text}</div>' if rows or text else ""
+
+
+def folded(summary: str, text: str) -> str:
+    """Returns text that is shown when somebody opens it."""
+    body = f'<pre style="{look.PRE}">{html.escape(text)}</pre>'
+    return f'<details style="{look.BOX}"><summary>{html.escape(summary)}</summary>{body}</details>'
+
+
+def speech(run: Run, places: Sequence[int], rows: int) -> str:
+    """Returns the last rows of what each of these open tasks has printed, as HTML."""
+    parts = []
+    for place in places:
+        text = last_rows(run.live(place), rows)
+        name = html.escape(run.known_place(place)) if len(run.futures) > 1 else ""
+        head = f'<div style="{look.ASIDE}">{name}</div>' if name else ""
+        parts.append(head + look.tail(text) if text else "")
+    return "".join(parts)
+
+
+def line(run: Run, snapshot: Snapshot) -> str:
+    """Returns the panel as one line of text, without ids and times."""
+    return f"{run.title} on {run.endpoint}: {snapshot.sentence()}"

@@ -1,0 +1,66 @@
+"""A notebook whose cells go the whole way: own service, broker, agent and workers for each module."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from own_home import own_home
+
+from compute_nb.config import Home
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home() -> Iterator[Home]:
+    with own_home() as home:
+        yield home
+
+
+class Gate:
+    """Holds a task that reads it until it is opened; made in the notebook as `gate`."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = str(path)
+
+    def open(self) -> None:
+        """Lets one task go; returns when it has come there."""
+        with open(self.path, "w") as gate:
+            gate.write("go")
+
+
+@pytest.fixture
+def nb(shell, tmp_path) -> Iterator[object]:
+    if "ComputeMagics" not in shell.ip.magics_manager.registry:
+        shell.ip.run_line_magic("load_ext", "compute_nb")
+    shell.names.update(folder=str(tmp_path))
+    yield shell
+    for run in shell.ip.magics_manager.registry["ComputeMagics"].runs:
+        if not run.ended:
+            run.cancel_all()
+
+
+@pytest.fixture
+def gate(nb, tmp_path) -> Gate:
+    gate = Gate(tmp_path / "gate")
+    nb.names["gate"] = gate.path
+    return gate
+
+
+@pytest.fixture
+def interrupt_after() -> Callable[[float], AbstractContextManager[None]]:
+    """Presses Interrupt so many seconds after the block began."""
+    main = threading.main_thread().ident
+    assert main is not None
+
+    @contextmanager
+    def pressed(seconds: float) -> Iterator[None]:
+        timer = threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGINT))
+        timer.start()
+        yield
+        timer.join()
+
+    return pressed

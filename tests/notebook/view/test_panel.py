@@ -1,0 +1,354 @@
+"""The panel: what its widgets and the output that stays say of runs in every state."""
+
+import html
+import json
+import re
+import sys
+from typing import Any
+
+import nbconvert
+import nbformat
+import pytest
+from made_runs import end, published, run_of, start
+
+from compute_nb.errors import ServiceUnreachable
+from compute_nb.future import ComputeFuture
+from compute_nb.notebook.runs.run import Run
+from compute_nb.notebook.view import panel as panels
+from compute_nb.notebook.view.bundle import PANEL_MIME
+from compute_nb.notebook.view.panel import LIVE_MIME, WIDGET_MIME, Panel
+from compute_nb.tasks import TaskState, new_id
+
+TRACEBACK = (
+    "Traceback (most recent call last):\n  Cell In[7], line 2\n    1 / <b>0</b>\n"
+    'ZeroDivisionError: division <by> "zero"'
+)
+
+
+class Shown:
+    """A panel and all that a front end got of it."""
+
+    def __init__(self, run: Run) -> None:
+        self.got, publish = published()
+        self.panel = Panel(run, publish, 200)
+        self.panel.show()
+
+    @property
+    def widgets(self) -> Any:
+        return self.panel._widgets
+
+    def part(self, name: str) -> str:
+        return str(self.widgets._parts[name].value)
+
+    def button(self, name: str) -> Any:
+        (found,) = [one for one in self.widgets._row.children if one.description.startswith(name)]
+        return found
+
+    @property
+    def buttons(self) -> list[str]:
+        return [one.description for one in self.widgets._row.children if one.layout.display != "none"]
+
+    def kept(self) -> dict[str, Any]:
+        """The output that stays, as it was sent last."""
+        return [data for data, *_ in self.got if PANEL_MIME in data][-1]
+
+
+def words(markup: str) -> str:
+    """Returns HTML as text on one line, without the style."""
+    text = re.sub("<style>.*?</style>", "", markup, flags=re.DOTALL)
+    text = re.sub("</?(div|pre|details|summary)[^>]*>", " ", text)
+    return " ".join(html.unescape(re.sub("<[^>]*>", "", text)).split())
+
+
+def test_a_run_in_the_middle():
+    run = run_of(8)
+    start(run.futures[0], 3)
+    for place in (1, 2, 3):
+        end(run.futures[place], TaskState.SUCCEEDED, after_s=3 + place, ran_s=1)
+    end(run.futures[4], TaskState.FAILED, data=TRACEBACK)
+    shown = Shown(run)
+    assert words(shown.part("head")) == "sims on local: ✓ 3 of 8 done, ▸ 1 running, ○ 3 waiting, ✗ 1 failed"
+    bar = re.search("<div role=[^>]*>", shown.part("head"))
+    assert bar is not None
+    assert (
+        'role="progressbar" aria-label="sims" aria-valuemin="0" aria-valuemax="8" aria-valuenow="4"' in bar[0]
+    )
+    assert 'aria-valuetext="3 of 8 done, 1 running, 3 waiting, 1 failed"' in bar[0]
+    assert words(shown.part("aside")).startswith("waited 3.0 s and ran 1.0 s (medians), ")
+    assert words(shown.part("aside")).endswith("so far · no estimate: 1 task runs longer than any before")
+    assert words(shown.part("notes")) == 's=4: ZeroDivisionError: division <by> "zero"'
+    assert shown.part("squares").count("<i ") == 8
+    assert shown.buttons == ["cancel", "retry failed", "details", "copy id"]
+    assert all(
+        "takes effect when the running cell has ended" in one.tooltip for one in shown.widgets._row.children
+    )
+
+
+def test_only_parts_that_have_changed_are_sent():
+    run = run_of(8)
+    shown = Shown(run)
+    shown.panel.draw()
+    start(run.futures[0], 1)
+    before = {name: shown.part(name) for name in shown.widgets._parts}
+    assert shown.panel.draw() <= 3
+    changed = {name for name in before if shown.part(name) != before[name]}
+    assert changed <= {"head", "squares", "aside"}
+
+
+def test_a_screen_reader_is_told_of_few_moments():
+    run = run_of(10)
+    shown = Shown(run)
+    said = [shown.part("said")]
+    for place, future in enumerate(run.futures):
+        end(future, TaskState.FAILED if place == 7 else TaskState.SUCCEEDED)
+        shown.panel.draw()
+        said.append(shown.part("said"))
+    told = list(dict.fromkeys(map(words, said)))
+    assert told == [
+        "",
+        "sims: half done",
+        "sims: s=7: failed for a reason",
+        "sims on local: 9 of 10 done, 1 failed",
+    ]
+    assert all('role="status" aria-live="polite"' in one for one in said if one)
+
+
+def test_the_output_that_stays_says_all_without_a_widget():
+    run = run_of(500)
+    for place, future in enumerate(run.futures):
+        bad = place % 42 == 7
+        end(future, TaskState.FAILED if bad else TaskState.SUCCEEDED, data=TRACEBACK if bad else "")
+    shown = Shown(run)
+    shown.panel.draw()
+    kept = shown.kept()
+    assert set(kept) == {PANEL_MIME, "text/html", "text/plain"}
+    assert kept["text/plain"] == "sims on local: 488 of 500 done, 12 failed"
+    told = words(kept["text/html"])
+    assert "✓ 488 of 500 done, ✗ 12 failed" in told
+    assert 's=7, s=49, s=91 and 9 more: ZeroDivisionError: division <by> "zero" Traceback' in told
+    assert "<details" in kept["text/html"]
+    assert "<by>" not in kept["text/html"]
+    assert "<script" not in kept["text/html"]
+    facts = json.loads(json.dumps(kept[PANEL_MIME]))
+    assert facts["counts"] == {"SUCCEEDED": 488, "FAILED": 12}
+    assert facts["times"] == {"waited_s": 1.0, "ran_s": 1.0, "elapsed_s": 2.0}
+    assert facts["failures"] == [
+        {
+            "reason": 'ZeroDivisionError: division <by> "zero"',
+            "tasks": 12,
+            "places": "s=7, s=49, s=91 and 9 more",
+        }
+    ]
+    assert facts["squares"]["tasks_each"] == 2
+    assert facts["squares"]["states"].count("f") == 12
+    assert len(json.dumps(kept)) < 60_000
+
+
+def test_the_end_of_100_000_is_small():
+    run = run_of(100_000)
+    for future in run.futures:
+        end(future, TaskState.FAILED)
+    shown = Shown(run)
+    shown.panel.draw()
+    assert "✗ 100,000 failed" in words(shown.kept()["text/html"])
+    assert "and 99,500 more: `%compute tb sims`" in words(shown.kept()["text/html"])
+    assert len(json.dumps(shown.kept())) < 20_000
+
+
+def test_after_the_end_only_what_helps_is_left():
+    run = run_of(4)
+    for future in run.futures:
+        end(future, TaskState.SUCCEEDED)
+    shown = Shown(run)
+    shown.panel.draw()
+    assert shown.buttons == ["details", "copy id"]
+    view = [data for data, _, display_id, _ in shown.got if display_id == shown.panel._ids[1]][-1]
+    assert view[WIDGET_MIME]["model_id"] == shown.widgets.tail.model_id
+    assert view[LIVE_MIME] == {"id": run.task_group_id}
+
+
+def test_where_output_areas_are_jupyterlabs_the_widget_stays_and_keeps_the_focus():
+    run = run_of(4, cell_id="abc")
+    shown = Shown(run)
+    for future in run.futures:
+        end(future, TaskState.SUCCEEDED)
+    shown.panel.draw()
+    (view,) = [data for data, _, display_id, _ in shown.got if display_id == shown.panel._ids[1]]
+    assert view[WIDGET_MIME]["model_id"] == shown.widgets.box.model_id
+    assert 'class="cnb-panel cnb-final"' in shown.kept()["text/html"]
+
+
+@pytest.mark.parametrize("state", [TaskState.CANCELLED, TaskState.LOST, TaskState.FAILED])
+def test_what_has_no_value_can_be_retried_and_the_panel_moves_again(state):
+    run = run_of(3)
+    for future in run.futures[1:]:
+        end(future, TaskState.SUCCEEDED)
+    end(run.futures[0], state)
+    asked: list[Any] = []
+
+    def send_again(places: Any) -> int:
+        asked.append(places)
+        run.replace({0: ComputeFuture(new_id())})
+        for reopened in run.on_reopen:
+            reopened()
+        return 1
+
+    run.retry = send_again
+    shown = Shown(run)
+    shown.panel.draw()
+    assert shown.buttons == [
+        f"retry {'cancelled' if state is TaskState.CANCELLED else 'failed'}",
+        "details",
+        "copy id",
+    ]
+    shown.button("retry").click()
+    shown.panel.draw()
+    assert asked == [None]
+    assert shown.buttons == ["cancel", "details", "copy id"]
+    assert "cnb-final" not in shown.kept()["text/html"].partition("<style>")[0]
+    end(run.futures[0], TaskState.SUCCEEDED)
+    shown.panel.draw()
+    assert shown.buttons == ["details", "copy id"]
+    assert "✓ 3 of 3 done" in words(shown.kept()["text/html"])
+
+
+def test_what_a_click_can_not_do_is_said_in_the_panel():
+    def retry(_: Any) -> int:
+        raise ServiceUnreachable("the service <there> does not answer")
+
+    run = run_of(1, retry=retry)
+    end(run.futures[0], TaskState.FAILED)
+    shown = Shown(run)
+    shown.panel.draw()
+    shown.button("retry").click()
+    assert words(shown.widgets.trouble.value) == "the service <there> does not answer"
+    assert 'role="alert"' in shown.widgets.trouble.value
+    shown.button("details").click()
+    assert shown.widgets.trouble.value == ""
+
+
+def test_cancel_says_so_at_once_and_cancels_all():
+    run = run_of(3)
+    run.cancel_all = lambda: [future.withdraw() for future in run.futures] and None
+    shown = Shown(run)
+    shown.button("cancel").click()
+    shown.panel.draw()
+    assert words(shown.part("head")) == "sims on local: ✓ 0 of 3 done, – 3 cancelled"
+    assert shown.button("cancel").disabled
+
+
+def test_details_of_a_task():
+    run = run_of(5)
+    end(run.futures[0], TaskState.SUCCEEDED)
+    end(run.futures[1], TaskState.FAILED, after_s=7, ran_s=3, data=TRACEBACK)
+    end(run.futures[3], TaskState.LOST)
+    shown = Shown(run)
+    shown.button("details").click()
+    chooser, told = shown.widgets._opened["details"].children
+    number, after = chooser.children
+    assert number.value == 1
+    assert re.match(
+        r"task 1 of 0 to 4 parameters s=1 state ✗ failed task id \S{36} endpoint local times submitted "
+        r"\S+, waited 4.0 s, ran 3.0 s ZeroDivisionError: division <by> \"zero\" Traceback",
+        words(told.value),
+    )
+    after.click()
+    assert (number.value, "state ? lost" in words(told.value)) == (3, True)
+    after.click()
+    assert number.value == 1
+    number.value = 4
+    assert "state ○ waiting" in words(told.value)
+    start(run.futures[4], 9)
+    shown.panel.draw()
+    assert re.search("state ▸ running .* has run for", words(told.value))
+    shown.button("details").click()
+    assert shown.widgets.inspected is None
+
+
+def test_the_id_can_be_selected_and_not_lost():
+    shown = Shown(run_of(2))
+    shown.button("copy id").click()
+    field = shown.widgets._opened["id"]
+    given = field.value
+    field.value = "typed over it"
+    assert field.value == given
+    assert not field.disabled
+
+
+def test_what_the_service_says_when_it_is_away():
+    run = run_of(2, outage=lambda: "no connection to the local service for 7 s, trying again")
+    shown = Shown(run)
+    assert words(shown.part("notes")) == "no connection to the local service for 7 s, trying again"
+
+
+@pytest.mark.parametrize("label", ["Wellen 🌊", "סדרה עם שם ארוך", "<b>x</b>&amp;", "n" * 300, "a\u202eb"])
+def test_names_of_every_kind(label):
+    run = run_of(2, label=label, name="", endpoint=label)
+    shown = Shown(run)
+    assert f"<bdi>{html.escape(label)}</bdi>" in shown.part("head")
+    assert "overflow-wrap:anywhere" in shown.part("head")
+    assert words(shown.part("head")) == f"{label} on {label}: ✓ 0 of 2 done, ○ 2 waiting"
+
+
+def test_a_run_without_tasks_has_ended():
+    run = run_of(0)
+    shown = Shown(run)
+    shown.panel.draw()
+    assert words(shown.kept()["text/html"]).startswith("sims on local: ✓ 0 of 0 done")
+    shown.button("details").click()
+    assert not shown.widgets.trouble.value
+
+
+def test_without_ipywidgets_the_output_itself_moves(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    run = run_of(2)
+    got, publish = published()
+    panel = Panel(run, publish, 200)
+    panel.show()
+    end(run.futures[0], TaskState.SUCCEEDED)
+    panel.draw()
+    end(run.futures[1], TaskState.SUCCEEDED)
+    panel.draw()
+    told = [words(data["text/html"]) for data, *_ in got if PANEL_MIME in data]
+    assert [re.sub(r"as of \S+", "", one).strip()[:40] for one in told] == [
+        "sims on local: ✓ 0 of 2 done, ○ 2 waitin",
+        "sims on local: ✓ 1 of 2 done, ○ 1 waitin",
+        "sims on local: ✓ 2 of 2 done waited 1.0 ",
+    ]
+    assert [update for data, _, _, update in got if PANEL_MIME in data] == [False, True, True]
+
+
+def test_the_oldest_ended_panels_give_their_widgets_back(monkeypatch):
+    monkeypatch.setattr(panels, "_KEPT", 2)
+    shown = []
+    for _ in range(3 + len(panels._ended)):
+        run = run_of(1)
+        end(run.futures[0], TaskState.SUCCEEDED)
+        shown.append(Shown(run))
+        shown[-1].panel.draw()
+    first = [data for data, _, display_id, _ in shown[0].got if display_id == shown[0].panel._ids[1]][-1]
+    assert first[WIDGET_MIME]["model_id"] == ""
+    assert shown[-1].widgets.box.comm is not None
+
+
+def test_it_reads_the_same_in_a_page_and_in_markdown_without_a_kernel():
+    run = run_of(6)
+    for place, future in enumerate(run.futures):
+        end(
+            future,
+            TaskState.FAILED if place == 2 else TaskState.SUCCEEDED,
+            data=TRACEBACK if place == 2 else "",
+        )
+    shown = Shown(run)
+    shown.panel.draw()
+    widget = {WIDGET_MIME: {"version_major": 2, "version_minor": 0, "model_id": "gone"}, "text/plain": ""}
+    made = nbformat.v4.new_notebook()
+    outputs = [nbformat.v4.new_output("display_data", data=data) for data in (shown.kept(), widget)]
+    made.cells = [nbformat.v4.new_code_cell("%%compute -m s=range(6) -n sims", outputs=outputs)]
+    for exporter in (nbconvert.HTMLExporter(), nbconvert.MarkdownExporter()):
+        page, _ = exporter.from_notebook_node(made)
+        told = words(page)
+        assert "sims on local: ✓ 5 of 6 done, ✗ 1 failed" in told
+        assert 's=2: ZeroDivisionError: division <by> "zero"' in told
+        assert "waited 1.0 s and ran 1.0 s (medians), 2.0 s in all" in told
+        assert "gone" not in page

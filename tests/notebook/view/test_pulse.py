@@ -1,0 +1,65 @@
+"""The pulse: who is drawn when, by one thread that ends when nothing moves."""
+
+import threading
+import time
+
+from compute_nb.notebook.view.pulse import MESSAGES, Pulse
+
+
+class Counted:
+    """Counts its drawings; the last says so."""
+
+    def __init__(self, wanted: int, messages: int = 1) -> None:
+        self.times: list[float] = []
+        self.wanted, self.messages = wanted, messages
+        self.done = threading.Event()
+
+    def draw(self) -> int:
+        self.times.append(time.monotonic())
+        if len(self.times) == self.wanted:
+            self.done.set()
+        return self.messages
+
+    def weight(self) -> int:
+        return self.messages
+
+    def next_draw_s(self) -> float | None:
+        return None if self.done.is_set() else 0.0
+
+
+def test_all_together_send_ten_messages_in_any_second():
+    pulse, drawn = Pulse(), [Counted(4, messages=2) for _ in range(2)]
+    for one in drawn:
+        pulse.ask(one)
+    for one in drawn:
+        assert one.done.wait(10)
+    sent = sorted(at for one in drawn for at in one.times for _ in range(one.messages))
+    assert len(sent) == 16
+    assert max(sum(at <= other < at + 1 for other in sent) for at in sent) == MESSAGES
+    assert drawn[0].times[-1] - drawn[0].times[0] >= 0.75
+    assert abs(drawn[0].times[-1] - drawn[1].times[-1]) < 0.5
+
+
+def test_the_thread_ends_when_nothing_moves_and_starts_again():
+    pulse = Pulse()
+    for _ in range(2):
+        one = Counted(1, messages=0)
+        pulse.ask(one)
+        assert one.done.wait(10)
+        thread = pulse._thread
+        if thread is not None:
+            thread.join(10)
+        assert pulse._thread is None
+
+
+def test_one_that_can_not_be_drawn_leaves_the_others_alone():
+    class Broken(Counted):
+        def draw(self) -> int:
+            super().draw()
+            raise RuntimeError
+
+    pulse, broken, sound = Pulse(), Broken(1), Counted(1)
+    pulse.ask(broken)
+    pulse.ask(sound)
+    assert broken.done.wait(10)
+    assert sound.done.wait(10)
