@@ -182,9 +182,7 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
       this._still = new Widget({ node: element('pre', '', String(bundle['text/plain'] ?? '')) });
     } else {
       this._tell(snapshot);
-      if (this._live === null) {
-        this._still = this._stillOf(bundle, snapshot, notebook);
-      }
+      this._still = this._live === null ? this._stillOf(bundle, snapshot, notebook) : this._styleOf(notebook);
     }
     if (this._still !== null) {
       this.insertWidget(0, this._still);
@@ -195,6 +193,16 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
     const id = this._saved?.entry.id;
     const heard = notebook === null || id === undefined ? null : this._around.board.bundle(notebook, id);
     return heard ?? this._model?.data ?? {};
+  }
+
+  /** The kernel's widget is drawn in the style of the kernel's display data, which is not drawn beside it. */
+  private _styleOf(notebook: NotebookPanel | null): Widget {
+    const id = this._saved?.entry.id;
+    const heard = notebook === null || id === undefined ? null : this._around.board.bundle(notebook, id);
+    const source = heard ?? (this._model?.trusted ? this._model.data : {});
+    const page = new DOMParser().parseFromString(String(source[HTML_MIME] ?? ''), HTML_MIME);
+    const rules = [...page.querySelectorAll('style')].map(one => one.textContent ?? '').join('');
+    return new Widget({ node: element('style', '', rules) });
   }
 
   /** A trusted cell shows the kernel's own drawing, with results; what is not trusted has only its JSON read. */
