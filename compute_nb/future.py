@@ -172,6 +172,11 @@ class ComputeFuture(LeanFuture):
         return self._raw
 
     @property
+    def fetched(self) -> bool:
+        """Whether what came of the task is here, as far as it has come: `raw` does not block then."""
+        return self._source is None
+
+    @property
     def error_code(self) -> str | None:
         """What kind of failure it was, one of `tasks.ErrorCode`; as `raw`."""
         if self._source is not None:
@@ -184,7 +189,7 @@ class ComputeFuture(LeanFuture):
 
         At most 64 KiB, the middle is left out. A preview: what comes from a service or an endpoint that
         does not tell it stays "". When the task has ended it is "" again, unless its worker was ended under
-        it: then the last words stay.
+        it: then its beginning and its end stay.
         """
         live = self._live
         return "" if live is None else live.text
@@ -242,7 +247,8 @@ class ComputeFuture(LeanFuture):
         error = self.exception(timeout)
         try:
             if error is not None:
-                raise error.with_traceback(None)  # it is raised at each asking: one trace, not all of them
+                # It is raised at each asking: one trace, not all of them. Users see the next line.
+                raise error.with_traceback(None)
             return self._result
         finally:
             error = None  # a traceback that holds its own error is a circle
@@ -397,7 +403,7 @@ class ComputeFuture(LeanFuture):
             self._note(result)
         if self._live is not None:
             kept = state is not TaskState.SUCCEEDED and self._error_code != ErrorCode.REMOTE
-            self._live = self._live.last_words() if kept else None
+            self._live = self._live.ended() if kept else None
 
     def _note(self, result: TaskResult) -> None:
         self._raw, self._error_code, self.attempt = result.data, result.error_code, result.attempt

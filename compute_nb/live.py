@@ -5,11 +5,13 @@ It is a preview: pieces may be missing, and what a cell gives back at its end ho
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, replace
 
+GAP = re.compile(r"\[\.\.\. ([\d,]+) characters left out \.\.\.\]")  # stands in a line of its own
 KEPT = 32_768  # characters of the beginning, and as many of the end
-LAST_WORDS = 4_000
+KEPT_ENDED = 8_192  # the same, once a task has ended: there may be many
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,14 @@ class LiveText:
             self, head=head, tail=tail[over:], left_out=left_out, end=end, heard_at=time.monotonic()
         )
 
-    def last_words(self) -> LiveText:
-        """Returns its end, for a task that has ended and whose text nobody brings any more."""
-        text = self.tail or self.head
-        kept = text[-LAST_WORDS:]
-        return LiveText(self.attempt, "", kept, self.end - len(kept), self.end)
+    def ended(self) -> LiveText:
+        """Returns beginning and end, for a task that has ended and whose text nobody brings any more."""
+        head, tail = self.head, self.tail
+        if not self.left_out:  # one text, which reads on from the one to the other
+            head, tail = head + tail, ""
+            if len(head) > 2 * KEPT_ENDED:
+                head, tail = head[:KEPT_ENDED], head[-KEPT_ENDED:]
+        else:
+            head, tail = head[:KEPT_ENDED], tail[-KEPT_ENDED:]
+        left_out = self.end - len(head) - len(tail)
+        return replace(self, head=head, tail=tail, left_out=left_out)

@@ -14,6 +14,7 @@ from compute_nb.command import CUT, MARK
 
 _SHOWN_CHARACTERS = 1024
 _SHOWN_LINES = 10
+_SHOWN_WIDTH = 60
 _FIELDS = ("cmd", "stdout", "stderr", "returncode", "exception_name")
 _short = reprlib.Repr()
 _short.maxstring = 120
@@ -46,7 +47,11 @@ class ShellResult:
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Called by IPython: the output of a cell has been printed above, and its command stands there."""
-        lines = len(self.stdout.splitlines())
+        text = self.stdout.splitlines()
+        if len(text) == 1 and len(text[0]) <= _SHOWN_WIDTH:
+            printer.text(f"<ShellResult: exit code {self.returncode}, {text[0]!r}>")
+            return
+        lines = len(text)
         told = f"exit code {self.returncode}, {lines} line{'s' * (lines != 1)} of output"
         printer.text(f"<ShellResult: {told}>")
 

@@ -18,11 +18,12 @@ FALLBACKS = (11, 10, 9, 8)
 @cache
 def other_pythons() -> list[str]:
     """Those of 3.12 and 3.13 that are not ours; if there are none, the first other one; [] without any."""
-    found = [python for minor in WANTED if (python := _found(minor))]
-    return found or [python for minor in FALLBACKS if (python := _found(minor))][:1]
+    found = [python for minor in WANTED if (python := python_of(minor))]
+    return found or [python for minor in FALLBACKS if (python := python_of(minor))][:1]
 
 
-def _found(minor: int) -> str | None:
+def python_of(minor: int) -> str | None:
+    """Returns the path of that Python 3, None if there is none or it is ours."""
     if minor == sys.version_info[1]:
         return None
     root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_nb.live import KEPT, LAST_WORDS, LiveText
+from compute_nb.live import KEPT, KEPT_ENDED, LiveText
 
 
 @given(st.lists(st.text(max_size=30)))
@@ -43,7 +43,16 @@ def test_of_much_text_head_and_tail_are_kept():
     assert live.left_out == 1_000_000 - 2 * KEPT
 
 
-def test_last_words_are_few():
-    live = LiveText(1).more(0, "x" * 100_000 + "end").last_words()
+def test_of_a_task_that_has_ended_beginning_and_end_stay():
+    live = LiveText(1).more(0, "begin" + "x" * 100_000 + "end").ended()
+    assert live.text.startswith("begin")
     assert live.text.endswith("end")
-    assert len(live.text) < LAST_WORDS + 100
+    assert len(live.text) < 2 * KEPT_ENDED + 100
+    assert live.left_out == 100_008 - 2 * KEPT_ENDED
+    assert LiveText(0).more(0, "all of it").ended().text == "all of it"
+    across = "".join(map(str, range(12_000)))  # longer than the beginning of an open task
+    assert len(across) > KEPT
+    ended = LiveText(0).more(0, across).ended()
+    assert (ended.head, ended.tail) == (across[:KEPT_ENDED], across[-KEPT_ENDED:])
+    late = LiveText(0).more(50_000, "late").ended()
+    assert late.text == "\n[... 50,000 characters left out ...]\nlate"

@@ -69,5 +69,7 @@ def test_other_values_stay_what_they_are(value):
 def test_a_notebook_shows_it_in_short():
     from IPython.lib.pretty import pretty
 
+    assert pretty(ShellResult("wc", "42 data.csv\n", "", 0)) == "<ShellResult: exit code 0, '42 data.csv'>"
+    assert pretty(ShellResult("x", "y" * 100, "", 0)) == "<ShellResult: exit code 0, 1 line of output>"
     assert pretty(ShellResult("ls", "a\nb\n", "", 3)) == "<ShellResult: exit code 3, 2 lines of output>"
     assert "stdout='a" in repr(ShellResult("ls", "a\n", "", 0))

@@ -182,7 +182,7 @@ class Desk:
         try:
             return self._follow(run, executor, options, defaults)
         except KeyboardInterrupt:
-            run.waited_for = False
+            run.waited_for = run.blocks = False
             raise outcome.StoppedWaiting(outcome.stopped(run)) from None
 
     def _going_on(self, key: str) -> tuple[Run, Executor] | None:
@@ -241,9 +241,9 @@ class Desk:
     def _follow(self, run: Run, executor: Executor, options: Options, defaults: Defaults) -> Any:
         front = front_of(self._shell)
         waits = options.wait if options.wait is not None else defaults.wait or front is Front.HEADLESS
-        for note in run.notes:
+        for note in run.notes if front is not Front.PERSON else ():  # a panel has them
             outcome.say(note)
-        run.waited_for = waits
+        run.waited_for = run.blocks = waits
         if front is Front.PERSON:
             try:
                 self._panel(run, executor)
@@ -255,9 +255,10 @@ class Desk:
         if waits:
             return self._waited(run, front)
         if front is Front.TERMINAL:
-            print(outcome.submitted(run), flush=True)  # noqa: T201 - all that there is to see of it
+            told = outcome.submitted(run, shows_id=True)
+            print(told, flush=True)  # noqa: T201 - all that there is to see of it
         elif front is Front.HEADLESS:
-            outcome.say(outcome.submitted(run))
+            outcome.say(outcome.submitted(run, shows_id=False))
             self._show(*self._bundle(run, headless=True))
         return None
 

@@ -29,10 +29,13 @@ _ASIDE = "opacity:.75;font-size:12px"
 # A state's glyph says the same as its colour, for who sees no colours and for text.
 _TONES = {
     "●": "var(--jp-success-color1, #2e7d32)",
+    "▸": "var(--jp-brand-color1, #1976d2)",
     "✓": "var(--jp-success-color1, #2e7d32)",
     "○": "var(--jp-ui-font-color2, #757575)",
     "✗": "var(--jp-error-color1, #c62828)",
     "▲": "var(--jp-warn-color0, #b26a00)",
+    "–": "var(--jp-warn-color0, #b26a00)",
+    "!": "var(--jp-warn-color0, #b26a00)",
 }
 
 
@@ -102,11 +105,11 @@ class Table:
 def _toned(text: str) -> str:
     tone = _TONES.get(text[:1])
     if tone is None:
-        return _marked(text)
-    return f'<span style="color:{tone}">{text[:1]}</span>{_marked(text[1:])}'
+        return marked(text)
+    return f'<span style="color:{tone}">{text[:1]}</span>{marked(text[1:])}'
 
 
-def _marked(text: str) -> str:
+def marked(text: str) -> str:
     """Returns text in which what stands between backticks is code."""
     return _CODE.sub(f'<code style="{_CODE_STYLE}">\\1</code>', html.escape(text))
 

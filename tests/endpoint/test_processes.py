@@ -60,6 +60,19 @@ def test_a_worker_that_dies_fails_its_task_only_and_the_pool_heals(shared, death
     assert shared.values(shared.submit(IDENTITY, *range(20))) == list(range(20))
 
 
+def test_of_many_threads_the_one_that_failed_is_shown(shared):
+    source = (
+        "def die():\n    import ctypes, threading\n    gate = threading.Event()\n"
+        "    def bystander():\n        gate.wait()\n"
+        "    for _ in range(5):\n        threading.Thread(target=bystander, daemon=True).start()\n"
+        "    ctypes.string_at(0)\n"
+    )
+    _, _, where = shared.failure(source).data.partition("it was at (innermost first):\n")
+    assert "ctypes" in where.splitlines()[0]
+    assert "in die" in where
+    assert "bystander" not in where
+
+
 def test_of_a_chunk_whose_worker_dies_only_the_begun_task_is_lost(shared, tmp_path):
     source = (
         "def note(path, i):\n    import os\n"

@@ -53,13 +53,13 @@ class Shell:
     ) -> tuple[str, Any, Captured]:
         """Returns the function that travels, a task's own values as they travel, and what was captured."""
         read = analyse(body, postponed=bool(self.ip.compile.flags & POSTPONED))
-        points, also = pack_points([swept], self.notebook)
-        captured = capture(read, self.notebook, inputs=inputs, swept=swept, also=also)
+        points = pack_points([swept], self.notebook)
+        captured = capture(read, self.notebook, inputs=inputs, swept=swept, also=points.met)
         label = f"Cell In[{self.ip.execution_count}]"
         travelling = (captured.imports, captured.values, outputs)
         flags = (read.shows, read.postponed)
         cell = Cell(label, read.source, *flags, *travelling, notes=captured.notes)
-        return function_source(cell), points[0], captured
+        return function_source(cell), points.packed[0], captured
 
     def there(
         self, body: str, outputs: tuple[str, ...] = (), inputs: tuple[str, ...] = (), **swept: Any

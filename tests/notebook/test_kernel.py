@@ -143,7 +143,7 @@ def test_after_an_interrupt_the_panel_tells_what_the_cell_would_have(person):
 def test_a_failure_is_told_once(person):
     messages = person.run("%%compute local -m s=range(3) -w\n1 / s", until="update_display_data")
     (error,) = of_type(messages, "error")
-    assert error["traceback"][-1] == "1 of 3 failed: s=0"
+    assert error["traceback"][-2] == "1 of 3 failed: s=0"
     shown = [*of_type(messages, "display_data", "update_display_data"), *of_type(messages, "stream")]
     assert "ZeroDivisionError" not in str(shown)
 

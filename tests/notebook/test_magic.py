@@ -98,7 +98,10 @@ def test_a_sweep_tells_which_points_failed(nb):
     with pytest.raises(ZeroDivisionError) as caught:
         nb.names["g"].result(20)
     assert isinstance(caught.value, TaskExecutionFailed)
-    assert caught.value.__notes__ == ["2 of 4 failed: k=0 (task 1), k=0 (task 3)"]
+    assert caught.value.__notes__ == [
+        "2 of 4 failed: k=0 (task 1), k=0 (task 3)",
+        "the other 2 have their values: `g.result(return_exceptions=True)`",
+    ]
     kinds = [type(v).__name__ for v in nb.names["g"].result(return_exceptions=True)]
     assert kinds == ["float", "ZeroDivisionError", "float", "ZeroDivisionError"]
 
@@ -141,7 +144,10 @@ def test_output_is_pending_until_it_is_here(nb):
     for use in uses:
         with pytest.raises(OutputPending, match=r"`x` is being computed by In\[\d+\], 0 of 1 done"):
             nb.here(use)
-    with pytest.raises(CellRefused, match=r"`x` is still being computed"):
+    with pytest.raises(
+        CellRefused,
+        match=r"`x` is being computed by In\[\d+\], 0 of 1 done; `%compute wait f`, `await` or `-w`",
+    ):
         nb.here("%%compute\nx")
     with pytest.raises(CellRefused, match=r"is a future.*result\(\)"):
         nb.here("%%compute\nf")
@@ -281,7 +287,40 @@ def test_value_that_cannot_travel(nb, capsys):
     with pytest.raises(SerializationError, match="lock"):
         nb.names["f"].result(20)
     assert nb.names["f"].state.value == "SUCCEEDED"
-    assert "its value stayed there" in capsys.readouterr().err
+    assert "f: its value could not come back and is gone" in capsys.readouterr().err
+
+
+def test_values_that_could_not_come_back_are_said_wherever_one_looks(nb, capsys):
+    nb.here(
+        "%%compute -m k=range(3) -n mix -o lock -w\nimport threading\nlock = threading.Lock()\nlock if k == 1 else k"
+    )
+    told = capsys.readouterr().err
+    assert "mix: k=1: its value could not come back and is gone: a value of type `lock`" in told
+    assert "mix: k=2: `lock` could not come back and is gone: a value of type `lock`" in told
+    assert told.count("its value could not come back") == 1
+    nb.here("%compute tasks")
+    assert "! 3 of 3 done, 3 could not come back" in capsys.readouterr().out
+    nb.here("%compute tb mix")
+    told = capsys.readouterr().out
+    assert "mix: nothing has failed" in told
+    assert "mix: k=1: its value could not come back" in told
+    nb.here("%compute show mix[1]")
+    assert "its value could not come back" in capsys.readouterr().out
+    with pytest.raises(SerializationError) as caught:
+        nb.names["mix"].result()
+    assert caught.value.__notes__[0] == "1 of 3 could not come back: k=1"
+    nb.here("%%compute -n one -o lock\nimport threading\nlock = threading.Lock()")
+    nb.here("%compute wait one")
+    assert "one: `lock` could not come back" in capsys.readouterr().out
+
+
+def test_what_a_task_printed_before_it_was_ended_is_printed_by_a_cell_that_waits(nb, capsys):
+    body = "import time\nprint('begun', flush=True)\nwhile True:\n    time.sleep(0.01)"
+    with pytest.raises(TaskExecutionFailed, match="Walltime"):
+        nb.here(f"%%compute -w -n slow --walltime 2\n{body}")
+    assert "begun\n" in capsys.readouterr().out
+    nb.here("%compute logs slow")
+    assert capsys.readouterr().out == "begun\n"
 
 
 def test_a_dying_worker_costs_its_own_task(nb):
@@ -319,6 +358,29 @@ def test_reload_binds_a_group_by_its_id(nb):
     nb.here(f"%compute reload {group_id} -n again")
     assert nb.names["again"].result(20) == [0, 1, 4]
     assert [nb.names["again"].point(i) for i in range(3)] == ["s=0", "s=1", "s=2"]
+
+
+def test_groups_that_can_be_reloaded_are_listed(nb, capsys):
+    nb.here("%%compute -n f --no-wait\n2")
+    group = nb.names["f"].task_group_id
+    told = capsys.readouterr().out
+    assert f"f: 1 task submitted to local, task group {group}" in told
+    nb.here("%compute reload")
+    told = capsys.readouterr().out
+    assert re.search(rf"f +local +1 +this kernel +{group}", told)
+    assert "`%compute reload GROUP [-n NAME]` follows one again" in told
+
+
+def test_every_name_that_is_offered_for_a_reloaded_run_is_taken(nb, capsys):
+    nb.here("%%compute -w\nprint('words')")
+    group = nb.names["_compute"].task_group_id
+    nb.here(f"%compute reload {group}")
+    capsys.readouterr()
+    run = nb.ip.magics_manager.registry["ComputeMagics"].runs[-1]
+    assert run.cell == f"group-{group[:8]}"
+    for name in (run.cell, run.handle, group, group[:13]):
+        nb.here(f"%compute logs {name}")
+        assert capsys.readouterr().out == "words\n"
 
 
 def test_an_interrupt_before_the_names_are_bound_withdraws_it(nb, monkeypatch):
@@ -373,7 +435,7 @@ def test_help_lists_options_and_subcommands(nb, capsys):
         nb.here(line)
         shown = capsys.readouterr().out
         assert "--map NAME=EXPR" in shown
-        assert "reload GROUP" in shown
+        assert "reload [GROUP]" in shown
     for kind in ("cell", "line"):
         documented = nb.ip.magics_manager.magics[kind]["compute"].__doc__
         assert "--map NAME=EXPR" in documented
@@ -560,7 +622,7 @@ def test_long_logs_are_capped_and_running_ones_come_later(nb, capsys):
     capsys.readouterr()
     nb.here("%compute logs talk")
     assert "`%compute logs talk --all` shows them" in (shown := capsys.readouterr().out)
-    assert len(shown.splitlines()) == 2001
+    assert len(shown.splitlines()) == 201
     nb.here("%compute logs --all")
     assert len(capsys.readouterr().out.splitlines()) == 9000
     nb.here(f"gate = {_gate(nb)!r}")
@@ -669,13 +731,18 @@ def test_use_and_endpoints(nb, capsys):
     assert "online" in text
 
 
+def test_with_a_seed_repeats_need_not_read_what_is_swept(nb):
+    values = nb.here("%%compute --seed 3 -m rep=range(4) -w\nimport random\nrandom.random()")
+    assert len({*values}) == 4
+
+
 @pytest.mark.parametrize(
     ("cell", "told"),
     [
         ("%%compute nowhere\n1", "endpoint 'nowhere'"),
         ("%%compute\nlock", r"`lock` \(a _thread.lock\) can't travel.*inside the cell"),
         ("%%compute\nfile.name", r"`file` .*can't travel.*open the file inside the cell"),
-        ("%%compute\nlist(gen)", r"`gen` \(a generator\) can't travel.*make a list"),
+        ("%%compute\nlist(gen)", r"`gen` \(a generator\) can't travel.*send `list\(...\)` of it"),
         ("%%compute\nlen(big)", r"`big` \(a bytes, 12.0 MB\) is too large"),
         ("%%compute\n%time 1", r"line 1: `%time 1` is IPython's"),
         ("%%compute\nx = 1\n!ls", r"line 2: `!ls` is IPython's"),
@@ -686,7 +753,11 @@ def test_use_and_endpoints(nb, capsys):
         ("%%compute\n# nothing", r"no code"),
         ("%%compute\nlok", r"`lok` exists neither here nor in the cell, did you mean `lock`"),
         ("%%compute -o y\nx = 1", r"never binds `y`"),
-        ("%%compute -m s=range(3)\n1", r"never reads `s`.*`_ = s`"),
+        ("%%compute -m s=range(3)\n1", r"never reads `s`, so all tasks would be the same; .*`_ = s`"),
+        (
+            "%%compute -m s=range(3) -m t=[1]\nt",
+            r"never reads `s`, so tasks that differ in `s` alone would be the same; .*`--seed 1`$",
+        ),
         ("%%compute -m s='abc'\ns", r"is text"),
         ("%%compute -m s={'a': 1}\ns", r"is a dict"),
         ("%%compute -m s=nothing_here\ns", r"NameError"),
@@ -728,7 +799,8 @@ def test_use_and_endpoints(nb, capsys):
         ("%compute reload abc", r"UUID"),
         ("%compute reload 01234567", r"begins so"),
         ("%compute reload 01234567-0123-0123-0123-012345678912", r"knows no such task group"),
-        ("%compute reload", r"needs the id"),
+        ("%compute reload -n x", r"needs the id"),
+        ("%%compute local --retry 5\n1", r"unrecognized option `--retry`, did you mean `--retries`\?"),
         ("%compute service stop", r"`!compute-nb service stop`"),
         ("%compute endpoints --foo", r"`--foo` means nothing to `endpoints`"),
         ("%compute tasks -v", r"`-v` means nothing"),

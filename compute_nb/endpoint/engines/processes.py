@@ -403,9 +403,15 @@ def death(worker: Worker, code: int) -> End:
 
 
 def frames_in(dump: str) -> str:
-    """Returns the frames of the task's own code in what faulthandler wrote last, innermost first."""
+    """Returns the frames of the task's own code in what faulthandler wrote last, innermost first.
+
+    It lists every thread; the one that failed is "Current thread", or "Stack" where it knows no other.
+    """
     _, _, last = dump.rpartition("Fatal Python error:")
-    _, _, stack = last.partition("(most recent call first):\n")
+    _, current, stack = last.partition("Current thread ")
+    if not current:
+        _, _, stack = last.partition("Stack ")
+    _, _, stack = stack.partition("(most recent call first):\n")
     frames = list(itertools.takewhile(lambda line: line.startswith("  File "), stack.splitlines()))
     own = [line for line in frames if not any(mark in line for mark in _RUNNERS)]
     return "\n".join(["it was at (innermost first):", *own[:MAX_FRAMES]]) if own else ""

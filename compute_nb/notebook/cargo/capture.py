@@ -8,7 +8,7 @@ import builtins
 import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from compute_nb.notebook.body.cell import CellBody
@@ -32,6 +32,8 @@ class Captured:
         names: Names in `values`.
         notes: What stays behind, one line each.
         lazy_reads: Names that travelling functions read when they are called.
+        modules: Modules that reading `values` imports.
+        sourceless: Code in `values` that another minor version of Python can't read.
     """
 
     imports: tuple[tuple[str, str, bool], ...]
@@ -39,6 +41,25 @@ class Captured:
     names: tuple[str, ...]
     notes: tuple[str, ...]
     lazy_reads: frozenset[str]
+    modules: frozenset[str] = frozenset()
+    sourceless: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Each task's own values on their way.
+
+    Attributes:
+        packed: As they travel, one for each task.
+        met: What they refer to by name.
+        modules: Modules that reading them imports.
+        sourceless: Code in them that another minor version of Python can't read.
+    """
+
+    packed: list[dict[str, Any] | str]
+    met: dict[str, Any] = field(default_factory=dict)
+    modules: set[str] = field(default_factory=set)
+    sourceless: set[str] = field(default_factory=set)
 
 
 def capture(
@@ -85,7 +106,9 @@ def capture(
         values = _json(load.things)
     imports += tuple(load.imports)
     imports += _submodules([module for _, module, _ in imports], body.source, load.things.values())
-    return Captured(imports, values, tuple(load.things), tuple(load.notes), frozenset(load.lazy_reads))
+    of_values = (frozenset(), frozenset()) if plain else (load.modules, load.sourceless)
+    names = tuple(load.things)
+    return Captured(imports, values, names, tuple(load.notes), frozenset(load.lazy_reads), *of_values)
 
 
 def _submodules(
@@ -166,31 +189,30 @@ def _json(things: Mapping[str, Any]) -> str:
 _PLAIN = (int, float, str, bool, type(None))
 
 
-def pack_points(
-    points: Sequence[Mapping[str, Any]], notebook: Notebook, *, plain: bool = False
-) -> tuple[list[dict[str, Any] | str], dict[str, Any]]:
-    """Returns each task's own values as they travel, and what they refer to by name.
+def pack_points(points: Sequence[Mapping[str, Any]], notebook: Notebook, *, plain: bool = False) -> Points:
+    """Returns each task's own values as they travel.
 
     Raises:
         CellRefused: A value cannot travel.
     """
-    met: dict[str, Any] = {}
-    packed: list[dict[str, Any] | str] = []
+    made = Points([])
     for number, point in enumerate(points):
         if all(type(value) in _PLAIN for value in point.values()):
-            packed.append(dict(point))
+            made.packed.append(dict(point))
             continue
         if plain:
-            packed.append(json.loads(_json(point)))
+            made.packed.append(json.loads(_json(point)))
             continue
         try:
-            data, _, names = pack(dict(point), notebook.home, notebook.name_of)
+            one = pack(dict(point), notebook.home, notebook.name_of)
         except Exception as error:
             name, value = _worst(point, notebook)
             raise CellRefused(f"value {number} of `--map`: {sentence(name, value, error)}") from error
-        met.update(names)
-        packed.append(base64.b64encode(data).decode())
-    return packed, met
+        made.met.update(one.met)
+        made.modules.update(one.modules)
+        made.sourceless.update(one.sourceless)
+        made.packed.append(base64.b64encode(one.data).decode())
+    return made
 
 
 def _worst(point: Mapping[str, Any], notebook: Notebook) -> tuple[str, Any]:

@@ -7,9 +7,10 @@ are the shell's.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from compute_nb import command
@@ -23,6 +24,8 @@ from compute_nb.notebook.refusal import CellRefused, nearest
 TEXT = "$"  # no name can hide the command, which travels among a task's own values under this one
 _NAME = r"([^\W\d]\w*)(!q)?(?::([^{}\n]*))?"
 _FIELD = re.compile(rf"\{{\{{{_NAME}\}}\}}|(?<!\$)\{{{_NAME}\}}")
+_PART = re.compile(r"(?<![{$])\{([^\W\d]\w*)((?:\.[^\W\d]\w*|\[[^][{}\s]*\])+)[^{}\n]*\}")
+_ALL_SAME = "all tasks would be the same"
 _PLAIN = (int, float, str, bool, type(None))
 
 _BODY = """\
@@ -94,6 +97,16 @@ def fields(text: str) -> list[str]:
     return list(dict.fromkeys(found[4] for found in _FIELD.finditer(text) if found[4]))
 
 
+def left_to_the_shell(text: str, swept: Collection[str], notebook: Notebook) -> Iterator[str]:
+    """Yields a line for each `{name.part}` of a name that is known here: nothing replaces it."""
+    for found in {found[0]: found for found in _PART.finditer(text)}.values():
+        if found[1] in swept or notebook.has(found[1]):
+            yield (
+                f"`{found[0]}` goes to the shell as it is, only names are replaced: "
+                f"bind `{found[1]}{found[2]}` to a name and write that"
+            )
+
+
 def filled(text: str, values: Mapping[str, Any]) -> str:
     """Returns a command with values in the place of their names.
 
@@ -111,6 +124,10 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
             raise CellRefused(f"`{found[0]}`: {type(error).__name__}: {error}") from None
         if "\0" in shown:
             raise CellRefused(f"`{found[0]}` has a null character, which no command line can have")
+        try:
+            os.fsencode(shown)
+        except UnicodeEncodeError:
+            raise CellRefused(f"`{found[0]}` has half a character, which no command line can have") from None
         return shlex.quote(shown) if quoted else shown
 
     return _FIELD.sub(value, text)
@@ -130,5 +147,14 @@ def _check(names: Sequence[str], swept: Sequence[str], notebook: Notebook) -> No
     for name in swept:
         if name not in names:
             raise CellRefused(
-                f"`--map {name}=...`: the command never reads `{{{name}}}`, so all tasks would be the same"
+                f"`--map {name}=...`: the command never reads `{{{name}}}`, so {unread(name, swept)}"
             )
+
+
+def unread(name: str, swept: Collection[str]) -> str:
+    """Returns what it means that nothing reads a name of `--map`.
+
+    Args:
+        swept: All names of it.
+    """
+    return f"tasks that differ in `{name}` alone would be the same" if len(swept) > 1 else _ALL_SAME

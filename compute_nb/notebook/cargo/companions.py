@@ -31,19 +31,18 @@ def within_limit(found: tuple[Module, ...]) -> tuple[Module, ...]:
     return found
 
 
-def companions(names: Iterable[str], source: str = "", packed: bytes = b"") -> tuple[Module, ...]:
+def companions(names: Iterable[str], source: str = "") -> tuple[Module, ...]:
     """Returns the local modules that are needed, and those that they need; each with the packages around it.
 
     Args:
         names: Dotted names of modules.
         source: Text that imports others.
-        packed: Pickles: local modules whose names stand in them are needed too.
 
     Raises:
         CellRefused: One can't be read.
     """
     folders = list(_folders())
-    waiting = [*names, *_asked(Module("", "", True, source)), *_named_in(packed, folders)]
+    waiting = [*names, *_asked(Module("", "", True, source))]
     found: dict[str, Module] = {}
     seen: set[str] = set()
     while waiting:
@@ -98,7 +97,7 @@ def _is_meant(top: str, file: Path) -> bool:
     """
     try:
         spec = getattr(sys.modules.get(top), "__spec__", None) or importlib.util.find_spec(top)
-    except (ImportError, ValueError, AttributeError):
+    except Exception:  # noqa: BLE001 - import hooks may raise anything
         spec = None
     if spec is None:
         return True
@@ -155,10 +154,3 @@ def _asked(module: Module) -> Iterator[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-def _named_in(packed: bytes, folders: list[Path]) -> list[str]:
-    if not packed:
-        return []
-    names = [name for name in list(sys.modules) if name.encode("utf-8", "replace") in packed]
-    return [name for name in names if _file(name, folders) is not None]

@@ -23,7 +23,7 @@ _MENDS = (
     ("a group of futures stands", "take its `result()` first, and read that"),
     ("lock", "make it inside the cell"),
     ("_io.", "open the file inside the cell, or read it here and send what it holds"),
-    ("generator", "make a list of it first"),
+    ("generator", "send `list(...)` of it"),
     ("coroutine", "await it here and send the value"),
     ("socket", "connect inside the cell"),
     ("thread", "start it inside the cell"),
@@ -42,6 +42,8 @@ class Load:
         self.imports: list[tuple[str, str, bool]] = []
         self.notes: list[str] = []
         self.lazy_reads: set[str] = set()
+        self.modules: frozenset[str] = frozenset()
+        self.sourceless: frozenset[str] = frozenset()
 
     def packed(self) -> str:
         """Returns all values as text; shared objects stay shared, since it is one pickle."""
@@ -50,17 +52,18 @@ class Load:
         self._follow(_reads_of(self.things.values()))
         while self.things:
             try:
-                data, reads, _ = pack(self._ordered(), self._notebook.home)
+                packed = pack(self._ordered(), self._notebook.home)
             except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
                 self._leave_behind(error)
                 continue
-            if self._follow(reads):
+            if self._follow(packed.reads):
                 continue
-            if len(data) > LIMIT_BYTES and self._lighten():
+            if len(packed.data) > LIMIT_BYTES and self._lighten():
                 continue
-            if len(data) > LIMIT_BYTES:
-                raise CellRefused(self._too_large(len(data)))
-            return base64.b64encode(data).decode()
+            if len(packed.data) > LIMIT_BYTES:
+                raise CellRefused(self._too_large(len(packed.data)))
+            self.modules, self.sourceless = frozenset(packed.modules), frozenset(packed.sourceless)
+            return base64.b64encode(packed.data).decode()
         return ""
 
     def _ordered(self) -> tuple[Definitions, dict[str, Any]]:
@@ -136,7 +139,7 @@ class Load:
         )
 
     def _size(self, thing: Any) -> int:
-        return len(pack(thing, self._notebook.home)[0])
+        return len(pack(thing, self._notebook.home).data)
 
 
 def _reads_of(things: Iterable[Any]) -> set[str]:
@@ -182,7 +185,7 @@ def sentence(name: str, thing: Any, problem: Exception) -> str:
             return f"`{name}` ({_described(thing)}) can't travel: {why}"
         found = [mend for part, mend in _MENDS if part in why.lower() or part in type(thing).__name__.lower()]
         mend = found[0] if found else "make it inside the cell"
-    return f"`{name}` ({_described(thing)}) can't travel: {why}. The mend: {mend}"
+    return f"`{name}` ({_described(thing)}) can't travel: {why}. Instead: {mend}"
 
 
 def _described(thing: Any) -> str:

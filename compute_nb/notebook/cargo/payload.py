@@ -15,7 +15,7 @@ from typing import Any
 
 from compute_nb.errors import DeserializationError, SerializationError
 from compute_nb.notebook import kit
-from compute_nb.notebook.kit.harness import Cell
+from compute_nb.notebook.kit.harness import FILE, UNBOUND, Cell
 from compute_nb.notebook.kit.home import Home, NotHere
 from compute_nb.notebook.kit.unpacker import PREFIX, unpack
 from compute_nb.shell_result import revived
@@ -27,17 +27,16 @@ _TEMPLATE = '''\
 def {name}(index, swept):
     """{label}, as sent by compute_nb: everything that it needs is in this text."""
     import base64
-    import json
     import sys
     import types
     import zlib
 
     kit = "{kit}"
-    modules = {{}}
+    texts = []
     if kit + ".{last}" not in sys.modules:
-        modules = json.loads(zlib.decompress(base64.b85decode("{packed}")))
+        texts = zlib.decompress(base64.b85decode("{packed}")).decode().split("\\0")
         sys.modules.setdefault(kit, types.ModuleType(kit)).__path__ = []
-    for name, text in modules.items():
+    for name, text in zip(texts[::2], texts[1::2]):
         module = types.ModuleType(kit + "." + name)
         module.__package__, module.__file__ = kit, "<" + module.__name__ + ">"
         exec(compile(text, module.__file__, "exec"), module.__dict__)
@@ -77,7 +76,7 @@ def _emptied(docstring: re.Match[str]) -> str:
 @cache
 def _packed_kit() -> tuple[str, str]:
     # In base 85, which is a sixteenth less than base 64 and read once by each worker.
-    text = json.dumps(kit_texts()).encode()
+    text = "\0".join(part for name_and_text in kit_texts().items() for part in name_and_text).encode()
     packed = base64.b85encode(zlib.compress(text, 9)).decode()
     return PREFIX + hashlib.sha256(text).hexdigest()[:12], packed
 
@@ -116,9 +115,15 @@ class CellResult:
     _opened: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
 
     @property
+    def losses(self) -> tuple[str, ...]:
+        """What could not come back of value and outputs, a line each; () if all did."""
+        value = () if self._value_error is None else (_loss("its value", self._value_error),)
+        return (*value, *(_loss(f"`{name}`", why) for name, why in self._output_errors.items()))
+
+    @property
     def is_whole(self) -> bool:
         """Whether value and outputs have all come back."""
-        return self._value_error is None and not self._output_errors
+        return not self.losses
 
     def value(self, home: Home) -> Any:
         """Returns the value of the last expression.
@@ -128,7 +133,7 @@ class CellResult:
             DeserializationError: It can't be rebuilt here; the text says what is missing.
         """
         if self._value_error is not None:
-            raise SerializationError(f"the task succeeded, and its value stayed there: {self._value_error}")
+            raise SerializationError(f"the task succeeded, but {_loss('its value', self._value_error)}")
         return revived(self._unpacked(home)[0])
 
     def output(self, name: str, home: Home) -> Any:
@@ -139,7 +144,7 @@ class CellResult:
             DeserializationError: It can't be rebuilt here.
         """
         if name in self._output_errors:
-            raise SerializationError(f"`{name}` stayed there: {self._output_errors[name]}")
+            raise SerializationError(_loss(f"`{name}`", self._output_errors[name]))
         outputs = self._unpacked(home)[1]
         if name not in outputs:  # asked for by a reload
             raise DeserializationError(f"the cell gave back no `{name}`")
@@ -179,6 +184,14 @@ class CellResult:
             )
         here = Home(home.namespace, home.label)  # one for each reading: it keeps what arrives
         return unpack(base64.b64decode(packed), here, prefer_present=True)
+
+
+def _loss(what: str, why: str) -> str:
+    """Returns that a value is gone, why, and what to do instead."""
+    if UNBOUND in why:
+        return f"{what} did not come back: {why}"
+    mend = "" if FILE in why else f"; give back what can travel, or {FILE}"
+    return f"{what} could not come back and is gone: {why}{mend}"
 
 
 def _what_to_run(missing: NotHere) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import platform
 import sys
+import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,11 +38,13 @@ class Need:
     Attributes:
         whose: Who asks for it.
         certain: Whether the cell surely fails without it.
+        mend: What else can be done than to install it.
     """
 
     module: str
     whose: str
     certain: bool
+    mend: str = ""
 
 
 def check(flight: Flight, there: There, home: Home) -> None:
@@ -56,7 +59,7 @@ def check(flight: Flight, there: There, home: Home) -> None:
 
 
 def _problems(flight: Flight, there: There, home: Home) -> Iterator[str]:
-    for need in _needs(flight, home, sure=True):
+    for need in _needs(flight, there, home, sure=True):
         if not _comes_along(need.module, flight) and there.has(need.module) is False:
             yield _missing(need, there)
     if not there.same_minor:
@@ -68,7 +71,8 @@ def _missing(need: Need, there: There) -> str:
     where = f"`{there.endpoint}`" + (f" ({there.host})" if there.host and not there.here else "")
     if not there.here:
         guess = nearest(top, there.modules or ())
-        mend = guess or f": install it there, or `try: import {top}` if the cell can do without"
+        other = need.mend or f"`try: import {top}` if the cell can do without"
+        mend = ("" if need.mend else guess) or f": install it there, or {other}"
         return f"{need.whose}: there is no module `{top}` at {where}{mend}"
     guess = nearest(top, {*(found.name for found in pkgutil.iter_modules()), *sys.stdlib_module_names})
     mend = guess or f": `%pip install {_DISTRIBUTIONS.get(top, top)}`"
@@ -76,15 +80,49 @@ def _missing(need: Need, there: There) -> str:
 
 
 def _only_bytecode(flight: Flight, there: There, home: Home) -> Iterator[str]:
-    for name in flight.captured.names:
-        if any(home.text_of(code) is None for code in codes_of([home.namespace[name]])):
-            yield (
-                f"`{name}` was made by a program, so no source tells its code, and it can't go from Python "
-                f"{platform.python_version()} to {there.python} of `{there.endpoint}`: define it in a cell"
-            )
+    why = (
+        "made by a program, so no source tells its code, and it can't go from Python "
+        f"{platform.python_version()} to {there.python} of `{there.endpoint}`: define it in a cell"
+    )
+    for name in flight.captured.names if flight.captured.sourceless else ():
+        thing = home.namespace[name]
+        parts = pack(thing, home).sourceless
+        if isinstance(thing, types.FunctionType) and thing.__name__ in parts:
+            yield f"`{name}` was {why}"
+        elif parts:
+            yield f"`{name}` ({_told(thing)}) needs {_listed(parts)}, {why}"
+    if flight.own is not None and flight.own.sourceless:
+        yield f"the values of `--map` need {_listed(flight.own.sourceless)}, {why}"
 
 
-def _needs(flight: Flight, home: Home, *, sure: bool = False) -> list[Need]:
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+def _told(thing: Any) -> str:
+    return "the class" if isinstance(thing, type) else f"a {type(thing).__qualname__}"
+
+
+def _of_values(flight: Flight, there: There, home: Home) -> Iterator[Need]:
+    """Yields the modules, others than those that every Python has, that reading the values imports."""
+    captured, own = flight.captured, flight.own
+    others = {one for one in captured.modules if _is_asked(one, there)}
+    for name in captured.names if others else ():
+        thing = home.namespace[name]
+        mend = f"send `{name}.tolist()`" if hasattr(thing, "tolist") else "send plain data instead"
+        for module in sorted(others & pack(thing, home).modules):
+            yield Need(module, f"`{name}` ({_told(thing)})", certain=True, mend=mend)
+    for module in sorted(own.modules if own is not None else ()):
+        if _is_asked(module, there):
+            yield Need(module, "values of `--map`", certain=True, mend="send plain data instead")
+
+
+def _is_asked(module: str, there: There) -> bool:
+    top = module.partition(".")[0]
+    return top not in sys.stdlib_module_names or there.has(top) is False
+
+
+def _needs(flight: Flight, there: There, home: Home, *, sure: bool = False) -> list[Need]:
     """Returns the modules that the cell and what travels with it ask for, each by its top name, once."""
     needs = [
         Need(one.module, f"line {one.line}", one.certain)
@@ -96,6 +134,9 @@ def _needs(flight: Flight, home: Home, *, sure: bool = False) -> list[Need]:
         for name, module, certain in flight.captured.imports
         if certain or not sure
     ]
+    of_values = {*flight.captured.modules, *(flight.own.modules if flight.own is not None else ())}
+    if not sure or any(there.has(module) is False for module in of_values):
+        needs += _of_values(flight, there, home)
     if not sure:
         for name in flight.captured.names:
             modules = imported_by(codes_of([home.namespace[name]]))
@@ -135,14 +176,14 @@ def report(
     names += [[name, "one for each task", "", f"--map {name}={text}"] for name, text in (swept or {}).items()]
     modules = [
         [need.module.partition(".")[0], _place(need, flight, there), _version(need.module), need.whose]
-        for need in _needs(flight, home)
+        for need in _needs(flight, there, home)
     ]
     problems = list(_problems(flight, there, home)) + list(_secrets(flight, there, set(inputs)))
     return [
         _summary(flight, there),
         Table(["name", "type", "size", "travels"], names, numbers=frozenset({2}), lines=flight.captured.notes)
         if names
-        else Table([], [], lines=["no name of the notebook travels"]),
+        else Table([], [], lines=["no name of the notebook travels", *flight.captured.notes]),
         Table(["module", f"at {there.endpoint}", "here", "asked for by"], modules)
         if modules
         else Table([], [], lines=["no module is imported"]),
@@ -195,7 +236,8 @@ def _names(flight: Flight, there: There, home: Home, inputs: set[str]) -> Iterat
             how = "▲ looks like a secret" + (", stays on this machine" if there.here else "")
             yield [name, "hidden", "", how if stays else "✗ looks like a secret: -i names it"]
             continue
-        yield [name, _kind(thing), size(len(pack(thing, home)[0])), _way(thing, home)]
+        packed = pack(thing, home)
+        yield [name, _kind(thing), size(len(packed.data)), _way(thing, bool(packed.sourceless))]
     for name, module, _ in flight.captured.imports:
         if name:
             yield [name, "module", "", f"`import {module}`"]
@@ -217,12 +259,11 @@ def _kind(thing: Any) -> str:
     return name + (f", {len(thing):,} items" if isinstance(thing, list | tuple | dict | set) else "")
 
 
-def _way(thing: Any, home: Home) -> str:
-    codes = list(codes_of([thing]))
-    if not codes:
-        own_class = isinstance(thing, type) and thing.__module__ == MAIN
-        return "as source" if own_class else "by value"
-    return "as source" if all(home.text_of(code) is not None for code in codes) else "by value, as bytecode"
+def _way(thing: Any, sourceless: bool) -> str:
+    if sourceless:
+        return "by value, as bytecode"
+    own_class = isinstance(thing, type) and thing.__module__ == MAIN
+    return "as source" if own_class or list(codes_of([thing])) else "by value"
 
 
 def _place(need: Need, flight: Flight, there: There) -> str:

@@ -114,6 +114,6 @@ def _found_here(top: str) -> bool | None:
         try:
             if importlib.util.find_spec(top) is not None:
                 return True
-        except (ImportError, ValueError, AttributeError):  # it was made by hand, or has odd hooks
+        except Exception:  # noqa: BLE001 - import hooks may raise anything
             return None
     return None if module is not None else False

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
+from compute_nb.config import Home
 from compute_nb.errors import ComputeError
 from compute_nb.notebook.line.arguments import SUBCOMMANDS, parser
 from compute_nb.notebook.line.conditions import JSON, PICKLE
+from compute_nb.notebook.memory.recent import recent
 
 if TYPE_CHECKING:
     from compute_nb.notebook.magic import ComputeMagics
@@ -28,9 +31,8 @@ MAX_GROUPS = 20
 
 _CELL = re.compile(r"\s*%%compute[ \t]+")
 _LINE = re.compile(r"\s*%compute[ \t]+")
-_TAKES_NAME = frozenset(
-    {"wait", "show", "logs", "tb", "cancel", "retry", "debug", "forget", "reload", "attach"}
-)
+_TAKES_NAME = frozenset({"wait", "show", "logs", "tb", "cancel", "retry", "debug", "forget"})
+_TAKES_GROUP = frozenset({"reload", "attach"})
 _TAKES_ENDPOINT = frozenset({"use", "restart"})
 
 
@@ -150,6 +152,8 @@ class Completion:
             return _Asked(Offer(name, "option") for name in (*known.flags, *known.valued, "--help"))
         if command in _TAKES_ENDPOINT:
             return _Asked(self._endpoints())
+        if command in _TAKES_GROUP:
+            return _Asked(itertools.chain(self._groups(), self._recent()))
         return _Asked(self._runs() if command in _TAKES_NAME else iter(()))
 
     def _runs(self) -> Iterator[Offer]:
@@ -160,9 +164,20 @@ class Completion:
                 yield Offer(run.name, _kind(run))
         for run in runs[:MAX_GROUPS]:
             yield Offer(run.cell, _kind(run))
-        for run in runs[:MAX_GROUPS]:
+        yield from self._groups()
+
+    def _groups(self) -> Iterator[Offer]:
+        """Yields the task groups of this kernel, the newest first."""
+        for run in list(reversed(self._magics.runs))[:MAX_GROUPS]:
             if run.task_group_id:
                 yield Offer(run.task_group_id, _kind(run))
+
+    def _recent(self) -> Iterator[Offer]:
+        """Yields the task groups of earlier kernels, this notebook's first."""
+        here = {run.task_group_id for run in self._magics.runs}
+        for one in recent(self._shell.user_ns, Home.default()):
+            if one.entry.id not in here:
+                yield Offer(one.entry.id, one.told)
 
     def _endpoints(self) -> Iterator[Offer]:
         try:

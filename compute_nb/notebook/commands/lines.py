@@ -14,27 +14,29 @@ from compute_nb.executor import Executor
 from compute_nb.notebook.commands.destinations import Destinations
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.line.arguments import Line
+from compute_nb.notebook.memory.recent import recent
 from compute_nb.notebook.memory.recording import Noted, Recording
 from compute_nb.notebook.memory.reload import recalled, reloaded
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.runs import failures
+from compute_nb.notebook.runs.census import Census
 from compute_nb.notebook.runs.debug import rerun
 from compute_nb.notebook.runs.pending import Outputs
 from compute_nb.notebook.runs.record import Entry
-from compute_nb.notebook.runs.results import said
+from compute_nb.notebook.runs.results import losses, said
 from compute_nb.notebook.runs.retry import lost_places
-from compute_nb.notebook.runs.run import Run, Snapshot
+from compute_nb.notebook.runs.run import Run
 from compute_nb.notebook.runs.runs import Runs, Target
 from compute_nb.notebook.tables import Table
 from compute_nb.notebook.view import drawing
 from compute_nb.notebook.view.bundle import capped
 from compute_nb.notebook.view.outcome import StoppedWaiting, stopped
 from compute_nb.notebook.view.terminal import plain
-from compute_nb.notebook.view.times import duration, moment
+from compute_nb.notebook.view.times import moment, times_of
 
 MAX_TRACEBACKS = 5
-MAX_LOG_LINES = 2_000
-_GLYPHS = {"done": "✓", "failed": "✗", "cancelled": "▲", "running": "●", "waiting": "○"}
+MAX_LOG_LINES = 200
+_GLYPHS = {"done": "✓", "failed": "✗", "cancelled": "–", "running": "▸", "waiting": "○"}
 
 
 class Lines:
@@ -120,7 +122,7 @@ class Lines:
                 run.name or run.label or "-",
                 moment(run.submitted_at),
                 run.endpoint,
-                *_standing(run.snapshot()),
+                *_standing(run),
                 run.task_group_id or "-",
             ]
             for run in reversed(runs)
@@ -143,6 +145,8 @@ class Lines:
                 raise StoppedWaiting(stopped(target.run)) from None
             finally:
                 self._outputs.arrive()
+            for text in target.run.loss_lines() if target.whole else ():
+                self.say(f"{target.run.title}: {text}")
             if target.run.snapshot().failed:
                 told = drawing.line(target.run, target.run.snapshot())
                 self.say(f"{told}: `%compute tb {target.run.handle}`")
@@ -206,6 +210,8 @@ class Lines:
             still = sum(not future.done() for future in target.futures)
             told = f" so far, {still} of {len(target.futures)} still open" if still else ""
             self.say(f"{target.told}: nothing has failed{told}")
+        for text in target.run.loss_lines() if target.whole else losses(target.futures[0]):
+            self.say(f"{target.told}: {text}")
 
     def _debug(self, line: Line) -> Any:
         target = self._one(line)
@@ -234,6 +240,9 @@ class Lines:
         return f"--- {target.run.title}[{index}]{' ' + point if point else ''}\n"
 
     def _reload(self, line: Line) -> None:
+        if not line.words:
+            self._recent(line)
+            return
         entry = self._of_before(line)
         if entry is None:
             self._attach(*reloaded(line, self._runs, self._home))
@@ -269,10 +278,40 @@ class Lines:
                 return run.entry
         return self._recording.find(text)
 
+    def _recent(self, line: Line) -> None:
+        """Lists the groups that could be meant."""
+        if line.values:
+            raise CellRefused("`%compute reload GROUP [-n NAME] [-o x,y]` needs the id of one task group")
+        own = {run.task_group_id: run for run in reversed(self._runs.all) if run.futures}
+        noted = recent(self._home.namespace, HomeFolder.default())
+        found = [_row(entry, notebook or "this one") for entry, notebook in noted if entry.id not in own]
+        rows = [*map(_own_row, own.values()), *found]
+        if not rows:
+            self.say("no task group is noted in the home folder; `%compute reload GROUP` takes any by its id")
+            return
+        lines = ["`%compute reload GROUP [-n NAME]` follows one again"]
+        head = ["submitted", "name", "endpoint", "tasks", "notebook", "task group"]
+        self._lay(Table(head, rows, lines=lines, numbers=frozenset({3})))
 
-def _standing(snapshot: Snapshot) -> list[str]:
-    """Returns how a run stands, and how long it took."""
-    return [f"{_GLYPHS[snapshot.state]} {snapshot.sentence()}", duration(snapshot) or "-"]
+
+def _row(entry: Entry, where: str) -> list[str]:
+    """Returns the row of a group that may be reloaded."""
+    name = entry.label or entry.name or "-"
+    return [moment(entry.submitted_s), name, entry.endpoint, f"{entry.tasks:,}", where, entry.id]
+
+
+def _own_row(run: Run) -> list[str]:
+    count, group = f"{len(run.futures):,}", run.task_group_id or ""
+    return [moment(run.submitted_at), run.title, run.endpoint, count, "this kernel", group]
+
+
+def _standing(run: Run) -> list[str]:
+    """Returns how a run stands, and how long it took, in the marks and words of its panel."""
+    census = Census(run)
+    census.take()
+    snapshot = census.last
+    glyph = "!" if snapshot.unsent and snapshot.state == "done" else _GLYPHS[snapshot.state]
+    return [f"{glyph} {snapshot.sentence()}", times_of(census).told() or "-"]
 
 
 def _of_record(noted: Noted) -> list[str]:

@@ -12,6 +12,7 @@ MODULES = (
     "arrays",
     "home",
     "skeleton",
+    "dataclass",
     "unpacker",
     "packer",
     "outside",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copyreg
+import importlib
 import io
 import json
 import os
@@ -79,9 +80,10 @@ def tail(facts: dict[str, Any]) -> str:
 
 
 def own_files() -> tuple[str, ...]:
-    """Returns the files of this package, whose frames are nobody's business."""
+    """Returns the files of this package and of imports, whose frames are nobody's business."""
     package = __name__.rpartition(".")[0] + "."
-    return tuple(
+    imports = [importlib.__file__, "<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"]
+    return tuple(imports) + tuple(
         str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(package)
     )
 
@@ -109,7 +111,9 @@ def _hide(told: Any, hidden: tuple[str, ...], seen: Any) -> None:
 
 
 def place_note(error: BaseException, folder: str | None) -> str:
-    """Returns where a file or module was missed, "" for other errors."""
+    """Returns where a file, a module or a keyboard was missed, "" for other errors."""
+    if isinstance(error, EOFError) and error.args == ("EOF when reading a line",):
+        return "\na worker has no keyboard: ask in a cell of its own, and send the answer"
     if not isinstance(error, (FileNotFoundError, ModuleNotFoundError)):
         return ""
     where = "on host %s, in folder %s, with Python %s (%s)"

@@ -22,7 +22,7 @@ import traceback
 import types
 from typing import Any, NamedTuple, NoReturn
 
-from .display import bundle, plain, shows_itself
+from .display import Handle, bundle, plain, shows_itself
 from .failure import (
     RESULT_LIMIT,
     CellFailed,
@@ -50,6 +50,8 @@ MESSAGE_LIMIT = 10_000_000  # characters of values and displays together
 POINT_LIMIT = 100_000  # characters of a task's own values that are sent back, beyond it their texts tell
 
 JSON = "JSONData"
+FILE = "write it to a file there and return the path"
+UNBOUND = "the cell ended without binding"
 
 _TURN = threading.RLock()
 
@@ -205,7 +207,7 @@ class Turn:
         if is_figure(value) and shown is not None:
             self._forget_figure(value)
         self._flush_figures()
-        if is_artist(value):
+        if is_artist(value) or isinstance(value, Handle):  # what it stands for stays on the worker
             value = None
         answer = self._facts()
         displayed = len(json.dumps([answer["items"], shown]))
@@ -244,11 +246,7 @@ class Turn:
     def _pack(self, value: Any) -> dict[str, Any]:
         """Packs value and outputs together, so that what they share stays shared; else one by one."""
         outputs = {name: self._space[name] for name in self._cell.outputs if name in self._space}
-        errors = {
-            name: f"the cell ended without binding `{name}`"
-            for name in self._cell.outputs
-            if name not in self._space
-        }
+        errors = {name: f"{UNBOUND} `{name}`" for name in self._cell.outputs if name not in self._space}
         try:
             values = self._packed((value, outputs))
         except Exception:  # noqa: BLE001 - a value's own code may raise anything
@@ -270,7 +268,7 @@ class Turn:
             except (TypeError, ValueError, RecursionError) as error:
                 if len(self._cell.forms) == 1:
                     raise ValueError(f"it can't go as JSON ({error}), and nothing else is allowed") from None
-        packed, _, _ = pack(thing, self._home, self._name_there, with_globals=True)
+        packed = pack(thing, self._home, self._name_there, with_globals=True).data
         return _limited(base64.b64encode(packed).decode(), self._room)
 
     def _name_there(self, thing: Any) -> str | None:
@@ -324,7 +322,6 @@ def _limited(text: str, room: int) -> str:
     if len(text) > room:
         size = len(text) * 3 // 4
         raise ValueError(
-            f"it has {size:,} bytes packed and about {room * 3 // 4:,} can be sent: "
-            "write it to a file there and return the path"
+            f"it has {size:,} bytes packed and about {room * 3 // 4:,} can be sent: give back less, or {FILE}"
         )
     return text

@@ -18,9 +18,10 @@ import pickle
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from .arrays import Arrays, is_array
+from .dataclass import DECORATED, decorated, is_remade
 from .home import MAIN, Home
 from .skeleton import MEMBERS, REGISTERED, member_attributes, registered, skeleton
 from .source import global_names
@@ -69,6 +70,8 @@ class _Rules:
     with_globals: bool
     reads: set[str]
     met: dict[str, Any]
+    modules: set[str]
+    sourceless: set[str]
     arrays: Arrays
     _cells: dict[int, tuple[int, Any]]
 
@@ -77,6 +80,7 @@ class _Rules:
     ) -> None:
         self.home, self.by_name, self.with_globals, self.arrays = home, by_name, with_globals, arrays
         self.reads, self.met, self._cells = set(), {}, {}
+        self.modules, self.sourceless = set(), set()
 
     def reducer_override(self, obj: Any) -> Any:
         """Called by pickle for whatever is not a plain builtin; says how it is rebuilt."""
@@ -91,6 +95,11 @@ class _Rules:
             self.refuse(obj)
         if type(obj).__module__ == "dataclasses" and type(obj).__name__ in _SENTINELS:
             return _SENTINELS[type(obj).__name__] or obj.name
+        return self._imported(obj) if isinstance(obj, types.BuiltinFunctionType) else NotImplemented
+
+    def _imported(self, thing: Any) -> Any:
+        """Leaves something to pickle, which has it imported."""
+        self.modules.add(thing.__module__ or "")
         return NotImplemented
 
     def of_definitions(self, names: Definitions) -> Any:
@@ -102,8 +111,9 @@ class _Rules:
             return named
         at_home = function.__globals__ is self.home.namespace
         if not at_home and _importable(function):
-            return NotImplemented
+            return self._imported(function)
         module = None if at_home else _module_of(function)
+        self.modules.add(module or "")
         names = global_names(function.__code__) if at_home else set()
         self.reads |= names
         cells = [self._cell(cell) for cell in function.__closure__ or ()]
@@ -146,6 +156,7 @@ class _Rules:
         text = self.home.text_of(code)
         if text is not None:
             return (make_code, tuple(text))
+        self.sourceless.add(getattr(code, "co_qualname", code.co_name))
         return (make_code, (marshal.dumps(code), tuple(sys.version_info[:2]), code.co_name))
 
     def of_class(self, cls: type) -> Any:
@@ -155,13 +166,17 @@ class _Rules:
         if cls.__module__ == "builtins":
             return self.of_builtin_class(cls)
         if cls.__module__ != MAIN and _importable(cls):
-            return NotImplemented
+            return self._imported(cls)
         kind, parts, skipped = skeleton(cls)
         state = {
             name: value
             for name, value in cls.__dict__.items()
             if name not in skipped and not isinstance(value, _SLOT_TYPES)
         }
+        spec_of_decorator = decorated(cls)
+        if spec_of_decorator is not None:
+            state = {name: value for name, value in state.items() if not is_remade(name, spec_of_decorator)}
+            state[DECORATED] = spec_of_decorator
         members = member_attributes(cls)
         if any(members.values()):
             state[MEMBERS] = members
@@ -188,6 +203,7 @@ class _Rules:
     def of_module(self, module: types.ModuleType) -> Any:
         if module.__name__ != MAIN and sys.modules.get(module.__name__) is not module:
             raise TypeError(f"cannot pickle module '{module.__name__}', which no import gives")
+        self.modules.add(module.__name__)
         return (importlib.import_module, (module.__name__,))
 
     def of_type_variable(self, variable: Any) -> Any:
@@ -301,12 +317,29 @@ class Packer(_Rules, pickle.Pickler):
     """Pickles by C code, with the rules above for what it cannot do."""
 
 
+class Packed(NamedTuple):
+    """A pickle, and what was learned by making it.
+
+    Attributes:
+        reads: Global names that packed functions read.
+        met: What went by name.
+        modules: What reading it imports, dotted names.
+        sourceless: Code in it that no other minor version of Python can read.
+    """
+
+    data: bytes
+    reads: set[str]
+    met: dict[str, Any]
+    modules: set[str]
+    sourceless: set[str]
+
+
 def pack(
     thing: Any,
     home: Home,
     by_name: Callable[[Any], str | None] = lambda thing: None,
     with_globals: bool = False,
-) -> tuple[bytes, set[str], dict[str, Any]]:
+) -> Packed:
     """Pickles one object; dill is asked only for what pickle can't do.
 
     Args:
@@ -314,9 +347,6 @@ def pack(
         home: The side that it leaves.
         by_name: Gives the name of a function or class that the other side has already, else None.
         with_globals: Whether functions take the values of the globals that they read along.
-
-    Returns:
-        The pickle; the global names that packed functions read; what went by name.
 
     Raises:
         Exception: Whatever pickle raises for something that cannot travel.
@@ -340,7 +370,7 @@ def _pack(
     home: Home,
     by_name: Callable[[Any], str | None],
     with_globals: bool,
-) -> tuple[bytes, set[str], dict[str, Any]]:
+) -> Packed:
     arrays = Arrays()
     while True:
         file = io.BytesIO()
@@ -348,7 +378,12 @@ def _pack(
         pickler.begin(home, by_name, with_globals, arrays)
         pickler.dump(thing)
         if not arrays.again():
-            return file.getvalue(), pickler.reads, pickler.met
+            modules = {
+                name
+                for name in pickler.modules - {"", "builtins", MAIN}
+                if name.rpartition(".")[0] != __package__
+            }
+            return Packed(file.getvalue(), pickler.reads, pickler.met, modules, pickler.sourceless)
 
 
 def _dill_packer() -> Any:

@@ -11,6 +11,7 @@ import types
 from typing import Any
 
 from .arrays import make_view  # noqa: F401 - found here by its name
+from .dataclass import DECORATED, decorate
 from .home import MAIN, Home, NotHere
 from .skeleton import BARE, MEMBERS, REGISTERED
 from .source import CodeBytes, CodeText, codes_in, from_bytes, remember
@@ -191,6 +192,8 @@ class Unpacker(pickle.Unpickler):
         """Gives a class its attributes."""
         if id(cls) in self._present:
             return
+        if DECORATED in state:
+            decorate(cls, state.pop(DECORATED))
         for name, attributes in state.pop(MEMBERS, {}).items():
             vars(cls.__members__[name]).update(attributes)  # type: ignore[attr-defined]
         others = state.pop(REGISTERED, ())

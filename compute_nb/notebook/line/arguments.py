@@ -49,12 +49,12 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "retry": Subcommand("[NAME]", "what failed, was lost or cancelled: again, same inputs", 1),
     "debug": Subcommand("[NAME[i]]", "runs a task's body here with its stored inputs; then `%debug`", 1),
     "reload": Subcommand(
-        "GROUP [-n NAME] [-o x,y]",
-        "a task group from anywhere; -o binds its outputs",
+        "[GROUP] [-n NAME] [-o x,y]",
+        "a task group from anywhere; -o binds its outputs; without GROUP lists the recent ones",
         1,
         valued=_RELOAD,
     ),
-    "attach": Subcommand("", "as reload", 1, valued=_RELOAD),
+    "attach": Subcommand("[GROUP] …", "another name of `reload`", 1, valued=_RELOAD),
     "forget": Subcommand("GROUP", "drop a run from the notebook's record; tasks and results stay", 1),
     "endpoints": Subcommand("", "where cells can go: state, Python, workers"),
     "use": Subcommand("ENDPOINT", "cells of this kernel that name no endpoint go there", 1),
@@ -271,7 +271,9 @@ def near_option(word: str, known: Sequence[str]) -> str:
     plain = word.lstrip("-").replace("_", "-").lower()
     if plain in bare:
         return f", did you mean `{bare[plain]}`?"
-    guess = nearest(plain, bare)
+    same = max(4, len(plain) - 1)  # letters, from the first
+    begun = [one for one in bare if one[:same] == plain[:same]]
+    guess = f", did you mean `{begun[0]}`?" if len(begun) == 1 else nearest(plain, bare)
     return _QUOTED.sub(lambda found: f"`{bare[found[1]]}`", guess)
 
 

@@ -51,6 +51,15 @@ class Index:
         """Returns what was submitted from the notebook at `path`."""
         return Record(self._read(self._file(path)).get("record"))
 
+    def all(self) -> list[tuple[Path, Entry]]:
+        """Returns what was submitted from any notebook, and from which, newest first."""
+        found = []
+        for file in self._files():
+            noted = self._read(file)
+            if isinstance(path := noted.get("path"), str):
+                found += [(Path(path), entry) for entry in Record(noted.get("record"))]
+        return sorted(found, key=lambda one: one[1].submitted_at, reverse=True)
+
     def owner(self, group_id: str) -> Path | None:
         """Returns from which notebook a group was submitted, None if that is not known here."""
         for file in self._files():

@@ -33,8 +33,6 @@ def reloaded(line: Line, runs: Runs, home: Home) -> tuple[Run, Executor]:
     Raises:
         CellRefused: The line names no group that the service knows.
     """
-    if not line.words:
-        raise CellRefused("`%compute reload GROUP [-n NAME] [-o x,y]` needs the id of one task group")
     name, outputs = _options(line)
     group_id = runs.group_id(line.words[0])
     executor = Executor(task_group_id=group_id, serializer=CellSerializer(home), label=name)
@@ -43,7 +41,7 @@ def reloaded(line: Line, runs: Runs, home: Home) -> tuple[Run, Executor]:
     known = any(run.task_group_id == str(group_id) for run in runs.all)
     again = f"names of `-o` are not bound again: `%compute reload {group_id} -o NAME` binds them"
     run = Run(
-        cell=f"group {str(group_id)[:8]}",
+        cell=f"group-{str(group_id)[:8]}",
         name=name,
         endpoint=_endpoint_name(futures[0]),
         label="",
@@ -73,7 +71,7 @@ def recalled(entry: Entry, home: Home, settings: Settings) -> tuple[Run, Executo
     if not futures:
         raise CellRefused(f"the service {entry.service!r} knows no task group {entry.id}")
     run = Run(
-        cell=f"group {entry.id[:8]}",
+        cell=f"group-{entry.id[:8]}",
         name=entry.name,
         endpoint=entry.endpoint,
         label=entry.label,

@@ -69,6 +69,7 @@ class Census:
         self._began: float | None = None
         self._ended: float | None = None
         self._late: list[int] = []
+        self._sends: dict[int, tuple[float, float]] = {}
         self.last = Snapshot({}, 0, run.submitted_at, None, None)
         self.submitted_at = run.submitted_at
 
@@ -87,13 +88,29 @@ class Census:
         still_open = any(count for state, count in counts.items() if not state.ended)
         ended = None if still_open else self._ended
         run = self._run
-        self.last = Snapshot(counts, len(codes), run.submitted_at, self._began, ended, run.exits())
+        told = run.exits(), len(run.losses())
+        self.last = Snapshot(counts, len(codes), run.submitted_at, self._began, ended, *told)
         return self.last
 
     @property
     def unsure(self) -> bool:
         """Whether another count would say more: none yet, or times had not come with their states."""
         return len(self.codes) != len(self._run.futures) or bool(self._late)
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds in which no task was open, before some were sent again."""
+        idle_s, until = 0.0, None
+        for submitted, ended in sorted(self._sends.values()):
+            if until is not None:
+                idle_s += max(0.0, submitted - until)
+            until = ended if until is None else max(until, ended)
+        return idle_s
+
+    def _sent(self, submitted: float, ended: float = 0.0) -> None:
+        """Notes until when the tasks of one submit were open; those of the same second are one."""
+        first, until = self._sends.get(int(submitted), (submitted, submitted))
+        self._sends[int(submitted)] = min(first, submitted), max(until, ended)
 
     def _changed(self, codes: bytes) -> Iterator[int]:
         before = self.codes or bytes(len(codes))
@@ -121,8 +138,11 @@ class Census:
             self._began = began if self._began is None else min(self._began, began)
             if future.submitted_at is not None:
                 self.submitted_at = min(self.submitted_at, future.submitted_at)
+                self._sent(future.submitted_at)
                 self.waits.add(max(0.0, began - future.submitted_at))
         if state.ended and ended is not None:
+            if future.submitted_at is not None:
+                self._sent(future.submitted_at, ended)
             self._ended = ended if self._ended is None else max(self._ended, ended)
             if state in _RUN:
                 self.recent.append((began, ended))

@@ -10,10 +10,11 @@ from compute_nb.future import ComputeFuture
 from compute_nb.notebook.runs import frames
 from compute_nb.notebook.runs.results import facts
 from compute_nb.notebook.runs.run import Run
-from compute_nb.tasks import TaskState
+from compute_nb.tasks import ErrorCode, TaskState
 
 _FAILED = frozenset({TaskState.FAILED, TaskState.LOST})
 _CHANCE = re.compile(r"\bpid \d+|\b0x[0-9a-f]+|\btask [0-9a-f-]{36}")
+_CODES = frozenset({ErrorCode.LOST, ErrorCode.EXPIRED, ErrorCode.WORKER_DIED, ErrorCode.WALLTIME})
 _NAMED = 3
 
 
@@ -52,7 +53,14 @@ def text_of(future: ComputeFuture) -> str:
     """Returns the traceback or reason of a task that has failed, "" for others."""
     if future.state not in _FAILED:
         return ""
-    return str(facts(future).get("traceback") or "").strip("\n") or _own_text(future)
+    return named(str(facts(future).get("traceback") or "").strip("\n"), future) or _own_text(future)
+
+
+def named(text: str, future: ComputeFuture) -> str:
+    """Returns a reason that no code of the task's has given with the name of its error before it."""
+    code = ErrorCode.LOST if future.state is TaskState.LOST else future.error_code
+    known = code in _CODES and text and code not in text.partition("\n")[0]
+    return f"{code}: {text}" if known else text
 
 
 def whole(future: ComputeFuture) -> str:

@@ -15,7 +15,7 @@ import hmac
 import struct
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 MAIN = "__main__"
@@ -43,17 +43,19 @@ class Fingerprint:
 
     Args:
         secret: Without it nobody can tell whether a guess about the values is right.
+        most: How many parts are looked at before it gives up; each costs about 2 microseconds.
     """
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, most: int = sys.maxsize) -> None:
         self._hash = hmac.new(secret, digestmod=hashlib.sha256)
         self._secret = secret
         self._met: dict[int, tuple[int, Any]] = {}
-        self._depth = 0
+        self._most = self._left = most
 
     def copy(self) -> Fingerprint:
         """Returns another one with the same beginning."""
-        other = Fingerprint(self._secret)
+        other = Fingerprint(self._secret, self._most)
+        other._left = self._left
         other._hash = self._hash.copy()
         other._met = dict(self._met)
         return other
@@ -87,6 +89,7 @@ class Fingerprint:
         self._hash.update(data)
 
     def _value(self, value: Any) -> None:
+        self._count(1)
         kind = type(value)
         if kind in _CONSTANTS:
             self._say("constant", repr(value).encode())
@@ -107,13 +110,19 @@ class Fingerprint:
         elif not self._again(value):
             self._thing(kind, value)
 
+    def _count(self, parts: int) -> None:
+        self._left -= parts
+        if self._left < 0:
+            raise Unstable(f"it has more than {self._most:,} parts")
+
     def _all(self, tag: str, values: Iterable[Any]) -> None:
         values = list(values)
         self._say(tag, str(len(values)).encode())
         for value in values:
             self._value(value)
 
-    def _unordered(self, tag: str, values: Iterable[Any]) -> None:
+    def _unordered(self, tag: str, values: Collection[Any]) -> None:
+        self._count(4 * len(values))  # each has a hash of its own
         digests = sorted(fingerprint(self._secret, value) for value in values)
         self._say(tag, "".join(digests).encode())
 

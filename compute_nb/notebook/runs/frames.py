@@ -54,11 +54,11 @@ def drawn(trace: Any, mend: str, colours: Colours = PLAIN) -> str | None:
 
 
 def listed(trace: Any) -> str | None:
-    """Returns all frames of a trace, ours too, as Python lists them; None if it can't be read."""
+    """Returns all frames of a trace but ours, as Python lists them; None if it can't be read."""
     try:
         parts = []
         for error in trace:
-            frames = "".join(map(_listed_frame, error["frames"]))
+            frames = "".join(_listed_frame(frame) for frame in error["frames"] if not frame.get("own"))
             parts.append(f"Traceback (most recent call last):\n{frames}{error['text']}")
             if error["led"]:
                 parts.append(f"\n{_LED[error['led']]}\n")

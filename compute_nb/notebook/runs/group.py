@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, overload
 
-from compute_nb.errors import ComputeError, StillOpen, TaskWithdrawn
+from compute_nb.errors import ComputeError, SerializationError, StillOpen, TaskWithdrawn
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.runs.results import facts, own_values
 from compute_nb.tasks import TaskState
 
 _NAMED = 5
-_COLUMNS = ("value", "error", "state", "submitted_at", "started_at", "ended_at", "duration_s")
+_COLUMNS = ("value", "error", "state", "duration_s", "submitted_at", "started_at", "ended_at")
 _SAID = sorted(TaskState, key=lambda state: state is not TaskState.SUCCEEDED)
 
 
@@ -77,7 +77,16 @@ class ComputeGroup(Sequence[ComputeFuture]):
     def __repr__(self) -> str:
         counts = Counter(future.state for future in self._futures)
         told = ", ".join(f"{counts[state]} {state.word}" for state in _SAID if counts[state]) or "empty"
-        return f"<ComputeGroup {self.name or self.task_group_id}: {len(self)} tasks, {told}>"
+        return f"<ComputeGroup {self._title}: {len(self)} tasks, {told}>"
+
+    @property
+    def _title(self) -> str:
+        """What `-n` and `--label` call it, or its id."""
+        terms = self._futures[0].terms if self._futures else None
+        label = "" if terms is None else terms.label
+        if not self.name:
+            return label or str(self.task_group_id)
+        return f"{self.name} ({label})" if label not in ("", self.name) else self.name
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Draws its panel again."""
@@ -153,24 +162,32 @@ class ComputeGroup(Sequence[ComputeFuture]):
 
     def first_error(self) -> BaseException | None:
         """Returns the error of the first task that has no value, with a note on all of them."""
-        failed: list[int] = []
+        missing: dict[str, list[int]] = {}
         first, cancelled = None, 0
         for number, future in enumerate(self._futures):
             if future.state is TaskState.CANCELLED:
                 cancelled += 1
             elif error := error_of(future):
-                failed.append(number)
+                missing.setdefault(_how(future, error), []).append(number)
                 first = first or error
         told = f"{cancelled} of {len(self)} cancelled"
         if first is None:
             return TaskWithdrawn(f"{self.name or 'the group'}: {told}") if cancelled else None
-        named = self.points_of(failed[:_NAMED])
-        more = ", …" if len(failed) > _NAMED else ""
-        also = f"; {told}" if cancelled else ""
-        note = f"{len(failed)} of {len(self)} failed: {', '.join(named)}{more}{also}"
-        if note not in getattr(first, "__notes__", ()):
-            first.add_note(note)
+        parts = [self._counted(how, numbers) for how, numbers in missing.items()]
+        notes = ["; ".join([*parts, told] if cancelled else parts)]
+        left = len(self) - cancelled - sum(map(len, missing.values()))
+        if left:
+            have = "the other one has its value" if left == 1 else f"the other {left} have their values"
+            notes.append(f"{have}: `{self.name}.result(return_exceptions=True)`")
+        for note in notes:
+            if note not in getattr(first, "__notes__", ()):
+                first.add_note(note)
         return first
+
+    def _counted(self, how: str, numbers: list[int]) -> str:
+        """Returns "12 of 500 failed: seed=3, seed=7, …"."""
+        more = ", …" if len(numbers) > _NAMED else ""
+        return f"{len(numbers)} of {len(self)} {how}: {', '.join(self.points_of(numbers[:_NAMED]))}{more}"
 
     def points_of(self, numbers: Sequence[int]) -> list[str]:
         """Returns "seed=3" for each task, with its place where these repeat or are not known."""
@@ -210,7 +227,7 @@ class ComputeGroup(Sequence[ComputeFuture]):
         frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=_COLUMNS)
         for name in ("submitted_at", "started_at", "ended_at"):
             if name in frame:
-                frame[name] = pd.to_datetime(frame[name].astype(float), unit="s", utc=True)
+                frame[name] = pd.to_datetime(frame[name].astype(float), unit="s", utc=True).dt.round("ms")
         return frame
 
     def _row(self, number: int) -> dict[str, Any]:
@@ -222,10 +239,10 @@ class ComputeGroup(Sequence[ComputeFuture]):
             "value": future.result(0) if future.done() and error is None else None,
             "error": None if error is None else repr(error),
             "state": future.state.word,
+            "duration_s": None if begun is None or ended is None else round(ended - begun, 3),
             "submitted_at": future.submitted_at,
             "started_at": begun,
             "ended_at": ended,
-            "duration_s": None if begun is None or ended is None else ended - begun,
         }
 
 
@@ -237,6 +254,13 @@ def error_of(future: ComputeFuture) -> BaseException | None:
         return future.exception(0)
     except concurrent.futures.CancelledError as error:
         return error
+
+
+def _how(future: ComputeFuture, error: BaseException) -> str:
+    """Returns in what way a task has no value here."""
+    if isinstance(error, SerializationError):
+        return "could not come back"
+    return "can't be read here" if future.state is TaskState.SUCCEEDED else future.state.word
 
 
 def _value_or_error(future: ComputeFuture) -> Any:

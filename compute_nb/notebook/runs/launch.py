@@ -202,7 +202,7 @@ def _reuse(
     what: tuple[Any, ...] = options.command, options.check, body.source
     values = {}
     if not options.command:
-        beside = modules_beside(body, captured, flight.points, notebook)
+        beside = modules_beside(body, captured, flight.own.modules if flight.own else (), notebook)
         form = body.shows, body.postponed, options.outputs, options.conditions.results_as
         what += (*form, options.conditions.seed, captured.imports, [tuple(module) for module in beside])
         values = {name: notebook.home.namespace[name] for name in captured.names}

@@ -25,7 +25,7 @@ class OutputPending(CellRefused):
     """The value of an output is not here yet, so that nothing is computed with a stale one."""
 
 
-def _raise(marker: Pending) -> NoReturn:
+def _raise(marker: Pending, mend: str = "") -> NoReturn:
     run: Run = marker._run
     error = _failure_of(marker)
     if error is not None:
@@ -37,7 +37,7 @@ def _raise(marker: Pending) -> NoReturn:
         )
     raise OutputPending(
         f"`{marker._name}` is being computed by {run.cell}, {run.progress()}; "
-        f"`%compute wait {run.handle}`, `await` or `-w`"
+        f"`%compute wait {run.handle}`, `await` or `-w`{mend}"
     )
 
 
@@ -67,8 +67,6 @@ class Pending:
     """
 
     __slots__ = ("_error", "_name", "_previous", "_run")
-
-    _compute_nb_not_a_value = "is still being computed: `{name} = {name}.result()` first"
 
     __class__ = property(_class_of)  # isinstance, class patterns
     __dict__ = property(_raise)  # vars
@@ -124,9 +122,8 @@ class Pending:
         _raise(self)
 
     def _compute_nb_use(self) -> None:
-        """Called for a cell that reads this; raises if no value is still to come."""
-        if self._run.ended:
-            _raise(self)
+        """Called for a cell that reads this, which is refused as any other use is."""
+        _raise(self, f"; or `{self._name} = {self._name}.result()` first")
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         _raise(self)

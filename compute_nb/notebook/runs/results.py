@@ -17,6 +17,7 @@ from compute_nb.tasks import TaskState
 
 _PLAIN = ComputeSerializer()
 _CHARTS = tuple(f"application/vnd.{kind}" for kind in ("vega.", "vegalite.", "plotly.", "dataresource+json"))
+_WHOLE = '"value_error": null, "output_errors": {}'  # as most have it: a result need not be opened for it
 _NO_PICKLE = (JSONData, PureSourceTextInspect)
 
 
@@ -77,6 +78,17 @@ def cell_result(future: ComputeFuture) -> CellResult | None:
         return read_envelope(_PLAIN.deserialize(future.raw))
     except DeserializationError:
         return None
+
+
+def losses(future: ComputeFuture) -> tuple[str, ...]:
+    """Returns what a task that SUCCEEDED could not send back, a line each; fetches nothing."""
+    if future.state is not TaskState.SUCCEEDED or not future.fetched:
+        return ()
+    raw = future.raw
+    if raw is None or _WHOLE in raw:
+        return ()
+    result = cell_result(future)
+    return () if result is None else result.losses
 
 
 def when_read(futures: Sequence[ComputeFuture], told: Callable[[], None]) -> None:

@@ -9,17 +9,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from compute_nb.errors import ComputeError
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.runs.group import ComputeGroup
-from compute_nb.notebook.runs.results import cell_result, facts
+from compute_nb.notebook.runs.results import cell_result, facts, losses
 from compute_nb.tasks import TaskState
 
 if TYPE_CHECKING:
     from compute_nb.notebook.runs.debug import TaskInputs
     from compute_nb.notebook.runs.record import Entry
 
+LOOKED_AT = 500  # tasks whose results are opened unasked
+_TOLD = 5
 _SLICE_S = 0.25
+_COMING_S = 5.0  # an endpoint that starts by itself is not away
 _SAID = (
     TaskState.RUNNING,
     TaskState.DELIVERED,
@@ -39,6 +43,7 @@ class Snapshot:
         started_at: When the first task began, seconds since the epoch; None before.
         ended_at: When the last one ended; None before.
         exits: Exit code -> how many commands ended with it, of those that SUCCEEDED with another than 0.
+        unsent: How many of those that SUCCEEDED could not send back all that they gave.
     """
 
     counts: Mapping[TaskState, int]
@@ -47,6 +52,7 @@ class Snapshot:
     started_at: float | None
     ended_at: float | None
     exits: Mapping[int, int] = field(default_factory=dict)
+    unsent: int = 0
 
     @property
     def done(self) -> int:
@@ -87,8 +93,12 @@ class Snapshot:
         return [
             (TaskState.SUCCEEDED, done),
             *((state, f"{self.counts[state]:,} {state.word}") for state in others),
-            *((None, text) for text in self._exits_told()),
+            *((None, text) for text in (*self._exits_told(), *self._unsent_told())),
         ]
+
+    def _unsent_told(self) -> list[str]:
+        told = f"{self.unsent:,} could not come back" if self.total > 1 else "its value could not come back"
+        return [told] if self.unsent else []
 
     def _exits_told(self) -> list[str]:
         """Returns "exit 3" for one command, "2 with exit 3" for each code of several."""
@@ -115,6 +125,7 @@ class Run:
         earlier: Open runs of the same cell or the same name, which this one has taken over.
         outage: Says why no news can come now, None while it can.
         waited_for: Whether its cell waits, and shows what its tasks gave.
+        blocks: Whether the main thread waits for it, so that no click can do anything.
         wake: Starts its service if that is the home's own and was stopped; blocks.
         send_again: Has the tasks in some places run again; returns the futures of what is there now.
         retry: Sends again what ended without a value, of some places or all (None); returns how many.
@@ -153,9 +164,12 @@ class Run:
     inputs: Callable[[int], TaskInputs] | None = None
     reused: int = 0
     waited_for: bool = False
+    blocks: bool = False
     submitted_at: float = field(default_factory=time.time)
     left_alone: list[str] = field(default_factory=list)
     _codes: dict[UUID, int] = field(default_factory=dict, repr=False)
+    _losses: dict[UUID, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    _lost: tuple[Sequence[ComputeFuture], dict[int, tuple[str, ...]]] = field(default=((), {}), repr=False)
     _seen: tuple[Sequence[ComputeFuture], int] = field(default=((), 0), repr=False)
 
     @property
@@ -171,6 +185,8 @@ class Run:
     @property
     def handle(self) -> str:
         """A name for the line magic: `%compute wait HANDLE`."""
+        if not self.name and self.cell.startswith("group "):  # reloaded; groups of one minute begin alike
+            return self.task_group_id or self.cell
         return self.name or self.cell
 
     @property
@@ -211,7 +227,54 @@ class Run:
             min(started, default=None),
             max(ends, default=None),
             self.exits(),
+            len(self.losses()),
         )
+
+    def losses(self) -> dict[int, tuple[str, ...]]:
+        """Returns what tasks that SUCCEEDED could not send back, by place; each result is looked at once.
+
+        Of many tasks it is looked for when all have ended.
+        """
+        futures = self.futures
+        looked_at, found = self._lost
+        if looked_at is futures:
+            return found
+        if len(futures) > LOOKED_AT and not self.ended:
+            return {}
+        unread = 0
+        for future in futures:
+            if future.state is TaskState.SUCCEEDED and future.id not in self._losses:
+                if future.fetched:
+                    self._losses[future.id] = losses(future)
+                else:
+                    unread += 1
+        known = ((place, self._losses.get(future.id)) for place, future in enumerate(futures))
+        found = {place: lines for place, lines in known if lines}
+        if self.ended and not unread:
+            self._lost = futures, found
+        return found
+
+    def loss_lines(self) -> list[str]:
+        """Returns what could not come back, a line for each of the first tasks, and of how many more."""
+        found = self.losses()
+        several = len(self.futures) > 1
+        lines = [
+            f"{self.place(place)}: {line}" if several else line
+            for place in list(found)[:_TOLD]
+            for line in found[place]
+        ]
+        if len(found) > _TOLD:
+            lines.append(f"and of {len(found) - _TOLD:,} more: `%compute tb {self.handle}[i]` tells each")
+        return lines
+
+    def fetch(self) -> None:
+        """Has what came of its first tasks fetched if they were reloaded; may block, raises nothing."""
+        for future in self.futures[:LOOKED_AT]:
+            if future.done() and not future.fetched:
+                try:
+                    _ = future.raw
+                except ComputeError:  # whoever needs it will say so
+                    return
 
     def exits(self) -> dict[int, int]:
         """Returns how many commands ended with each code that is not 0; each result is read once."""
@@ -239,14 +302,32 @@ class Run:
         Args:
             say: Told once why no news can come, if so.
         """
+        self.blocks = True
+        try:
+            self._wait(say, self.futures if futures is None else futures)
+        finally:
+            self.blocks = False
+
+    def _wait(self, say: Callable[[str], None], futures: Sequence[ComputeFuture]) -> None:
         told = None
-        for future in self.futures if futures is None else futures:
+        for future in futures:
             while not future.done():
                 wait_for(future, _SLICE_S)
-                outage = self.outage()
+                outage = self.standstill(future)
                 if outage and outage != told and not future.done():
                     say(f"{self.handle}: {outage}")
                 told = outage
+
+    def standstill(self, future: ComputeFuture) -> str | None:
+        """Returns why an open task can't move on now, None while it may."""
+        outage = self.outage()
+        came = future.started_at is not None or time.time() - self.submitted_at > _COMING_S
+        if outage or not came or future.endpoint_online is not False:
+            return outage
+        return (
+            f"endpoint {self.endpoint} is offline: tasks that have not begun run when it is back, nothing "
+            "need be submitted again; those that were running may end as lost"
+        )
 
     def earlier_lines(self) -> list[str]:
         """Returns a line for each earlier run of the same cell or name that still goes on."""

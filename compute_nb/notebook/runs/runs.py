@@ -122,8 +122,8 @@ class Runs:
         """Returns the run whose task group's id begins so."""
         begin = text.replace("-", "")
         meant = [run for run in self.all if str(run.task_group_id).replace("-", "").startswith(begin)]
-        if len(meant) == 1:
-            return _whole(meant[0])
+        if len({run.task_group_id for run in meant}) == 1:
+            return _whole(meant[-1])
         if meant:
             told = ", ".join(f"{run.task_group_id} ({run.handle})" for run in meant)
             raise CellRefused(f"`{text}`: more than one task group begins so, give more of it: {told}")

@@ -12,6 +12,7 @@ from compute_nb.notebook.line.options import Options
 from compute_nb.notebook.runs.fingerprint import Fingerprint, Unstable
 
 _KIND = "hmac-sha256:"
+MOST_PARTS = 500_000  # of the inputs: the prompt waits for it
 
 
 def key_of(  # noqa: PLR0917
@@ -38,7 +39,9 @@ def key_of(  # noqa: PLR0917
     given = None if points is None else [dict(point) for point in points]
     commands = list(flight.points) if options.command else None
     try:
-        found = Fingerprint(secret).add((terms, said, body, limits, forms, flight.captured.imports, commands))
+        found = Fingerprint(secret, MOST_PARTS).add(
+            (terms, said, body, limits, forms, flight.captured.imports, commands)
+        )
         return _KIND + found.add(values).add(given).hexdigest()
     except Unstable:
         return ""

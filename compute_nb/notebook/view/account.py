@@ -13,7 +13,6 @@ from compute_nb.notebook.view.times import times_of
 from compute_nb.tasks import TaskState
 
 _SQUARES_S = 1.0
-_COMING_S = 5.0  # an endpoint that starts by itself is not away
 _LIVE_TASKS = 4
 _LIVE_ROWS = 20
 _FAILED = STATES.index(TaskState.FAILED)
@@ -42,8 +41,9 @@ class Account:
         run, snapshot = self._run, self._census.last
         parts = {
             "head": drawing.bar(run, snapshot),
-            "aside": drawing.aside(run, times_of(self._census), self._left()),
-            "notes": drawing.details(self._notes(snapshot)),
+            "aside": drawing.aside(run, times_of(self._census), self._left(), shows_id=True),
+            "notes": drawing.details(self._notes(snapshot)) + drawing.warnings(run.loss_lines()),
+            "blocked": self._blocked(),
             "said": self.saying(snapshot),
             **self._printed(),
         }
@@ -67,20 +67,19 @@ class Account:
 
     def _away(self) -> str:
         """Returns why nothing moves now, "" if something may."""
-        last, outage = self._census.last, self._run.outage()
-        if outage:
-            return outage
         first = min((p for p in map(self._census.codes.find, _OPEN) if p >= 0), default=None)
-        came = last.started_at is not None or time.time() - last.submitted_at > _COMING_S
-        if first is not None and came and self._run.futures[first].endpoint_online is False:
-            return (
-                f"endpoint {self._run.endpoint} is offline: open tasks wait until it is back, nothing need "
-                "be submitted again"
-            )
-        return ""
+        why = self._run.outage() if first is None else self._run.standstill(self._run.futures[first])
+        return why or ""
+
+    def _blocked(self) -> str:
+        """Returns what to do instead of a click while the main thread waits for these tasks."""
+        if not self._run.blocks:
+            return ""
+        then = f"`%compute cancel {self._run.handle}` then ends the tasks"
+        return drawing.small(f"the cell waits: interrupt (■) stops the waiting; {then}")
 
     def _notes(self, snapshot: Snapshot) -> list[str]:
-        lines = [self._away(), self._failure(snapshot), *self._run.earlier_lines()]
+        lines = [self._away(), self._failure(snapshot), *self._run.notes, *self._run.earlier_lines()]
         return [line for line in lines if line]
 
     def _failure(self, snapshot: Snapshot) -> str:
@@ -111,4 +110,5 @@ class Account:
         speakers = sorted(place for at, place in heapq.nlargest(_LIVE_TASKS, heard) if at)
         rows = _LIVE_ROWS // len(speakers) if len(futures) > 1 and speakers else self._max_lines
         told = drawing.speech(self._run, speakers, rows)
-        return {"fold": look.fold("printed so far") if told else "", "printed": told}
+        fold = look.fold("printed so far", is_open=len(futures) == 1) if told else ""
+        return {"fold": fold, "printed": told}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from compute_nb.live import GAP
 from compute_nb.notebook.runs import failures
 from compute_nb.notebook.runs.census import Census
 from compute_nb.notebook.runs.entry import entry_of
 from compute_nb.notebook.runs.failures import Failure
 from compute_nb.notebook.runs.results import facts, said
-from compute_nb.notebook.runs.run import Run, Snapshot
+from compute_nb.notebook.runs.run import LOOKED_AT, Run, Snapshot
 from compute_nb.notebook.view import drawing, look, squares
 from compute_nb.notebook.view.shown import holds_text
 from compute_nb.notebook.view.terminal import plain
@@ -20,7 +21,6 @@ PANEL_MIME = "application/vnd.compute-nb.panel+json"
 _FAILURES = 5
 _FOLDED_CHARS = 4_000
 _REASON_CHARS = 300
-_LOOKED_AT = 500  # reading why a task failed takes a while; with 100,000 of them nobody reads all reasons
 
 
 def bundle(
@@ -85,16 +85,24 @@ def found(run: Run, snapshot: Snapshot) -> Sequence[Failure]:
     """Returns why tasks of a run that has ended failed, as far as it is looked at."""
     if not snapshot.failed or not snapshot.ended:
         return []
-    return failures.same_reason(run, failures.failed(run)[:_LOOKED_AT])[:_FAILURES]
+    return failures.same_reason(run, failures.failed(run)[:LOOKED_AT])[:_FAILURES]
 
 
 def below(run: Run, failed: Sequence[Failure], max_lines: int) -> str:
     """Returns what stands below the bar in the end: notes, why tasks failed, what the only one printed."""
-    told = drawing.details(notes(run))
+    told = drawing.details(notes(run)) + drawing.warnings(run.loss_lines())
     told += "".join(_reason(run, failure) for failure in failed)
     if failed and (left := run.snapshot().failed - sum(len(one.indices) for one in failed)):
         told += drawing.details([f"and {left:,} more: `%compute tb {run.handle}`"])
+    if max_lines and _has_spoken(run):
+        told += drawing.small(f"what the tasks printed: `%compute logs {run.handle}`")
     return told + drawing.details((), output(run, max_lines))
+
+
+def _has_spoken(run: Run) -> bool:
+    """Returns whether one of several tasks, of those that are looked at, has printed anything."""
+    several = len(run.futures) > 1 and run.ended
+    return several and any(said(future) for future in run.futures[:LOOKED_AT] if future.fetched)
 
 
 def _reason(run: Run, failure: Failure) -> str:
@@ -127,7 +135,7 @@ def output(run: Run, max_lines: int) -> str:
     told = facts(run.futures[0])
     text = "" if holds_text(run) else said(run.futures[0])
     if told.get("traceback"):
-        text += str(told["traceback"])
+        text += failures.text_of(run.futures[0])
     return capped(plain(text), max_lines)
 
 
@@ -137,5 +145,8 @@ def capped(text: str, max_lines: int, mend: str = "`%compute logs` shows them") 
     if len(lines) <= max_lines:
         return text
     half = max(max_lines // 2, 1)
-    left_out = f"[... {len(lines) - 2 * half:,} lines left out: {mend} ...]"
+    middle = lines[half:-half]
+    gaps = [int(gap[1].replace(",", "")) for gap in map(GAP.fullmatch, middle) if gap]
+    unkept = f"; {sum(gaps):,} characters among them were not kept" if gaps else ""
+    left_out = f"[... {len(middle) - len(gaps):,} lines left out: {mend}{unkept} ...]"
     return "\n".join([*lines[:half], left_out, *lines[-half:]])

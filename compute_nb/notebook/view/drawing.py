@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from compute_nb.notebook.runs.run import Run, Snapshot
+from compute_nb.notebook.tables import marked
 from compute_nb.notebook.view import look
 from compute_nb.notebook.view.terminal import last_rows
 from compute_nb.notebook.view.times import Times, day
@@ -21,12 +22,14 @@ def bar(run: Run, snapshot: Snapshot) -> str:
 def still(run: Run, snapshot: Snapshot) -> str:
     """Returns how a run stands that goes on, where nothing will move: no bar, and the time of day."""
     as_of = html.escape(f"as of {time.strftime('%H:%M:%S')}")
-    return f'<div style="{look.BOX}">{_said(run, snapshot)} <span style="{look.ASIDE}">{as_of}</span></div>'
+    group = f" · {group_id(run)}" if run.task_group_id else ""
+    told = f'<span style="{look.ASIDE}">{as_of}{group}</span>'
+    return f'<div style="{look.BOX}">{_said(run, snapshot)} {told}</div>'
 
 
 def _said(run: Run, snapshot: Snapshot) -> str:
     counts = ", ".join(
-        f'<span style="white-space:nowrap">{_glyph(snapshot, state)}&nbsp;{html.escape(text)}</span>'
+        f'<span style="white-space:nowrap">{_glyph(snapshot, state)}{html.escape(text)}</span>'
         for state, text in snapshot.parts()
     )
     return (
@@ -38,8 +41,8 @@ def _said(run: Run, snapshot: Snapshot) -> str:
 def _glyph(snapshot: Snapshot, state: TaskState | None) -> str:
     glyph, colour = look.EXIT if state is None else look.GLYPHS[state]
     if state is not None and not snapshot.counts.get(state):
-        colour = "inherit"
-    return f'<span aria-hidden="true" style="color:{colour};font-weight:bold">{glyph}</span>'
+        return ""
+    return f'<span aria-hidden="true" style="color:{colour};font-weight:bold">{glyph}</span>&nbsp;'
 
 
 def _track(run: Run, snapshot: Snapshot) -> str:
@@ -61,8 +64,13 @@ def aside(run: Run, times: Times, left: str = "", *, shows_id: bool = False) -> 
     """Returns the small line below the bar as HTML: times, what is left, the task group."""
     parts = [html.escape(part) for part in (times.told(), left) if part]
     if shows_id and run.task_group_id:
-        parts.append(f'task group <code style="{look.ID}">{html.escape(run.task_group_id)}</code>')
+        parts.append(group_id(run))
     return f'<div style="{look.BOX};{look.ASIDE}">{" · ".join(parts)}</div>' if parts else ""
+
+
+def group_id(run: Run) -> str:
+    """Returns the id of the task group as HTML."""
+    return f'task group <code style="{look.ID}">{html.escape(run.task_group_id or "")}</code>'
 
 
 def begun(run: Run, total: int) -> str:
@@ -87,15 +95,28 @@ def tasks(count: int) -> str:
 
 def details(lines: Sequence[str], printed: str = "") -> str:
     """Returns notes and printed text below the bar as HTML, "" if there are none."""
-    rows = "".join(f'<div dir="auto">{html.escape(line)}</div>' for line in lines)
+    rows = "".join(f'<div dir="auto">{marked(line)}</div>' for line in lines)
     text = f'<pre style="{look.PRE}">{html.escape(printed)}</pre>' if printed else ""
     return f'<div style="{look.BOX}">{rows}{text}</div>' if rows or text else ""
+
+
+def warnings(lines: Sequence[str]) -> str:
+    """Returns lines that nobody should overlook as HTML, "" if there are none."""
+    glyph, colour = look.EXIT
+    mark = f'<span aria-hidden="true" style="color:{colour};font-weight:bold">{glyph}</span>&nbsp;'
+    rows = "".join(f'<div dir="auto">{mark}{marked(line)}</div>' for line in lines)
+    return f'<div style="{look.BOX}">{rows}</div>' if rows else ""
+
+
+def small(text: str) -> str:
+    """Returns a line that stands in the place of buttons as HTML."""
+    return f'<div style="{look.BOX};{look.ASIDE}" dir="auto">{marked(text)}</div>'
 
 
 def folded(summary: str, text: str) -> str:
     """Returns text that is shown when somebody opens it."""
     body = f'<pre style="{look.PRE}">{html.escape(text)}</pre>'
-    return f'<details style="{look.BOX}"><summary>{html.escape(summary)}</summary>{body}</details>'
+    return f'<details style="{look.BOX}"><summary>{marked(summary)}</summary>{body}</details>'
 
 
 def speech(run: Run, places: Sequence[int], rows: int) -> str:

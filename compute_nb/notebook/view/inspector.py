@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from compute_nb.errors import ComputeError
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.runs import failures
-from compute_nb.notebook.runs.results import said
+from compute_nb.notebook.runs.results import losses, said
 from compute_nb.notebook.runs.run import Run
 from compute_nb.notebook.view import drawing, look
 from compute_nb.notebook.view.terminal import last_rows
@@ -46,6 +46,7 @@ def markup(run: Run, index: int, max_lines: int) -> str:
     return (
         f'<div style="{look.BOX};{grid}">{rows}</div>'
         + (_error(error) if error else "")
+        + drawing.warnings(losses(future))
         + (look.tail(last_rows(text, max_lines)) if text else "")
     )
 
@@ -54,7 +55,7 @@ def _rows(run: Run, index: int, point: str, mark: str) -> list[tuple[str, str]]:
     future = run.futures[index]
     environment = future.environment
     shown = [
-        ("task", html.escape(f"{index:,} of 0 to {len(run.futures) - 1:,}")),
+        ("task", html.escape(f"{index:,} of 0 to {len(run.futures) - 1:,}") if len(run.futures) > 1 else ""),
         ("parameters", html.escape(point)),
         ("state", f"{mark}{html.escape(future.state.word)}{_attempt(future)}"),
         ("task id", f'<code style="{look.ID}">{html.escape(future.task_id or "")}</code>'),

@@ -90,9 +90,9 @@ def unseen(text: str) -> str:
     return f'<div role="status" aria-live="polite" class="cnb-unseen">{html.escape(text)}</div>'
 
 
-def fold(summary: str) -> str:
+def fold(summary: str, *, is_open: bool = False) -> str:
     """Returns a line that shows and hides the widget after its own; no kernel is needed to open it."""
-    return f'<details style="{BOX}"><summary>{html.escape(summary)}</summary></details>'
+    return f'<details style="{BOX}"{" open" * is_open}><summary>{html.escape(summary)}</summary></details>'
 
 
 def tail(markup: str) -> str:

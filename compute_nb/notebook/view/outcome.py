@@ -6,11 +6,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from compute_nb.errors import ComputeError, DeserializationError, SerializationError, TaskExecutionFailed
+from compute_nb.errors import (
+    ComputeError,
+    DeserializationError,
+    SerializationError,
+    TaskExecutionFailed,
+    TaskLost,
+    WorkerDied,
+)
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.runs import failures, frames
-from compute_nb.notebook.runs.results import cell_result, displayed, facts, harmless, printed, said
+from compute_nb.notebook.runs.results import cell_result, displayed, facts, harmless, losses, printed, said
 from compute_nb.notebook.runs.run import Run
 from compute_nb.notebook.view import drawing
 from compute_nb.notebook.view.terminal import plain
@@ -25,9 +32,14 @@ class StoppedWaiting(CellRefused):
     """A person interrupted a cell that waits; its tasks go on."""
 
 
-def submitted(run: Run) -> str:
-    """Returns what is said of a run that was accepted."""
-    return f"{run.title}: {drawing.tasks(len(run.futures) - run.reused)} submitted to {run.endpoint}"
+def submitted(run: Run, *, shows_id: bool) -> str:
+    """Returns what is said of a run that was accepted.
+
+    Args:
+        shows_id: Whether its task group is named: never where a run is compared with the last.
+    """
+    group = f", task group {run.task_group_id}" if shows_id and run.task_group_id else ""
+    return f"{run.title}: {drawing.tasks(len(run.futures) - run.reused)} submitted to {run.endpoint}{group}"
 
 
 def wait(run: Run, *, alone: bool) -> None:
@@ -38,7 +50,7 @@ def wait(run: Run, *, alone: bool) -> None:
             every time.
     """
     if alone:
-        say(submitted(run))
+        say(submitted(run, shows_id=False))
     run.wait(say)
     if alone:
         say(f"{run.title}: {run.snapshot().state}")
@@ -65,9 +77,10 @@ def print_one(future: ComputeFuture, show: Show) -> None:
             print(text, flush=True)  # noqa: T201 - asked for
         return
     _print_items(future, show)
-    told = facts(future)
-    if told.get("traceback"):
-        print(str(told["traceback"]).rstrip(), flush=True)  # noqa: T201 - asked for
+    if text := failures.text_of(future).rstrip():
+        print(text, flush=True)  # noqa: T201 - asked for
+    for line in losses(future):
+        print(line, flush=True)  # noqa: T201 - asked for
     _show_display(future, show)
 
 
@@ -78,7 +91,10 @@ def task_line(run: Run, index: int) -> str:
 
 
 def _print_items(future: ComputeFuture, show: Show) -> None:
-    for item in facts(future).get("items") or ():
+    items = facts(future).get("items") or ()
+    if not items and (text := plain(said(future))):  # it was ended before it could bring its text
+        print(text.rstrip("\n"), flush=True)  # noqa: T201 - as its items below
+    for item in items:
         for stream, text in printed([item]):
             # At once: two streams that are sent later would come in no order.
             print(text, end="", file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
@@ -99,6 +115,8 @@ def value_of(run: Run, show: Show, *, alone: bool) -> Any:
     error = _failure(run, alone)
     if error is not None:
         raise error
+    for line in run.loss_lines():
+        say(f"{run.title}: {line}")
     if not run.shows:
         return None
     if run.group is not None:
@@ -112,7 +130,8 @@ def _group_value(run: Run, show: Show) -> Any:
         try:
             values.append(future.result(0))
         except ComputeError as problem:
-            say(f"{run.point(index) or index}: {problem}")
+            if not losses(future):  # told below, with those of `-o`
+                say(f"{run.point(index) or index}: {problem}")
             values.append(problem)
         else:
             if values[-1] is None:
@@ -124,7 +143,9 @@ def _value(run: Run, future: ComputeFuture, show: Show) -> Any:
     value = None
     try:
         value = future.result(0)
-    except (SerializationError, DeserializationError) as problem:
+    except SerializationError:  # told with those of `-o`
+        pass
+    except DeserializationError as problem:
         say(str(problem))
     if value is None:
         _show_display(future, show)
@@ -183,7 +204,10 @@ def readable(
         plain = TaskExecutionFailed(error.remote_data, error.completion_t)
         plain.__notes__ = [*getattr(error, "__notes__", ())]
         error = plain
-    text = error.remote_data if isinstance(error, TaskExecutionFailed) else f"{type(error).__name__}: {error}"
+    kind = type(error).__name__
+    text = error.remote_data if isinstance(error, TaskExecutionFailed) else f"{kind}: {error}"
+    if isinstance(error, TaskLost | WorkerDied) and kind not in text.partition("\n")[0]:
+        text = f"{kind}: {text}"
     notes = [*getattr(error, "__notes__", ()), *filter(None, [whose])]
     error._render_traceback_ = lambda: [  # type: ignore[attr-defined]
         drawn(_colours()) or text.strip("\n"),

@@ -91,7 +91,7 @@ class Panel:
     def _show(self) -> None:
         self._put_bundle(update=False)
         if self._widgets is not None:
-            self._widgets.offer(cancel=True, retry=_missed(self._census.last))
+            self._widgets.offer(cancel=True, retry=_missed(self._census.last), blocked=self._run.blocks)
             self._put_view(self._widgets.box, update=False)
         if not self._run.waited_for:
             self._put_results(_nothing(), update=False)
@@ -155,7 +155,12 @@ class Panel:
     def _move(self, widgets: Widgets) -> int:
         snapshot = self._census.last
         sent = widgets.put(self._account.parts())
-        sent += widgets.offer(cancel=True, retry=_missed(snapshot), cancelling=self._cancelling)
+        sent += widgets.offer(
+            cancel=True,
+            retry=_missed(snapshot),
+            cancelling=self._cancelling,
+            blocked=self._run.blocks,
+        )
         place = widgets.inspected
         return sent if place is None or self._run.futures[place].done() else sent + widgets.refresh()
 
@@ -165,6 +170,8 @@ class Panel:
         """Puts the end in the place of all that moved; returns how many messages that took."""
         self._final, self._cancelling = True, False
         run, widgets = self._run, self._widgets
+        run.fetch()
+        self._census.take()
         sent = 0 if widgets is None else self._end(widgets)
         self._put_bundle(update=True)
         if widgets is not None and run.cell_id is None:
@@ -187,6 +194,7 @@ class Panel:
             "aside": drawing.aside(run, times_of(self._census), shows_id=True),
             "squares": marks,
             "notes": self._notes(),
+            "blocked": "",
             "fold": "",
             "printed": "",
             "results": "" if run.waited_for else plain_results(run),

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.runs.results import facts, harmless
 from compute_nb.notebook.runs.run import Run
+from compute_nb.notebook.tables import marked
 from compute_nb.notebook.view import terminal
 
 MOST = 12  # displays of one task that are shown by themselves
@@ -168,7 +169,7 @@ class _Sheet:
             self._markup.append("</div>")
         if self.count > self._most:
             told = f"and {self.count - self._most} more: `{more}`"
-            self._markup.append(f'<div style="{_ASIDE}">{html.escape(told)}</div>')
+            self._markup.append(f'<div style="{_ASIDE}">{marked(told)}</div>')
             self._plain.append(told)
         return {"text/html": "".join(self._markup), "text/plain": "\n".join(self._plain)}
 

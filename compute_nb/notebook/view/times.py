@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 
 from compute_nb.notebook.runs.census import Census
-from compute_nb.notebook.runs.run import Snapshot
 
 _DATE = "%Y-%m-%d %H:%M"
 
@@ -18,7 +17,7 @@ class Times:
     Attributes:
         waited_s: The median from a task's submit to its begin.
         ran_s: The median of a task's run.
-        elapsed_s: From the submit of all to the last end, or to now.
+        elapsed_s: From the submit of all to the last end, or to now; without the time in which none was open.
         tasks: How many there are.
         ended: Whether all have ended.
     """
@@ -51,21 +50,8 @@ def times_of(census: Census) -> Times:
     """Returns the times of a run as it was counted last."""
     snapshot = census.last
     until = snapshot.ended_at if snapshot.ended else time.time()
-    elapsed_s = None if until is None else max(0.0, until - census.submitted_at)
+    elapsed_s = None if until is None else max(0.0, until - census.submitted_at - census.idle_s)
     return Times(census.waits.median, census.runs.median, elapsed_s, snapshot.total, snapshot.ended)
-
-
-def duration(snapshot: Snapshot) -> str:
-    """Returns "waited 3.2 s, ran 5.0 s" of all tasks together, as far as it is known."""
-    if snapshot.started_at is None:
-        return ""
-    parts = []
-    waited_s = snapshot.started_at - snapshot.submitted_at
-    if waited_s >= 1:
-        parts.append(f"waited {span(waited_s)}")
-    if snapshot.ended_at is not None:
-        parts.append(f"ran {span(snapshot.ended_at - snapshot.started_at)}")
-    return ", ".join(parts)
 
 
 def _whole(seconds: float) -> str:

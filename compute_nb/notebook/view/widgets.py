@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _LATER = "takes effect when the running cell has ended"
-_PARTS = ("head", "aside", "squares", "notes", "said", "fold", "printed", "results")
+_PARTS = ("head", "aside", "squares", "notes", "said", "fold", "printed", "results", "blocked")
 _CLASSES = {
     "said": ("cnb-part",),
     "fold": ("cnb-live", "cnb-fold"),
@@ -31,7 +31,7 @@ class Widgets:
             one without a value after it is meant, and returns (place, HTML).
         parts: What its parts show first, by name.
         total: How many tasks there are.
-        task_group_id: What "copy id" shows.
+        task_group_id: What "id" shows.
     """
 
     def __init__(
@@ -58,11 +58,13 @@ class Widgets:
         again = f"Submits the tasks without a value again, with the same inputs; {_LATER}"
         self._retry = button("retry failed", again, retry, display="none")
         self._details = button("details", f"Shows all of one task; {_LATER}", self._toggle_details)
-        self._copy = button("copy id", f"Shows the task group's id; {_LATER}", self._toggle_id)
+        self._copy = button("id", f"Shows the task group's id, to be copied; {_LATER}", self._toggle_id)
         buttons = [self._cancel, self._retry, self._details, self._copy]
         row = ipywidgets.Layout(flex_flow="row wrap", margin="2px 0")
         self._row = ipywidgets.HBox(buttons, layout=row)
         self._opened: dict[str, Any] = {}
+        self._missed = False
+        self._after: Any = None
         self.tail = self._column([self._row, self.trouble])
         self.box = self._column([*self._parts.values(), self.tail])
 
@@ -105,19 +107,28 @@ class Widgets:
                 sent += 1
         return sent
 
-    def offer(self, *, cancel: bool, retry: str, cancelling: bool = False) -> int:
+    def offer(self, *, cancel: bool, retry: str, cancelling: bool = False, blocked: bool = False) -> int:
         """Shows the buttons that can do something; returns how many messages that took.
 
         Args:
             retry: What tasks without a value are called, "" if there are none.
+            blocked: Whether no click does anything before the cell has ended that waits for these tasks.
         """
-        sent = self._set(self._cancel, "disabled", not cancel or cancelling)
+        self._missed = bool(retry)
+        sent = self._set(self._row.layout, "display", "none" if blocked else None)
+        sent += self._offer_next()
+        sent += self._set(self._cancel, "disabled", not cancel or cancelling)
         sent += self._set(self._cancel, "description", "cancelling" if cancel and cancelling else "cancel")
         if retry:
             sent += self._set(self._retry, "description", f"retry {retry}")
         for button, shown in ((self._cancel, cancel), (self._retry, bool(retry))):
             sent += self._set(button.layout, "display", None if shown else "none")
         return sent
+
+    def _offer_next(self) -> int:
+        if self._after is None:
+            return 0
+        return self._set(self._after.layout, "display", None if self._missed else "none")
 
     @staticmethod
     def _set(widget: Any, name: str, value: Any) -> int:
@@ -176,9 +187,10 @@ class Widgets:
             layout=kit.Layout(width="11em"),
             style={"description_width": "initial"},
         )
-        after = self._button("next failed", f"The next task without a value; {_LATER}", self._next)
+        self._after = self._button("next failed", f"The next task without a value; {_LATER}", self._next)
+        self._offer_next()
         self._told = self._html("", "cnb-part")
-        chooser = [self._number, after] if self._total > 1 else []
+        chooser = [self._number, self._after] if self._total > 1 else []
         row = kit.HBox(chooser, layout=kit.Layout(flex_flow="row wrap"))
         place, told = self._inspect(-1, True)
         self._number.value, self._told.value = place, told

@@ -63,9 +63,12 @@ def test_a_value_that_does_not_fit(bad):
         filled(bad, VALUES)
 
 
-def test_a_null_character():
+def test_what_is_no_character():
     with pytest.raises(CellRefused, match="null character"):
         filled("echo {x}", {"x": "\0"})
+    with pytest.raises(CellRefused, match="half a character"):
+        filled("echo {x}", {"x": "\ud800"})
+    assert filled("rm {x}", {"x": os.fsdecode(b"\xff")}) == "rm \udcff"  # a file's name may be that
 
 
 # -- through a worker
@@ -157,7 +160,12 @@ def test_a_walltime_ends_all_of_the_command(nb, tmp_path):
     [
         ("--shell", "echo {nmae}", "there is no `nmae` here, did you mean `name`"),
         ("--shell", "echo {zzz}", r"`{{zzz}}` gives the shell `{zzz}`"),
-        ("--shell -m k=[1]", "echo k", r"the command never reads `{k}`"),
+        ("--shell -m k=[1]", "echo k", r"the command never reads `{k}`, so all tasks would be the same"),
+        (
+            "--shell -m k=[1] -m j=[1]",
+            "echo {j}",
+            r"never reads `{k}`, so tasks that differ in `k` alone would be the same",
+        ),
         ("--shell -o x", "true", "`-o x`: a command has no names of Python"),
         ("--mpi -i x", "true", "`-i x`: a command has no names of Python"),
         ("--shell --mpi", "true", "not allowed with argument"),
@@ -178,7 +186,7 @@ def test_a_pending_output_is_not_filled_in(nb, tmp_path):
     os.mkfifo(tmp_path / "gate")
     nb.here(f"gate = {str(tmp_path / 'gate')!r}")
     nb.here("%%compute -o later\nlater = open(gate).read()")
-    with pytest.raises(CellRefused, match=r"is being computed|still being computed"):
+    with pytest.raises(CellRefused, match=r"is being computed"):
         nb.here("%%compute --shell\necho {later}")
     (tmp_path / "gate").write_text("x")
     nb.here("%compute wait")
@@ -189,3 +197,17 @@ def test_an_engine_without_mpi_says_so(nb):
     nb.here('%%compute --mpi --resources {"num_nodes": 1} -n one\nhostname')
     with pytest.raises(TaskExecutionFailed, match="MPI functions need an endpoint with an MPI engine"):
         nb.names["one"].result(60)
+
+
+def test_parts_of_a_name_are_left_to_the_shell_and_told(nb, capsys):
+    nb.here("import types\ncfg = types.SimpleNamespace(n=3)\nrows = [1]")
+    nb.here(
+        "%%compute --shell --dry-run\necho {cfg.n} {rows[0]} {other.n} {{cfg.n}} ${cfg.n} {1..5} {print.x}"
+    )
+    told = capsys.readouterr().out
+    assert "`{cfg.n}` goes to the shell as it is, only names are replaced: bind `cfg.n` to a name" in told
+    assert "`{rows[0]}` goes to the shell as it is" in told
+    assert told.count("goes to the shell") == 2
+    done = nb.here("%%compute --shell -w\necho {cfg.n}")
+    assert done.stdout.strip() == "{cfg.n}"
+    assert "`{cfg.n}` goes to the shell" in "".join(capsys.readouterr())

@@ -14,7 +14,7 @@ from own_home import own_home
 
 from compute_nb.client import Client
 from compute_nb.config import Home
-from compute_nb.errors import ComputeError
+from compute_nb.errors import ComputeError, TaskExecutionFailed
 from compute_nb.local import find_service
 from compute_nb.notebook.body.cell import analyse
 from compute_nb.notebook.cargo import preflight
@@ -191,6 +191,20 @@ def test_an_error_in_a_module_that_travelled_shows_its_line(nb, gpu):
     assert "travelled" not in shown
 
 
+@pytest.mark.parametrize("endpoint", ["local", "gpu"])
+def test_an_import_that_fails_shows_no_frames_of_the_import_itself(nb, gpu, endpoint):
+    Path("broken.py").write_text("x = 1\ndef f(:\n")
+    nb.here("import importlib\ndef far():\n    importlib.import_module('broken')\n    import broken")
+    for body in ("import broken", "far()"):
+        with pytest.raises(TaskExecutionFailed) as caught:
+            nb.here(f"%%compute {endpoint} -w\n{body}")
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(caught.value._render_traceback_()))
+        assert "def f(:" in shown
+        assert "frozen importlib" not in shown
+        assert "importlib/__init__" not in shown
+        assert "broken.py" in shown
+
+
 def test_modules_too_large_to_travel_are_refused(nb, gpu):
     Path("huge.py").write_text("x = 1\n" + "# much\n" * 200_000)
     with pytest.raises(CellRefused, match=r"the largest is `huge.py`, and at most 1,000,000 travel"):
@@ -265,3 +279,69 @@ def test_html_of_the_report_is_escaped(nb):
     shown = "".join(table.html() for table in preflight.report(cell, There("<i>"), nb.notebook.home))
     assert "<i>" not in shown
     assert "&lt;b&gt;x&lt;/b&gt;" in shown
+
+
+FAR = There("far", python="3.8.1", modules=frozenset({"statistics", "collections", "json"}))
+
+
+def told(nb, body: str, *, there: There = FAR, line: str = "far") -> str:
+    """Returns what a dry run says is refused, and sees that a submit is refused with the same."""
+    options = read_cell([*line.split()])
+    points = [{name: nb.names[text]} for names, text in options.maps for name in names] or None
+    cell = pack_cell("In[1]", analyse(body), options, points, nb.notebook, "far")
+    shown = "\n".join(table.text() for table in preflight.report(cell, there, nb.notebook.home))
+    if "nothing is known that would fail" in shown:
+        preflight.check(cell, there, nb.notebook.home)
+        return ""
+    with pytest.raises(CellRefused) as caught:
+        preflight.check(cell, there, nb.notebook.home)
+    assert all(f"✗ would be refused: {text}" in shown for text in str(caught.value).split("; "))
+    return str(caught.value)
+
+
+def test_what_no_source_tells_is_refused_with_the_name_of_value_and_class(nb):
+    nb.here(
+        "class Box:\n    pass\nexec('def area(self): return 1')\nBox.area = area\nbox = [Box()]\n"
+        "from dataclasses import dataclass\n@dataclass(order=True)\nclass Cfg:\n    dt: float = 0.1\ncfg = Cfg()\n"
+        "one = Box()\nswept = eval('lambda: 1')"
+    )
+    assert told(nb, "cfg.dt") == ""
+    assert told(nb, "Cfg(3).dt") == ""
+    why = "made by a program, so no source tells its code, and it can't go from Python "
+    assert f"`box` (a list) needs `area`, {why}" in told(nb, "box")
+    assert f"`one` (a Box) needs `area`, {why}" in told(nb, "one")
+    assert f"`Box` (the class) needs `area`, {why}" in told(nb, "Box()")
+    assert f"the values of `--map` need `<lambda>`, {why}" in told(nb, "k", line="far -m k=swept")
+
+
+def test_modules_that_values_need_are_looked_for_there(nb):
+    nb.here(
+        "import numpy as np, collections\nxs = np.arange(4.)\nn = np.float64(2)\nd = collections.deque([1])"
+    )
+    assert (
+        "`xs` (a ndarray): there is no module `numpy` at `far`: install it there, or send `xs.tolist()`"
+        in told(nb, "sum(xs)")
+    )
+    assert "`n` (a float64): there is no module `numpy`" in told(nb, "n + 1")
+    assert "values of `--map`: there is no module `numpy`" in told(nb, "k", line="far -m k=xs")
+    assert told(nb, "d") == ""
+    assert told(nb, "sum(xs)", there=There("far")) == ""
+
+
+def test_a_module_beside_the_notebook_that_only_swept_values_need_travels(nb, gpu):
+    nb.here("import helpers\ncfgs = [helpers.Cfg(5), helpers.Cfg(6)]")
+    assert nb.here("%%compute gpu -m c=cfgs -w\nc.a") == [5, 6]
+
+
+def test_an_import_hook_that_raises_refuses_nothing(nb, home, monkeypatch):
+    class Hook:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "odd_module":
+                raise RuntimeError("odd")
+
+    monkeypatch.setattr(sys, "meta_path", [Hook, *sys.meta_path])
+    body = "try:\n    import odd_module\nexcept ImportError:\n    pass\n1"
+    nb.ip.run_cell_magic("compute", "local -w --cache", body)
+    with pytest.raises(ModuleNotFoundError, match="odd_module"):
+        nb.ip.run_cell_magic("compute", "local -w --cache", "import odd_module")

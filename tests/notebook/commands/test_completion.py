@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from entries import entry
 from jupyter_client.manager import start_new_kernel
 from own_home import own_home
 
 from compute_nb.config import Home, write_private
 from compute_nb.local import find_service
+from compute_nb.notebook.memory.index import Index
 
 BODY = "\nimport numpy as np\nwalk = np.arange(steps)\nwalk.sum() + seed"
 
@@ -97,6 +99,15 @@ def test_names_groups_and_a_live_endpoint(kernel):
     while "online" not in told and time.monotonic() < until:  # what is kept is 5 s old at most
         told = kernel.tab("%%compute lo", BODY).get("%%compute local", "")
     assert told.startswith("online, Python 3.")
+
+
+def test_groups_of_earlier_kernels_are_offered_to_a_reload(kernel, home):
+    before = entry(1, name="walks", endpoint="local", tasks=40)
+    Index(home).note(home.root / "study.ipynb", before)
+    offered = kernel.tab("%compute reload ")
+    assert offered[f"%compute reload {before.id}"].endswith("40 tasks, study.ipynb")
+    assert not any("In[" in line for line in offered)
+    assert kernel.tab(f"%compute reload {before.id[:6]}").keys() >= {f"%compute reload {before.id}"}
 
 
 def test_a_service_that_never_answers_holds_nobody_up(home):

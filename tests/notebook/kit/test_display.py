@@ -78,6 +78,12 @@ def test_displays_are_updated_and_cleared_within_the_cell(shell):
     assert plain_texts(shell.there(kept)) == ["a\n"]
 
 
+def test_the_handle_of_a_display_as_value_is_shown_and_stays_there(shell):
+    result = shell.there("display('x', display_id='b')")
+    assert result.display[0]["text/plain"] == "<DisplayHandle display_id=b>"
+    assert result.value(shell.notebook.home) is None
+
+
 def test_a_thing_that_displays_itself_does(shell):
     body = (
         "class Own:\n    def _ipython_display_(self):\n        print('mine')\n"

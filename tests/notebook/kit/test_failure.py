@@ -36,7 +36,7 @@ def test_traceback_reads_as_cells(shell):
     [
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-        ("input()", "EOFError: EOF when reading a line"),
+        ("input()", "EOFError: EOF when reading a line\na worker has no keyboard: ask in a cell"),
         ("open('/no/such/file')", "FileNotFoundError"),
         ("import no_such_module_x", "ModuleNotFoundError"),
     ],

@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from made_runs import BEGAN, end, run_of, start
 
 from compute_nb.future import ComputeFuture
@@ -83,3 +84,15 @@ def test_a_sample_keeps_few_and_knows_the_median():
         sample.add(value)
     assert len(sample._values) <= 1_024
     assert abs(sample.median - 50_000) < 1_000
+
+
+def test_the_time_before_a_late_retry_is_no_time_of_the_run():
+    run = run_of(3)
+    for place in (0, 1):
+        end(run.futures[place], TaskState.SUCCEEDED, after_s=5)
+    end(run.futures[2], TaskState.SUCCEEDED, after_s=27)
+    run.futures[2].submitted_at = BEGAN + 20
+    census = Census(run)
+    census.take()
+    assert census.idle_s == pytest.approx(15)
+    assert times_of(census).told().endswith(", 12 s in all")

@@ -132,7 +132,10 @@ def test_errors_in_their_places(nb):
     assert others == [1.0, 0.5]
     with pytest.raises(ZeroDivisionError) as caught:
         group.result(60)
-    assert caught.value.__notes__ == ["1 of 3 failed: k=0"]
+    assert caught.value.__notes__ == [
+        "1 of 3 failed: k=0",
+        "the other 2 have their values: `g.result(return_exceptions=True)`",
+    ]
 
 
 def test_displaying_it_draws_its_panel_again(nb):
@@ -147,7 +150,7 @@ def test_a_frame_has_parameters_values_states_and_times(nb):
     nb.names["g"].result(60, return_exceptions=True)
     frame = nb.names["g"].to_frame()
     assert list(frame.columns) == [
-        "k", "tag", "value", "error", "state", "submitted_at", "started_at", "ended_at", "duration_s"
+        "k", "tag", "value", "error", "state", "duration_s", "submitted_at", "started_at", "ended_at"
     ]  # fmt: skip
     assert frame["k"].tolist() == [0, 2]
     assert frame["state"].tolist() == ["failed", "done"]

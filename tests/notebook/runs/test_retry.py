@@ -1,5 +1,6 @@
 """`%compute retry` in a real shell (semantics 18): what was lost runs again in its places, names follow."""
 
+import re
 import threading
 from concurrent.futures import as_completed
 
@@ -68,6 +69,19 @@ def test_a_reloaded_group_is_retried_as_well(nb):
     group.result(60, return_exceptions=True)
     nb.here(f"%compute reload {group.task_group_id} -n again\n%compute retry again")
     assert nb.names["again"].result(60) == [1, 0]
+
+
+def test_what_a_reload_without_a_name_says_to_type_works(nb, capsys):
+    nb.here("%%compute -m k=[1] -n g\nraise ValueError(k)")
+    nb.here("%compute wait g")
+    group_id = nb.names["g"].task_group_id
+    del nb.names["g"]
+    capsys.readouterr()
+    nb.here(f"%compute reload {group_id}\n%compute wait {group_id}")
+    told = re.search(r"group [0-9a-f]{8} .*`%compute tb ([0-9a-f-]+)`", capsys.readouterr().out)
+    assert told is not None
+    nb.here(f"%compute tb {told[1]}")
+    assert "ValueError: 1" in capsys.readouterr().out
 
 
 def test_the_name_of_one_task_means_its_new_future(nb):

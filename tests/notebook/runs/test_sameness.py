@@ -62,3 +62,22 @@ def test_what_has_no_stable_content_has_no_key(shell: Any) -> None:
     flight = pack_cell("In[1]", read, options, None, shell.notebook, "local")
     flight = replace(flight, captured=replace(flight.captured, names=("own",)))
     assert key_of(flight, options, None, shell.notebook, (), b"one") == ""
+
+
+def test_inputs_of_very_many_parts_hold_nobody_up(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compute_nb.notebook.runs.sameness.MOST_PARTS", 1000)
+    shell.here("few, many, sets = [[n] for n in range(300)], [[n] for n in range(600)], set(range(300))")
+    assert key(shell, "", "len(few)")
+    assert key(shell, "", "len(many)") == ""
+    assert key(shell, "", "len(sets)") == ""
+
+
+def test_a_generator_that_all_tasks_share_is_told(shell: Any) -> None:
+    shell.here("import random\nrng, name = random.Random(3), 'x'")
+    for line, told in (("-m s=range(2)", 1), ("-m s=[1]", 0), ("", 0)):
+        options = read_cell(words(line))
+        body = "rng.random(), name" + (", s" if line else "")
+        values = points(options.maps, shell.ip.ev, 1000) if options.maps else None
+        flight = pack_cell("In[1]", analyse(body, postponed=False), options, values, shell.notebook, "local")
+        assert len(flight.captured.notes) == told
+        assert all("`rng` (a Random)" in note for note in flight.captured.notes)

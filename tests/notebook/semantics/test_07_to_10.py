@@ -207,7 +207,7 @@ def test_09_a_value_that_cannot_travel_leaves_its_display(nb, capsys):
     shown = capsys.readouterr()
     assert shown.out.count("my lock") == 1
     assert len(shown.err.strip().splitlines()) == 1
-    assert "the task succeeded, and its value stayed there" in shown.err
+    assert "f: its value could not come back and is gone: a value of type `Lock` can't be sent" in shown.err
     assert nb.names["f"].state.value == "SUCCEEDED"
     with pytest.raises(SerializationError, match="lock"):
         nb.names["f"].result(0)

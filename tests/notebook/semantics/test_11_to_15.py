@@ -39,7 +39,10 @@ def test_11_result_waits_for_all_and_raises_the_first_error_in_order(nb, gate):
     gate.open()
     with pytest.raises(ZeroDivisionError) as caught:
         group.result(20)
-    assert caught.value.__notes__ == ["2 of 4 failed: seed=0, seed=2"]
+    assert caught.value.__notes__ == [
+        "2 of 4 failed: seed=0, seed=2",
+        "the other 2 have their values: `g.result(return_exceptions=True)`",
+    ]
     kinds = [type(one).__name__ for one in group.result(return_exceptions=True)]
     assert kinds == ["ZeroDivisionError", "float", "ZeroDivisionError", "float"]
 
@@ -241,7 +244,7 @@ def test_15_a_cell_that_reads_what_is_not_here_yet_is_refused(nb, gate):
     for name, told in (
         ("f", r"`f` is a future.*`\w+ = f.result\(\)` first"),
         ("sims", r"`sims` is a group of futures.*`values = sims.result\(\)` first"),
-        ("x", r"`x` is still being computed: `x = x.result\(\)` first"),
+        ("x", r"`x` is being computed by In\[\d+\], 0 of 1 done; .* or `x = x.result\(\)` first"),
     ):
         with pytest.raises(CellRefused, match=told):
             nb.here(f"%%compute\n{name}")

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 import sys
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import nbconvert
 import nbformat
 import pytest
-from made_runs import end, published, run_of, start
+from made_runs import GROUP, end, published, run_of, start
 
 from compute_nb.errors import ServiceUnreachable
 from compute_nb.future import ComputeFuture
@@ -17,7 +18,9 @@ from compute_nb.notebook.runs.run import Run
 from compute_nb.notebook.view import panel as panels
 from compute_nb.notebook.view.bundle import PANEL_MIME
 from compute_nb.notebook.view.panel import LIVE_MIME, WIDGET_MIME, Panel
-from compute_nb.tasks import TaskState, new_id
+from compute_nb.tasks import Printed, TaskState, new_id
+from compute_nb.tasks import Run as Attempt
+from compute_nb.terms import Terms
 
 TRACEBACK = (
     "Traceback (most recent call last):\n  Cell In[7], line 2\n    1 / <b>0</b>\n"
@@ -78,7 +81,7 @@ def test_a_run_in_the_middle():
     assert words(shown.part("aside")).endswith("so far · no estimate: 1 task runs longer than any before")
     assert words(shown.part("notes")) == 's=4: ZeroDivisionError: division <by> "zero"'
     assert shown.part("squares").count("<i ") == 8
-    assert shown.buttons == ["cancel", "retry failed", "details", "copy id"]
+    assert shown.buttons == ["cancel", "retry failed", "details", "id"]
     assert all(
         "takes effect when the running cell has ended" in one.tooltip for one in shown.widgets._row.children
     )
@@ -151,7 +154,7 @@ def test_the_end_of_100_000_is_small():
     shown = Shown(run)
     shown.panel.draw()
     assert "✗ 100,000 failed" in words(shown.kept()["text/html"])
-    assert "and 99,500 more: `%compute tb sims`" in words(shown.kept()["text/html"])
+    assert "and 99,500 more: %compute tb sims" in words(shown.kept()["text/html"])
     assert len(json.dumps(shown.kept())) < 20_000
 
 
@@ -161,7 +164,7 @@ def test_after_the_end_only_what_helps_is_left():
         end(future, TaskState.SUCCEEDED)
     shown = Shown(run)
     shown.panel.draw()
-    assert shown.buttons == ["details", "copy id"]
+    assert shown.buttons == ["details", "id"]
     view = [data for data, _, display_id, _ in shown.got if display_id == shown.panel._ids[1]][-1]
     assert view[WIDGET_MIME]["model_id"] == shown.widgets.tail.model_id
     assert view[LIVE_MIME] == {"id": run.task_group_id}
@@ -199,16 +202,16 @@ def test_what_has_no_value_can_be_retried_and_the_panel_moves_again(state):
     assert shown.buttons == [
         f"retry {'cancelled' if state is TaskState.CANCELLED else 'failed'}",
         "details",
-        "copy id",
+        "id",
     ]
     shown.button("retry").click()
     shown.panel.draw()
     assert asked == [None]
-    assert shown.buttons == ["cancel", "details", "copy id"]
+    assert shown.buttons == ["cancel", "details", "id"]
     assert "cnb-final" not in shown.kept()["text/html"].partition("<style>")[0]
     end(run.futures[0], TaskState.SUCCEEDED)
     shown.panel.draw()
-    assert shown.buttons == ["details", "copy id"]
+    assert shown.buttons == ["details", "id"]
     assert "✓ 3 of 3 done" in words(shown.kept()["text/html"])
 
 
@@ -233,7 +236,7 @@ def test_cancel_says_so_at_once_and_cancels_all():
     shown = Shown(run)
     shown.button("cancel").click()
     shown.panel.draw()
-    assert words(shown.part("head")) == "sims on local: ✓ 0 of 3 done, – 3 cancelled"
+    assert words(shown.part("head")) == "sims on local: 0 of 3 done, – 3 cancelled"
     assert shown.button("cancel").disabled
 
 
@@ -267,12 +270,159 @@ def test_details_of_a_task():
 
 def test_the_id_can_be_selected_and_not_lost():
     shown = Shown(run_of(2))
-    shown.button("copy id").click()
+    shown.button("id").click()
     field = shown.widgets._opened["id"]
     given = field.value
     field.value = "typed over it"
     assert field.value == given
     assert not field.disabled
+
+
+def test_an_open_run_shows_the_id_that_a_reload_needs():
+    run = run_of(2)
+    group = new_id()
+    for future in run.futures:
+        future.terms = Terms(new_id(), group)
+    shown = Shown(run)
+    assert words(shown.part("aside")).endswith(f"so far · task group {group}")
+    assert "user-select:all" in shown.part("aside")
+
+
+def test_while_the_cell_waits_no_button_is_offered_that_does_nothing():
+    run = run_of(2, blocks=True)
+    shown = Shown(run)
+    assert shown.widgets._row.layout.display == "none"
+    assert words(shown.part("blocked")) == (
+        "the cell waits: interrupt (■) stops the waiting; %compute cancel sims then ends the tasks"
+    )
+    run.blocks = False  # interrupted
+    shown.panel.draw()
+    assert (shown.widgets._row.layout.display, shown.part("blocked")) == (None, "")
+    assert shown.buttons == ["cancel", "details", "id"]
+    run.blocks = True
+    shown.panel.draw()
+    assert shown.widgets._row.layout.display == "none"
+    for future in run.futures:
+        end(future, TaskState.SUCCEEDED)
+    shown.panel.draw()
+    assert (shown.widgets._row.layout.display, shown.part("blocked")) == (None, "")
+
+
+def unsent(value_error: str | None, **output_errors: str) -> str:
+    """What a task gives back whose value or outputs could not travel."""
+    facts = {"compute_nb_cell": 1, "values": "", "value_error": value_error, "output_errors": output_errors}
+    return "11\n" + json.dumps(facts)
+
+
+def test_a_value_that_could_not_come_back_is_said_beside_what_is_done():
+    run = run_of(4)
+    size = "it has 16,000,000 bytes packed: give back less, or write it to a file there and return the path"
+    for place, future in enumerate(run.futures):
+        end(future, TaskState.SUCCEEDED, data=unsent(size if place == 2 else None))
+    shown = Shown(run)
+    shown.panel.draw()
+    kept = shown.kept()
+    assert kept["text/plain"] == "sims on local: 4 of 4 done, 1 could not come back"
+    told = words(kept["text/html"])
+    assert "✓ 4 of 4 done, ! 1 could not come back" in told
+    assert f"! s=2: its value could not come back and is gone: {size}" in told
+    assert shown.buttons == ["details", "id"]
+    assert run.snapshot().state == "done"
+    shown.button("details").click()
+    shown.widgets._number.value = 2
+    assert "its value could not come back" in words(shown.widgets._told.value)
+
+
+def test_outputs_that_could_not_come_back_are_counted_once_for_a_task():
+    run = run_of(1)
+    end(run.futures[0], TaskState.SUCCEEDED, data=unsent("it is a lock", arr="it is a lock", x="too long"))
+    shown = Shown(run)
+    shown.panel.draw()
+    assert shown.kept()["text/plain"] == "sims on local: 1 of 1 done, its value could not come back"
+    lines = run.loss_lines()
+    mend = "; give back what can travel, or write it to a file there and return the path"
+    assert lines[1] == f"`arr` could not come back and is gone: it is a lock{mend}"
+    assert len(lines) == 3
+
+
+def test_of_many_lost_values_the_first_are_told():
+    run = run_of(700)
+    for future in run.futures[1:]:
+        end(future, TaskState.SUCCEEDED, data=unsent("no"))
+    assert run.losses() == {}
+    end(run.futures[0], TaskState.SUCCEEDED, data=unsent(None))
+    assert (len(run.losses()), len(run.loss_lines())) == (699, 6)
+    assert run.loss_lines()[-1] == "and of 694 more: `%compute tb sims[i]` tells each"
+
+
+def test_a_sweep_that_has_printed_says_where_its_text_is():
+    run = run_of(2)
+    item = {"stream": "stdout", "text": "epoch 1\n"}
+    for future in run.futures:
+        facts = {"compute_nb_cell": 1, "items": [item], "value_error": None, "output_errors": {}}
+        end(future, TaskState.SUCCEEDED, data="11\n" + json.dumps(facts))
+    shown = Shown(run)
+    shown.panel.draw()
+    assert "what the tasks printed: %compute logs sims" in words(shown.kept()["text/html"])
+
+
+def test_notes_stand_in_the_panel_from_its_beginning_with_code_as_code():
+    shown = Shown(run_of(2, notes=("`lock` stays here", "<i>8 of 12</i> reused")))
+    assert words(shown.part("notes")) == "lock stays here <i>8 of 12</i> reused"
+    assert "<code" in shown.part("notes")
+
+
+def test_what_the_only_task_prints_is_open():
+    run = run_of(1)
+    start(run.futures[0], 1)
+    run.futures[0].hear(Printed(Attempt(run.futures[0].id, 0), GROUP, 0, "epoch 1\n"))
+    shown = Shown(run)
+    assert " open>" in shown.part("fold")
+
+
+def test_details_of_the_only_task_of_a_run_without_failures():
+    run = run_of(1)
+    end(run.futures[0], TaskState.SUCCEEDED)
+    shown = Shown(run)
+    shown.button("details").click()
+    assert words(shown.widgets._told.value).startswith("state ✓ done")
+    several = run_of(3)
+    shown = Shown(several)
+    shown.button("details").click()
+    assert shown.widgets._after.layout.display == "none"
+    end(several.futures[1], TaskState.LOST)
+    shown.panel.draw()
+    assert shown.widgets._after.layout.display is None
+
+
+def test_a_lost_task_has_the_name_of_its_error():
+    run = run_of(3)
+    end(run.futures[0], TaskState.SUCCEEDED)
+    end(run.futures[1], TaskState.LOST, data="the agent was killed")
+    end(run.futures[2], TaskState.FAILED, data="no reason")
+    shown = Shown(run)
+    shown.panel.draw()
+    assert "s=1: TaskLost: the agent was killed" in words(shown.kept()["text/html"])
+    assert run.group.first_error().__notes__ == [
+        "1 of 3 lost: s=1; 1 of 3 failed: s=2",
+        "the other one has its value: `sims.result(return_exceptions=True)`",
+    ]
+
+
+def test_an_endpoint_that_is_away_is_told_with_what_it_means_for_running_tasks():
+    class Away:
+        process_id = os.getpid()
+
+        def online(self, _: Any) -> bool:
+            return False
+
+    run = run_of(2)
+    for future in run.futures:
+        future.terms, future._keeper = Terms(new_id(), GROUP), Away()
+    shown = Shown(run)
+    told = words(shown.part("notes"))
+    assert told.startswith("endpoint local is offline: tasks that have not begun run when it is back")
+    assert told.endswith("those that were running may end as lost")
 
 
 def test_what_the_service_says_when_it_is_away():
@@ -287,14 +437,14 @@ def test_names_of_every_kind(label):
     shown = Shown(run)
     assert f"<bdi>{html.escape(label)}</bdi>" in shown.part("head")
     assert "overflow-wrap:anywhere" in shown.part("head")
-    assert words(shown.part("head")) == f"{label} on {label}: ✓ 0 of 2 done, ○ 2 waiting"
+    assert words(shown.part("head")) == f"{label} on {label}: 0 of 2 done, ○ 2 waiting"
 
 
 def test_a_run_without_tasks_has_ended():
     run = run_of(0)
     shown = Shown(run)
     shown.panel.draw()
-    assert words(shown.kept()["text/html"]).startswith("sims on local: ✓ 0 of 0 done")
+    assert words(shown.kept()["text/html"]).startswith("sims on local: 0 of 0 done")
     shown.button("details").click()
     assert not shown.widgets.trouble.value
 
@@ -311,7 +461,7 @@ def test_without_ipywidgets_the_output_itself_moves(monkeypatch):
     panel.draw()
     told = [words(data["text/html"]) for data, *_ in got if PANEL_MIME in data]
     assert [re.sub(r"as of \S+", "", one).strip()[:40] for one in told] == [
-        "sims on local: ✓ 0 of 2 done, ○ 2 waitin",
+        "sims on local: 0 of 2 done, ○ 2 waiting",
         "sims on local: ✓ 1 of 2 done, ○ 1 waitin",
         "sims on local: ✓ 2 of 2 done waited 1.0 ",
     ]

@@ -126,7 +126,8 @@ def test_of_a_group_some_are_shown_and_a_line_says_how_to_see_the_others():
     data = shown.results_bundle(run_of(*futures, group=True))
     assert data["text/html"].count("<img ") == shown.MOST_OF_GROUP
     assert "k=0" in data["text/html"]
-    assert "and 34 more: `%compute show sims[i]`" in data["text/html"]
+    assert "and 34 more: `%compute show sims[i]`" in data["text/plain"]
+    assert "%compute show sims[i]</code>" in data["text/html"]
     assert shown.results_bundle(run_of(*[ended(value=[HTML, {}])] * 3, group=True)) is None
     figures = shown.results_bundle(run_of(*[ended(value=[PNG, {}])] * 3, group=True))
     assert figures["text/html"].count("<img ") == 3
