@@ -63,13 +63,14 @@ class LinkPlan:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One message that was delivered; `tag` is what to acknowledge, on the same connection only."""
+    """One message that was delivered; `tag` is what to acknowledge, on the same `channel` only."""
 
     queue: str
     body: bytes
     tag: int
     headers: Mapping[str, Any] = field(default_factory=dict)
     timestamp: int | None = None
+    channel: Any = field(default=None, repr=False, compare=False)
 
 
 class LinkHandler(Protocol):
@@ -243,16 +244,14 @@ class Link:
             channel.close()
 
     def ack_beside(self, message: Incoming) -> None:
-        """Acknowledges a message of a queue that `read` has added."""
-        channel = self._beside.get(message.queue)
-        if channel is not None and channel.is_open:
-            channel.basic_ack(message.tag)
+        """Acknowledges a message of a queue that `read` has added; it may have been read anew meanwhile."""
+        if message.channel is not None and message.channel.is_open:
+            message.channel.basic_ack(message.tag)
 
     def reject_beside(self, message: Incoming) -> None:
         """Refuses a message of such a queue for good."""
-        channel = self._beside.get(message.queue)
-        if channel is not None and channel.is_open:
-            channel.basic_reject(message.tag, requeue=False)
+        if message.channel is not None and message.channel.is_open:
+            message.channel.basic_reject(message.tag, requeue=False)
 
     def ack(self, tag: int, multiple: bool = False) -> None:
         """Acknowledges a message of the present connection; with `multiple` all up to it."""
@@ -313,10 +312,9 @@ class Link:
         self._channel.basic_consume(queue, self._deliver_from(queue), callback=self._on_consuming)
 
     def _deliver_from(self, queue: str) -> Callable[[Any, Any, Any, bytes], None]:
-        def deliver(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
-            incoming = Incoming(
-                queue, body, method.delivery_tag, properties.headers or {}, properties.timestamp
-            )
+        def deliver(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            headers, timestamp = properties.headers or {}, properties.timestamp
+            incoming = Incoming(queue, body, method.delivery_tag, headers, timestamp, channel)
             self._hook(self._handler.on_message, self, incoming)
 
         return deliver

@@ -11,7 +11,8 @@ from uuid import UUID
 from compute_nb import routes
 from compute_nb.future import ComputeFuture
 from compute_nb.ledger import Ledger
-from compute_nb.tasks import Move, Printed, TaskResult
+from compute_nb.spool import Spool
+from compute_nb.tasks import Move, Printed, TaskResult, TaskState
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class OpenTasks:
         self._naming = threading.Lock()
         self._unnamed = False
         self._early: dict[UUID, TaskResult] = {}
+        self._spool: Spool | None = None
 
     # -- any thread
 
@@ -65,6 +67,10 @@ class OpenTasks:
         """Takes what the service said of some tasks."""
         self._take(status.moves, status.results)
 
+    def restore(self, results: Iterable[TaskResult]) -> None:
+        """Takes results that the spool had."""
+        self._take((), results, keep=False)
+
     # -- the submitter's thread
 
     def expect_names(self) -> None:
@@ -95,9 +101,18 @@ class OpenTasks:
         tell_listeners(f for f in open_futures if f.terms is not None and f.terms.endpoint_id in changed)
 
     def _take(
-        self, moves: Iterable[Move], results: Iterable[TaskResult], printed: Iterable[Printed] = ()
+        self,
+        moves: Iterable[Move],
+        results: Iterable[TaskResult],
+        printed: Iterable[Printed] = (),
+        *,
+        keep: bool = True,
     ) -> None:
-        """Gives news to the futures; what nobody waits for (a double, another program's) is dropped."""
+        """Gives news to the futures; what nobody waits for (a double, another program's) is dropped.
+
+        Args:
+            keep: Whether results go into the spool, if there is one.
+        """
         changed: list[ComputeFuture] = []
         for move in moves:
             future = self._open.get(move.task_id)
@@ -113,9 +128,15 @@ class OpenTasks:
                 if result.worker is not None and future.terms is not None:
                     self.environments[future.terms.endpoint_id] = result.worker
                 future.take(result)
+                if keep:
+                    self._keep(future, result)
                 log.debug("task %s has ended: %s", result.task_id, result.state.value)
                 changed.append(future)
         tell_listeners(changed)
+
+    def _keep(self, future: ComputeFuture, result: TaskResult) -> None:
+        if self._spool is not None and future.terms is not None and result.state is not TaskState.LOST:
+            self._spool.put(result._replace(task_group_id=future.terms.task_group_id))
 
     def _claim(self, result: TaskResult) -> ComputeFuture | None:
         """Takes the future of a result out of `_open`; keeps a result whose task may not be named yet."""

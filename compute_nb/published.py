@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -119,13 +119,18 @@ def group(connection: Connection, task_group_id: UUID) -> Group:
         raise unknown from error
     try:
         named, tasks = UUID(answer["taskgroup_id"]), answer["tasks"]
-        ids = sorted(UUID(task["id"]) for task in tasks)
+        ids = [UUID(task["id"]) for task in tasks]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ComputeError(f"the tasks of group {task_group_id} can't be read: {error!r}") from error
     if named != task_group_id:
         raise ComputeError(f"task group {task_group_id} was asked for and {named} was answered")
+    return group_of(ids)
+
+
+def group_of(task_ids: Iterable[UUID]) -> Group:
+    """Returns a group of these tasks, of which no more is known."""
     found = Group()
-    found.add((str(task_id), TaskState.WAITING.value, None, None, None, 0) for task_id in ids)
+    found.add((str(task_id), TaskState.WAITING.value, None, None, None, 0) for task_id in sorted(task_ids))
     return found
 
 

@@ -7,8 +7,9 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from compute_nb.groups import GroupQueues
 from compute_nb.ledger import Ledger
 from compute_nb.reach import Reach
 from compute_nb.reloaded import ReloadedTasks
+from compute_nb.spool import spool_of
 from compute_nb.submitter import Parcel, Submitter
 from compute_nb.tasks import TaskState, new_ids
 from compute_nb.terms import Terms
@@ -45,6 +47,7 @@ class Session:
         self._watcher = ResultWatcher(reach, amqp_port)
         self._submitter = Submitter(reach, self._watcher)
         self._watcher.use(self._submitter)
+        self._spool = spool_of(reach.home)
         self._checked = False
         self._plain = False
         self._noted: set[str] = set()
@@ -235,7 +238,7 @@ class Session:
         if self._checked:
             return
         if routes.extensions(connection) is None:
-            self._watcher.read_from(GroupQueues(self._watcher))
+            self._watcher.read_from(GroupQueues(self._watcher), self._spool)
             self._submitter.speak_published()
             self._plain = True
         self._checked = True
@@ -310,16 +313,33 @@ class Session:
         return self.reach.call(lambda connection: routes.status(connection, task_ids))
 
     def _reload_published(self, connection: Connection, terms: Terms) -> ReloadedTasks:
-        """As `_reload`; where and how each task was sent is not told there, and a queue may give doubles."""
-        found = published.group(connection, terms.task_group_id)
+        """As `_reload`; where and how each task was sent is not told there, and a queue may give doubles.
+
+        What was heard once is taken from the spool: the service may have forgotten it, or all of the group.
+        """
+        kept = self._spool.of(terms.task_group_id)
+        found = self._group_published(connection, terms.task_group_id, kept)
         fresh: list[ComputeFuture] = []
         futures = {index: self._future(found[index], terms, fresh) for index in range(len(found))}
-        self._watcher.absorb(published.status(connection, [future.id for future in fresh]))
+        self._watcher.restore(kept[future.id] for future in fresh if future.id in kept)
+        self._watcher.absorb(published.status(connection, [one.id for one in fresh if one.id not in kept]))
         if any(not future.done() for future in fresh):
             self._watcher.follow(connection, terms.task_group_id)
             # What ended between the question and the reading: another reader may have had its result.
             self._watcher.ask_about([future.id for future in fresh if not future.done()])
         return ReloadedTasks(found, terms, self, futures, self._status)
+
+    @staticmethod
+    def _group_published(connection: Connection, group_id: UUID, kept: Collection[UUID]) -> routes.Group:
+        """Returns the tasks of a group, with those that only the spool knows."""
+        known: list[UUID] = []
+        try:
+            listed = published.group(connection, group_id)
+            known = [listed.task_id(index) for index in range(len(listed))]
+        except ComputeError as error:
+            if error.http_status != HTTPStatus.NOT_FOUND or not kept:
+                raise
+        return published.group_of({*known, *kept})
 
     def _future(self, row: routes.GroupRow, terms: Terms, fresh: list[ComputeFuture]) -> ComputeFuture:
         """Returns the future of a task, the one that is waited for if there is one."""

@@ -25,6 +25,7 @@ from compute_nb.future import ComputeFuture
 from compute_nb.open_tasks import OpenTasks, tell_listeners
 from compute_nb.private_queue import PrivateQueue
 from compute_nb.reach import Reach
+from compute_nb.spool import Spool
 from compute_nb.submitter import Submitter
 from compute_nb.tasks import Events, TaskResult, TaskState
 
@@ -125,9 +126,13 @@ class ResultWatcher(OpenTasks):
         """Names the thread on which the watcher's own requests run; called once."""
         self._submitter = submitter
 
-    def read_from(self, source: Source) -> None:
-        """Reads there, not from a queue of its own; called before anything is followed."""
-        self._source = source
+    def read_from(self, source: Source, spool: Spool) -> None:
+        """Reads there, not from a queue of its own; called before anything is followed.
+
+        Args:
+            spool: Keeps results: that service forgets them once they are acknowledged.
+        """
+        self._source, self._spool = source, spool
 
     def ask_about(self, task_ids: Sequence[UUID]) -> None:
         """Has the service asked how these tasks stand; does not block."""
@@ -253,7 +258,7 @@ class ResultWatcher(OpenTasks):
         self._submitter.call(self._ask, revive=False).add_done_callback(_log_failure)
 
     def on_message(self, link: Link, message: Incoming) -> None:
-        """Ends futures, then acknowledges."""
+        """Ends futures, then acknowledges; with a spool once the results are on the disk."""
         try:
             events = self._source.take(link, message)
         except wire.MalformedMessage as error:
@@ -267,7 +272,10 @@ class ResultWatcher(OpenTasks):
         if events.fetch:
             self._to_fetch.update(dict.fromkeys(events.fetch))
             self._fetch_soon(link)
-        self._source.ack(link, message)
+        if self._spool is None:
+            self._source.ack(link, message)
+        else:
+            self._spool.afterwards(lambda: link.call_soon(lambda: self._source.ack(link, message)))
 
     def on_confirm(self, link: Link, number: int, ok: bool) -> None:
         """Nothing is published here."""

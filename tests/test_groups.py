@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ from compute_nb.errors import ComputeError
 from compute_nb.future import ComputeFuture
 from compute_nb.groups import LONGEST_PAUSE_S, MAX_QUEUES, GroupQueues
 from compute_nb.reach import Reach
+from compute_nb.spool import Spool
 from compute_nb.tasks import ErrorCode, TaskState, new_id
 from compute_nb.terms import Terms
 from compute_nb.watcher import ResultWatcher
@@ -195,8 +197,9 @@ def test_a_task_is_lost_only_after_a_minute_of_silence(waiting):
 @pytest.fixture
 def watcher(tmp_path):
     one = ResultWatcher(Reach(ServiceSettings("test", "http://127.0.0.1:1", token="x"), Home(tmp_path)))
-    one.read_from(GroupQueues(one))
-    return one
+    one.read_from(GroupQueues(one), Spool(Home(tmp_path)))
+    yield one
+    one._spool.close(30)
 
 
 def result(task_id):
@@ -217,6 +220,23 @@ def test_a_result_before_its_name_is_kept_for_it(watcher):
     assert future.task_id == str(task_id)
     assert not watcher._early
     assert link.settled == [("ack", 1)] * 2
+
+
+def test_a_result_is_acknowledged_once_it_is_on_the_disk(watcher):
+    future, acknowledged = ComputeFuture(new_id(), Terms(new_id(), new_id())), threading.Event()
+    found = []
+
+    class Later(Link):
+        def ack_beside(self, message):
+            found.append(watcher._spool.of(future.terms.task_group_id))
+            acknowledged.set()
+
+    watcher.add(future)
+    watcher.on_message(Later(), result(future.id))
+    assert future.result(0) == 42
+    assert acknowledged.wait(30)
+    (kept,) = found
+    assert kept[future.id].data == "11\n42"
 
 
 def test_a_result_of_somebody_else_is_not_kept(watcher):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from compute_nb.config import Home as HomeFolder
-from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.notebook.body.cell import analyse
 from compute_nb.notebook.cargo.commandline import command_body
@@ -20,12 +19,14 @@ from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.kit.source import POSTPONED
 from compute_nb.notebook.line.arguments import Line
 from compute_nb.notebook.line.options import Options, check, points, shadowed
-from compute_nb.notebook.memory.memory import Memory, entry_of, place_of
+from compute_nb.notebook.memory.memory import Memory
 from compute_nb.notebook.memory.messages import NotebookSeen
 from compute_nb.notebook.memory.outlet import Outlet
 from compute_nb.notebook.memory.page import Page, silent_comm
+from compute_nb.notebook.memory.recording import Recording
 from compute_nb.notebook.memory.resume import Resume
 from compute_nb.notebook.runs.census import Census
+from compute_nb.notebook.runs.entry import entry_of, place_of
 from compute_nb.notebook.runs.launch import dry_run, launch
 from compute_nb.notebook.runs.pending import Outputs
 from compute_nb.notebook.runs.results import when_read
@@ -75,6 +76,9 @@ class Desk:
             say=Lines.say,
             lay=self._lay,
         )
+        self._memory = Memory(shell.user_ns, HomeFolder.default())
+        self._page = Page(self._heard, silent_comm)
+        self._recording = Recording(self._page, self._memory)
         self._lines = Lines(
             self._runs,
             self._outputs,
@@ -84,10 +88,16 @@ class Desk:
             lay=self._lay,
             destinations=destinations,
             fail=self._fail,
+            recording=self._recording,
         )
-        self._memory = Memory(shell.user_ns, HomeFolder.default())
-        self._page = Page(self._heard, silent_comm)
-        self._resume = Resume(shell.user_ns, self._home, self._memory, self._take_up, self._page.unbind)
+        self._resume = Resume(
+            shell.user_ns,
+            self._home,
+            self._memory,
+            self._take_up,
+            unbind=self._page.unbind,
+            notes=self._page.notes,
+        )
         shell.events.register("pre_execute", self._arrive)
         shell.events.register("post_run_cell", self._arrive)
 
@@ -163,6 +173,10 @@ class Desk:
             going_on=self._going_on,
             accepted=self._bind,
         )
+        if run.entry is None:
+            swept = [name for names, _ in options.maps for name in names]
+            place = place_of(executor, HomeFolder.default())
+            run.entry = entry_of(run, cell_source_of(shell), swept, place)
         if hidden:
             outcome.say(hidden)
         try:
@@ -176,16 +190,26 @@ class Desk:
         cell_id = cell_id_of(self._shell)
         if cell_id is None:
             return None
-        for run in reversed(self._runs.open()):
-            if run.cell_id == cell_id and run.key == key and run in self._executors:
-                run.cell = cell_of(self._shell)
-                self._name(run)
-                outcome.say(
-                    f"the same run of this cell still goes on since {moment(run.submitted_at)}, "
-                    f"{run.progress()}: attached to it; `--new` submits again"
-                )
-                return run, self._executors[run]
-        return None
+        here = (
+            (run, self._executors[run])
+            for run in reversed(self._runs.open())
+            if run.cell_id == cell_id and run.key == key and run in self._executors
+        )
+        found = next(here, None)
+        if found is None and front_of(self._shell) is Front.PERSON:
+            found = self._resume.same(cell_id, key, {str(run.task_group_id) for run in self._runs.all})
+            if found is not None:
+                self._runs.add(found[0])
+        if found is None:
+            return None
+        run, _ = found
+        run.cell = cell_of(self._shell)
+        self._name(run)
+        outcome.say(
+            f"the same run of this cell still goes on since {moment(run.submitted_at)}, "
+            f"{run.progress()}: attached to it; `--new` submits again"
+        )
+        return found
 
     def _bind(self, run: Run) -> None:
         run.cell_id = cell_id_of(self._shell)
@@ -207,19 +231,12 @@ class Desk:
         when_read(run.futures, self._read)
         self._outputs.promise(run)
 
-    def _record(self, run: Run, executor: Executor, options: Options) -> None:
+    def _record(self, run: Run) -> None:
         """Puts a run into the notebook's record and the home folder's notes."""
         self._page.written_by(client_of(self._shell))
-        if not run.futures:
-            return
-        swept = [name for names, _ in options.maps for name in names]
-        place = place_of(executor, HomeFolder.default())
-        entry = entry_of(run, cell_source_of(self._shell), swept, place)
-        self._page.record(entry)
-        try:
-            self._memory.note(entry)
-        except (OSError, ComputeError) as problem:
-            outcome.say(f"the home folder has no note of this run: {problem}")
+        problem = self._recording.keep(run.entry) if run.entry is not None and run.futures else ""
+        if problem:
+            outcome.say(problem)
 
     def _follow(self, run: Run, executor: Executor, options: Options, defaults: Defaults) -> Any:
         front = front_of(self._shell)
@@ -231,7 +248,7 @@ class Desk:
             try:
                 self._panel(run, executor)
             finally:
-                self._record(run, executor, options)
+                self._record(run)
         else:
             for line in run.earlier_lines():
                 outcome.say(line)

@@ -79,6 +79,7 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
         super().__init__(shell)
         self._made: Desk | None = None
         self._endpoints: Endpoints | None = None
+        self._listed = ""
 
     @property
     def _desk(self) -> Desk:
@@ -121,15 +122,19 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
         return self._endpoints
 
     def recall(self) -> None:
-        """Takes up earlier runs of this notebook, if there are any."""
-        from compute_nb.notebook.memory.memory import remembers
+        """Takes up earlier runs of this notebook, if there are any; only counts them without `reattach`."""
+        from compute_nb.notebook.memory.memory import listed, remembered
 
-        if self.reattach and remembers(self.shell.user_ns):
+        found = remembered(self.shell.user_ns)
+        if not self.reattach:
+            self._listed = listed(found)
+        elif found.entries or found.elsewhere:
             self._desk.recall()
 
     def found(self) -> str:
         """Returns one line on what was taken up, "" if there is nothing that was not told yet."""
-        return "" if self._made is None else self._made.found()
+        line, self._listed = self._listed, ""
+        return line or ("" if self._made is None else self._made.found())
 
     # -- the cell ---------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ export interface INews<T> {
 
 interface IState {
   live: ReadonlyMap<string, string>;
+  notes: Readonly<Record<string, string>>;
   readonly bundles: Map<string, JSONObject>;
 }
 
@@ -33,6 +34,17 @@ export class Board<T extends object> {
   /** Returns the widget that draws a group now, null if none does. */
   model(notebook: T, id: string): string | null {
     return this._states.get(notebook)?.live.get(id) ?? null;
+  }
+
+  /** Returns why the kernel does not follow a group, "" if it has not said so. */
+  note(notebook: T, id: string): string {
+    return this._states.get(notebook)?.notes[id] ?? '';
+  }
+
+  /** Takes all reasons of the kernel for not following groups. */
+  setNotes(notebook: T, notes: Readonly<Record<string, string>>): void {
+    this._state(notebook).notes = notes;
+    this.touch(notebook);
   }
 
   /** Returns the newest display data of a group, null if the kernel has sent none. */
@@ -82,7 +94,7 @@ export class Board<T extends object> {
   private _state(notebook: T): IState {
     let state = this._states.get(notebook);
     if (state === undefined) {
-      state = { live: new Map(), bundles: new Map() };
+      state = { live: new Map(), notes: {}, bundles: new Map() };
       this._states.set(notebook, state);
     }
     return state;

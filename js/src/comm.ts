@@ -13,7 +13,7 @@ import type { JSONObject, JSONValue } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 import type { Board } from './board';
-import { heard, INotebookMessage, ISnapshots, KernelMessage } from './messages';
+import { heard, IForget, INotebookMessage, IRecord, ISnapshots, KernelMessage } from './messages';
 import * as metadata from './metadata';
 import * as outputs from './outputs';
 import { isOver } from './snapshot';
@@ -169,6 +169,14 @@ export class Link implements IDisposable {
       case 'snapshots':
         this._takeSnapshots(message);
         return;
+      case 'notes':
+        this._board.setNotes(this._notebook, message.notes);
+        return;
+      case 'results':
+        if (this._writes(message) && outputs.writeResults(this._notebook, message.results)) {
+          this._save();
+        }
+        return;
       default:
         this._takeRecord(message);
     }
@@ -195,7 +203,7 @@ export class Link implements IDisposable {
     }
   }
 
-  private _takeRecord(message: Exclude<KernelMessage, { kind: 'live' | 'snapshots' }>): void {
+  private _takeRecord(message: IRecord | IForget): void {
     if (this._writes(message)) {
       const holder = this._notebook.context.model.sharedModel as metadata.IMetadataHolder;
       const changed =

@@ -13,7 +13,7 @@ export function groupsOf(notebook: NotebookPanel, board: Board<NotebookPanel>): 
   const found = new Map<string, IGroup>();
   const put = (entry: IGroup['entry'], saved: ISnapshot | null) => {
     const snapshot = board.snapshot(notebook, entry.id) ?? saved ?? found.get(entry.id)?.snapshot ?? null;
-    found.set(entry.id, { entry, snapshot, live: board.model(notebook, entry.id) !== null });
+    found.set(entry.id, { entry, snapshot, live: board.model(notebook, entry.id) !== null, note: board.note(notebook, entry.id) });
   };
   for (const entry of holder === undefined ? [] : metadata.entries(holder)) {
     put(entry, null);

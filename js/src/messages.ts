@@ -37,7 +37,20 @@ export interface ISnapshots {
   readonly writer: string | null;
 }
 
-export type KernelMessage = ILive | IRecord | IForget | ISnapshots;
+/** What tasks gave that a cell of before has submitted, as display data for the output kept for it. */
+export interface IResults {
+  readonly kind: 'results';
+  readonly results: Readonly<Record<string, JSONObject>>;
+  readonly writer: string | null;
+}
+
+/** Why the kernel does not follow some groups; groups that are not named have no such reason. */
+export interface INotes {
+  readonly kind: 'notes';
+  readonly notes: Readonly<Record<string, string>>;
+}
+
+export type KernelMessage = ILive | IRecord | IForget | ISnapshots | IResults | INotes;
 
 /** What a page tells of its notebook, when the kernel opens the comm and after the page was loaded. */
 export interface INotebookMessage {
@@ -78,13 +91,21 @@ export function readMessage(value: unknown): KernelMessage | null {
     case 'forget':
       return typeof value.id === 'string' ? { kind: 'forget', id: value.id, writer } : null;
     case 'snapshots': {
-      const found = Object.entries(isObject(value.bundles) ? value.bundles : {}).filter(([, one]) => isObject(one));
       const ended = Array.isArray(value.ended) ? value.ended.filter(one => typeof one === 'string') : [];
-      return { kind: 'snapshots', bundles: Object.fromEntries(found) as Record<string, JSONObject>, ended, writer };
+      return { kind: 'snapshots', bundles: objects(value.bundles), ended, writer };
     }
+    case 'results':
+      return { kind: 'results', results: objects(value.results), writer };
+    case 'notes':
+      return { kind: 'notes', notes: texts(value.notes) };
     default:
       return null;
   }
+}
+
+function objects(value: unknown): Record<string, JSONObject> {
+  const pairs = Object.entries(isObject(value) ? value : {}).filter(([, one]) => isObject(one));
+  return Object.fromEntries(pairs) as Record<string, JSONObject>;
 }
 
 function texts(value: unknown): Record<string, string> {

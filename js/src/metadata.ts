@@ -5,6 +5,7 @@
  * read counts as none and stays where it is; what a newer version wrote is shown and never rewritten.
  */
 
+import { sha256 } from './sha256';
 import type { IEntry } from './tokens';
 
 export const KEY = 'compute_nb';
@@ -49,8 +50,14 @@ export function readEntry(value: unknown): IEntry | null {
     name: text(value.name),
     label: text(value.label),
     tasks: value.tasks as number,
+    source_hash: text(value.source_hash),
     submitted_at: value.submitted_at as string
   };
+}
+
+/** Returns the hash of a cell's source that does not change when it is saved or reformatted at its end. */
+export function sourceHash(source: string): string {
+  return `sha256:${sha256(source.replace(/\r\n?/g, '\n').replace(/[ \t\n\f\v]+$/, ''))}`;
 }
 
 /** Returns the entries of a notebook, oldest first; none if there is no record or it can't be read. */

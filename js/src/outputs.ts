@@ -4,6 +4,7 @@ import type { ICodeCellModel } from '@jupyterlab/cells';
 import type { NotebookPanel } from '@jupyterlab/notebook';
 import type { IOutputModel } from '@jupyterlab/rendermime';
 import { JSONExt, type JSONObject } from '@lumino/coreutils';
+import { isObject, KEY } from './metadata';
 import { readSnapshot } from './snapshot';
 import { ISnapshot, PANEL_MIME } from './tokens';
 
@@ -37,6 +38,31 @@ function ofCell(model: ICodeCellModel, cell: number): IPlaced[] {
     }
   }
   return found;
+}
+
+/** Puts what tasks gave into the outputs that their cells keep for it; returns whether anything has changed. */
+export function writeResults(notebook: NotebookPanel, results: Readonly<Record<string, JSONObject>>): boolean {
+  let changed = false;
+  const cells = notebook.content.model?.cells;
+  for (let index = 0; cells !== undefined && index < cells.length; index++) {
+    const model = cells.get(index);
+    const outputs = model.type === 'code' ? (model as ICodeCellModel).outputs : null;
+    for (let place = 0; outputs !== null && place < outputs.length; place++) {
+      const output = outputs.get(place);
+      const data = results[keptFor(output.metadata)];
+      if (data !== undefined && !JSONExt.deepEqual(output.data as JSONObject, data)) {
+        output.setData({ data });
+        changed = true;
+      }
+    }
+  }
+  return changed;
+}
+
+/** Returns the group for whose results an output is kept, "" if it is another output. */
+function keptFor(metadata: unknown): string {
+  const own = isObject(metadata) ? metadata[KEY] : null;
+  return isObject(own) && typeof own.results === 'string' ? own.results : '';
 }
 
 /** Returns the index of the cell that shows a group; failing that, of the cell with this id; -1 if neither is there. */

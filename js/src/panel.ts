@@ -8,13 +8,23 @@ import type { NotebookPanel } from '@jupyterlab/notebook';
 import { MimeModel } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import type { JSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
+import type { Message } from '@lumino/messaging';
+import type { ISignal } from '@lumino/signaling';
 import { Panel, Widget } from '@lumino/widgets';
 import type { Board, INews } from './board';
+import { sourceHash } from './metadata';
 import { readSnapshot, sentence, stateOf, title } from './snapshot';
 import { GroupState, ISnapshot, LIVE_MIME, PANEL_MIME, WIDGET_MIME } from './tokens';
 import { drawn, element, notConnected } from './view';
 
 const HTML_MIME = 'text/html';
+const DRIFTED = 'The source of this cell has changed since this run.';
+
+/** What the comparison needs of a cell's shared model. */
+interface ISharedText {
+  readonly changed: ISignal<any, any>;
+  getSource(): string;
+}
 
 /** What a panel needs of the rest. */
 export interface ISurroundings {
@@ -52,6 +62,8 @@ class HiddenRenderer extends Widget implements IRenderMime.IRenderer {
 /** One drawn panel; made by JupyterLab as often as it likes, so it keeps nothing of its own. */
 export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
   private readonly _told = element('div', 'cnbp-told');
+  private readonly _drift = new Widget({ node: element('div', 'cnbp-note cnbp-drift', DRIFTED) });
+  private _source: ISharedText | null = null;
   private _model: IRenderMime.IMimeModel | null = null;
   private _saved: ISnapshot | null = null;
   private _state: GroupState | null = null;
@@ -67,11 +79,14 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
     this.addClass('cnbp-output');
     this._told.setAttribute('role', 'status');
     this.node.append(this._told);
+    this._drift.hide();
+    this.addWidget(this._drift);
     this._around.board.changed.connect(this._onNews, this);
   }
 
   dispose(): void {
     if (!this.isDisposed) {
+      this._leaveSource();
       this._around.board.changed.disconnect(this._onNews, this);
     }
     super.dispose();
@@ -81,7 +96,34 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
     this._model = model;
     this._saved = readSnapshot(model.data[PANEL_MIME]);
     this._drawStill();
+    this._compare();
     await this._bind();
+  }
+
+  protected onAfterAttach(message: Message): void {
+    super.onAfterAttach(message);
+    this._leaveSource();
+    const cell = this._notebook?.content.widgets.find(one => one.node.contains(this.node));
+    this._source = cell?.model.sharedModel ?? null;
+    this._source?.changed.connect(this._compare, this);
+    this._compare();
+  }
+
+  protected onBeforeDetach(message: Message): void {
+    this._leaveSource();
+    super.onBeforeDetach(message);
+  }
+
+  private _leaveSource(): void {
+    this._source?.changed.disconnect(this._compare, this);
+    this._source = null;
+  }
+
+  /** Says so while the cell's source is another one than that of the run. */
+  private _compare(): void {
+    const before = this._saved?.entry.source_hash ?? '';
+    const drifted = this._source !== null && before !== '' && sourceHash(this._source.getSource()) !== before;
+    this._drift.setHidden(!drifted);
   }
 
   private _onNews(_: unknown, news: INews<NotebookPanel>): void {
@@ -124,7 +166,7 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
       return;
     }
     this._live = live;
-    this.addWidget(live);
+    this.insertWidget(this.widgets.indexOf(this._drift), live);
   }
 
   private _drawStill(): void {
@@ -140,9 +182,7 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
       this._still = new Widget({ node: element('pre', '', String(bundle['text/plain'] ?? '')) });
     } else {
       this._tell(snapshot);
-      if (this._live === null) {
-        this._still = this._stillOf(bundle, snapshot, notebook);
-      }
+      this._still = this._live === null ? this._stillOf(bundle, snapshot, notebook) : this._styleOf(notebook);
     }
     if (this._still !== null) {
       this.insertWidget(0, this._still);
@@ -153,6 +193,16 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
     const id = this._saved?.entry.id;
     const heard = notebook === null || id === undefined ? null : this._around.board.bundle(notebook, id);
     return heard ?? this._model?.data ?? {};
+  }
+
+  /** The kernel's widget is drawn in the style of the kernel's display data, which is not drawn beside it. */
+  private _styleOf(notebook: NotebookPanel | null): Widget {
+    const id = this._saved?.entry.id;
+    const heard = notebook === null || id === undefined ? null : this._around.board.bundle(notebook, id);
+    const source = heard ?? (this._model?.trusted ? this._model.data : {});
+    const page = new DOMParser().parseFromString(String(source[HTML_MIME] ?? ''), HTML_MIME);
+    const rules = [...page.querySelectorAll('style')].map(one => one.textContent ?? '').join('');
+    return new Widget({ node: element('style', '', rules) });
   }
 
   /** A trusted cell shows the kernel's own drawing, with results; what is not trusted has only its JSON read. */
@@ -166,7 +216,8 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
     } else {
       panel.addWidget(new Widget({ node: drawn(snapshot) }));
     }
-    const note = notebook === null ? null : notConnected(snapshot, () => this._around.reload(notebook));
+    const said = notebook === null ? '' : this._around.board.note(notebook, snapshot.entry.id);
+    const note = notebook === null ? null : notConnected(snapshot, said, () => this._around.reload(notebook));
     if (note !== null) {
       panel.addWidget(new Widget({ node: note }));
     }

@@ -90,6 +90,9 @@ export class SidePanel extends Widget {
     if (snapshot !== null) {
       row.append(bar(snapshot));
     }
+    if (group.note) {
+      row.append(element('span', 'cnbp-note', group.note));
+    }
     return row;
   }
 }

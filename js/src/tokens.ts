@@ -19,6 +19,8 @@ export interface IEntry {
   readonly name: string;
   readonly label: string;
   readonly tasks: number;
+  /** Of the cell's source when it was submitted, "" if that is not known. */
+  readonly source_hash: string;
   readonly submitted_at: string;
 }
 
@@ -37,4 +39,6 @@ export interface IGroup {
   readonly entry: IEntry;
   readonly snapshot: ISnapshot | null;
   readonly live: boolean;
+  /** Why the kernel does not follow it, "" if it has not said so. */
+  readonly note: string;
 }

@@ -54,12 +54,20 @@ export function bar(snapshot: ISnapshot): HTMLElement {
   return track;
 }
 
-/** Returns what is said below a group that goes on while no kernel follows it, null if nothing is to be said. */
-export function notConnected(snapshot: ISnapshot, reload: () => void): HTMLElement | null {
+/**
+ * Returns what is said below a group that no kernel follows, null if nothing is to be said.
+ *
+ * @param note Why the kernel does not follow it, "" if it has not said so.
+ */
+export function notConnected(snapshot: ISnapshot, note: string, reload: () => void): HTMLElement | null {
+  const node = element('div', 'cnbp-note');
+  if (note) {
+    node.textContent = `${note[0].toUpperCase()}${note.slice(1)}: this is how it stood when the notebook was saved.`;
+    return node;
+  }
   if (isOver(snapshot)) {
     return null;
   }
-  const node = element('div', 'cnbp-note');
   const button = element('button', 'cnbp-link', 'connect') as HTMLButtonElement;
   button.type = 'button';
   button.title = 'Finds the runs of this notebook, as `%load_ext compute_nb` does';

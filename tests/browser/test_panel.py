@@ -40,7 +40,7 @@ def test_a_page_loaded_again_while_tasks_run_shows_their_end(lab, page: Page) ->
 def open_notebook(page: Page, url: str) -> None:
     page.goto(url)
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
-    page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left", has_text="| Idle").first.wait_for(timeout=60_000)
+    page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left", has_text="| Idle").first.wait_for()
 
 
 def write_notebook(lab: Any, name: str, *cells: str) -> None:

@@ -11,7 +11,7 @@ def test_run_all(lab, page: Page, tmp_path: Path) -> None:
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     page.goto(f"{lab.url}/lab/tree/01_quickstart.ipynb?reset")
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
-    page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left", has_text="| Idle").first.wait_for(timeout=60_000)
+    page.locator(".jp-StatusBar-Middle, .jp-StatusBar-Left", has_text="| Idle").first.wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     shown = page.locator(".jp-OutputArea-output", has_text="from a worker: True")

@@ -64,7 +64,7 @@ def test_what_is_not_known_is_passed_over(data: Any, wire: Wire) -> None:
 
 
 def test_the_messages_are_as_the_shared_file_has_them(wire: Wire) -> None:
-    live, record, forget, snapshots = SHARED["from_kernel"]
+    live, record, forget, snapshots, results, notes = SHARED["from_kernel"]
     wire.page.bind(GROUP, "71ab")
     wire.page.written_by("c1")
     wire.page.record(entry(1))
@@ -78,6 +78,10 @@ def test_the_messages_are_as_the_shared_file_has_them(wire: Wire) -> None:
     assert wire.sent[2] == forget
     assert wire.sent[3] == {"kind": "live", "live": {}}
     assert wire.sent[-1] == {**snapshots, "writer": "c1"}
+    wire.page.results(GROUP, results["results"][GROUP])
+    assert wire.sent[-1] == results
+    wire.page.notes(notes["notes"])
+    assert wire.sent[-1] == notes
 
 
 def test_a_page_that_has_answered_is_known_and_told_what_there_is(wire: Wire) -> None:
@@ -103,6 +107,28 @@ def test_a_page_that_was_loaded_again_gets_what_it_missed_and_writes_on(wire: Wi
         ("snapshots", "c2"),
     ]
     assert again[0]["live"] == {"a": "1"}
+
+
+def test_a_page_that_missed_the_first_message_hears_another_while_a_run_is_open(wire: Wire) -> None:
+    wire.page.bind("a", "1")
+    for wire.now in (100.0, 101.0, 101.9, 102.1):
+        wire.page.snapshot("a", dict)
+    assert wire.sent == [{"kind": "live", "live": {"a": "1"}}] * 3
+    wire.hello()
+    for wire.now in (110.0, 120.0):
+        wire.page.snapshot("a", dict)
+    assert [said["kind"] for said in wire.sent[3:]] == ["live", "snapshots", "snapshots"]
+
+
+def test_results_and_notes_are_told_to_pages_that_come_later_too(wire: Wire) -> None:
+    wire.page.results("a", {"text/plain": "3.2"})
+    wire.page.notes({"b": "run elsewhere"})
+    wire.page.notes({"b": "run elsewhere"})
+    assert [said["kind"] for said in wire.sent] == ["notes"]
+    given = {"kind": "results", "results": {"a": {"text/plain": "3.2"}}, "writer": "c1"}
+    assert wire.hello()[-2:] == [given, {"kind": "notes", "notes": {"b": "run elsewhere"}}]
+    wire.page.snapshot("a", dict)  # it is open again
+    assert "results" not in {said["kind"] for said in wire.hello()}
 
 
 def test_a_second_page_does_not_take_the_writing_over(wire: Wire) -> None:

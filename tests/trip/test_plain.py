@@ -22,6 +22,7 @@ from compute_nb.errors import ComputeError, EndpointNotFound, NotOffered, TaskEx
 from compute_nb.future import ComputeFuture
 from compute_nb.local import find_service
 from compute_nb.serialize import ComputeSerializer, PureSourceTextInspect
+from compute_nb.spool import spool_of
 from compute_nb.tasks import new_id
 
 RunScript = Callable[..., str]
@@ -344,3 +345,22 @@ print([now.task_id == then for now, then in zip(group, before)])
 def test_a_notebook_sends_again_what_it_still_has(home: Home, run_script: RunScript, tmp_path) -> None:
     lines = run_script(NOTEBOOK, str(tmp_path)).splitlines()
     assert lines[-2:] == ["[0, 1]", "[True, False]"]
+
+
+def test_what_the_service_has_forgotten_is_reloaded_from_the_home_folder(
+    home: Home, executor: Executor
+) -> None:
+    futures = [executor.submit(double, n) for n in (1, 2)]
+    assert [future.result(WAIT_S) for future in futures] == [2, 4]
+    spool, on_disk = spool_of(home), threading.Event()
+    spool.afterwards(on_disk.set)
+    assert on_disk.wait(WAIT_S)
+    kept = spool.of(executor.task_group_id)
+    assert [kept[future.id].data for future in futures] == [future.raw for future in futures]
+    forgotten = new_id()
+    with pytest.raises(ComputeError, match="knows no task group"):
+        executor.reload_tasks(forgotten)
+    for one in kept.values():
+        spool.put(one._replace(task_group_id=forgotten, task_id=new_id()))
+    spool.close(WAIT_S)
+    assert sorted(future.result(0) for future in executor.reload_tasks(forgotten)) == [2, 4]

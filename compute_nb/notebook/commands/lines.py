@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from compute_nb.config import Home as HomeFolder
+from compute_nb.config import Settings
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.notebook.commands.destinations import Destinations
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.line.arguments import Line
 from compute_nb.notebook.memory.recent import recent
-from compute_nb.notebook.memory.reload import reloaded
+from compute_nb.notebook.memory.recording import Noted, Recording
+from compute_nb.notebook.memory.reload import recalled, reloaded
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.runs import failures
 from compute_nb.notebook.runs.census import Census
@@ -33,6 +36,7 @@ from compute_nb.notebook.view.times import moment, times_of
 
 MAX_TRACEBACKS = 5
 MAX_LOG_LINES = 200
+_GLYPHS = {"done": "✓", "failed": "✗", "cancelled": "–", "running": "▸", "waiting": "○"}
 
 
 class Lines:
@@ -44,6 +48,7 @@ class Lines:
         lay: Shows a table.
         destinations: Does the lines on where cells go.
         fail: Shows an error with its frames, as the notebook's own.
+        recording: Knows the notebook's record.
     """
 
     def __init__(
@@ -57,8 +62,9 @@ class Lines:
         lay: Callable[[Table], None],
         destinations: Destinations,
         fail: Callable[[BaseException, Any], None],
+        recording: Recording,
     ) -> None:
-        self._fail = fail
+        self._fail, self._recording = fail, recording
         self._runs, self._outputs, self._home = runs, outputs, home
         self._attach, self._show, self._lay = attach, show, lay
         self._destinations = destinations
@@ -79,6 +85,7 @@ class Lines:
             "debug": self._debug,
             "reload": self._reload,
             "attach": self._reload,
+            "forget": self._forget,
             "show": self._show_again,
             **self._destinations.commands,
         }[line.command]
@@ -104,7 +111,9 @@ class Lines:
 
     def _tasks(self, _: Line) -> None:
         runs = self._runs.all
-        if not runs:
+        here = {run.task_group_id for run in runs}
+        noted = [one for one in self._recording.noted() if one.entry.id not in here]
+        if not runs and not noted:
             self.say("nothing was submitted from this kernel yet")
             return
         rows = [
@@ -118,6 +127,7 @@ class Lines:
             ]
             for run in reversed(runs)
         ]
+        rows += [_of_record(one) for one in reversed(noted)]
         head = ["cell", "name", "submitted", "endpoint", "tasks", "time", "task group"]
         self._lay(Table(head, rows))
 
@@ -233,7 +243,40 @@ class Lines:
         if not line.words:
             self._recent(line)
             return
-        self._attach(*reloaded(line, self._runs, self._home))
+        entry = self._of_before(line)
+        if entry is None:
+            self._attach(*reloaded(line, self._runs, self._home))
+            return
+        run, executor = recalled(entry, self._home, Settings.load(HomeFolder.default()))
+        free = {name for name in (run.name, *run.outputs) if name not in self._home.namespace}
+        run.name, run.outputs = run.name if run.name in free else "", tuple(free.intersection(run.outputs))
+        self._attach(run, executor)
+
+    def _of_before(self, line: Line) -> Entry | None:
+        """Returns what the record has of a group that this kernel does not follow yet."""
+        if line.words and not line.values:
+            with contextlib.suppress(CellRefused):
+                entry = self._recording.find(line.words[0])
+                return None if any(run.task_group_id == entry.id for run in self._runs.all) else entry
+        return None
+
+    def _forget(self, line: Line) -> None:
+        if not line.words:
+            raise CellRefused("`%compute forget GROUP` needs the name or the id of one group")
+        entry = self._recorded(line.words[0])
+        self._recording.forget(entry)
+        self.say(
+            f"{entry.title}: no longer in this notebook's record; its tasks and results stay, "
+            f"`%compute reload {entry.id}` finds them"
+        )
+
+    def _recorded(self, text: str) -> Entry:
+        """Returns the entry that a word means, of this kernel's runs first: `In[7]` is one of them only."""
+        with contextlib.suppress(CellRefused):
+            run = self._runs.find(text).run
+            if run.entry is not None:
+                return run.entry
+        return self._recording.find(text)
 
     def _recent(self, line: Line) -> None:
         """Lists the groups that could be meant."""
@@ -267,6 +310,13 @@ def _standing(run: Run) -> list[str]:
     census = Census(run)
     census.take()
     snapshot = census.last
-    glyphs = {"done": "✓", "failed": "✗", "cancelled": "–", "running": "▸", "waiting": "○"}
-    glyph = "!" if snapshot.unsent and snapshot.state == "done" else glyphs[snapshot.state]
+    glyph = "!" if snapshot.unsent and snapshot.state == "done" else _GLYPHS[snapshot.state]
     return [f"{glyph} {snapshot.sentence()}", times_of(census).told() or "-"]
+
+
+def _of_record(noted: Noted) -> list[str]:
+    """Returns the row of a group that this kernel does not follow."""
+    entry = noted.entry
+    glyph = "?" if noted.saved is None else _GLYPHS[noted.saved.state]
+    names = [entry.name or entry.label or "-", moment(entry.submitted_s), entry.endpoint or "-"]
+    return ["-", *names, f"{glyph} {noted.told}", "-", entry.id]

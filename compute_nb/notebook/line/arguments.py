@@ -40,7 +40,7 @@ class Subcommand:
 _SERVICE = "`!compute-nb service stop` (start, restart, status) does such things"
 _RELOAD = ("-n", "--name", "-o", "--output")
 SUBCOMMANDS: Mapping[str, Subcommand] = {
-    "tasks": Subcommand("", "what was submitted from this kernel"),
+    "tasks": Subcommand("", "what was submitted from this kernel, and what the notebook's record has"),
     "wait": Subcommand("[NAME]", "until it has ended; without NAME all of this kernel", 1, ("--all",)),
     "show": Subcommand("[NAME]", "its panel again, and what its tasks displayed", 1),
     "logs": Subcommand("[NAME] [--all]", "what the tasks printed; --all: without leaving out", 1, ("--all",)),
@@ -55,6 +55,7 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
         valued=_RELOAD,
     ),
     "attach": Subcommand("[GROUP] …", "another name of `reload`", 1, valued=_RELOAD),
+    "forget": Subcommand("GROUP", "drop a run from the notebook's record; tasks and results stay", 1),
     "endpoints": Subcommand("", "where cells can go: state, Python, workers"),
     "use": Subcommand("ENDPOINT", "cells of this kernel that name no endpoint go there", 1),
     "restart": Subcommand(

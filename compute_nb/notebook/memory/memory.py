@@ -8,7 +8,6 @@ this notebook are taken up: a copy, and a colleague's notebook, keep what they s
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,10 @@ from compute_nb.errors import ComputeError
 from compute_nb.local import find_service
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.memory.messages import NotebookSeen
-from compute_nb.notebook.memory.saved import SavedNotebook, path_seen, path_told, read_saved
-from compute_nb.notebook.runs.record import Entry, Record, source_hash
+from compute_nb.notebook.memory.saved import SavedNotebook, SavedPanel, path_seen, path_told, read_saved
+from compute_nb.notebook.runs.record import Entry, Record
 
 if TYPE_CHECKING:
-    from compute_nb.executor import Executor
     from compute_nb.notebook.runs.run import Run
 
 
@@ -35,12 +33,14 @@ class Found:
         entries: Oldest first.
         cells: Ids of the cells that there are; None if that is not known.
         open_before: Group -> how many of its tasks were open when the notebook was saved.
+        elsewhere: Groups in the file that another user's or machine's service has.
     """
 
     entries: Sequence[Entry] = ()
     cells: frozenset[str] | None = None
     shown: frozenset[str] = frozenset()
     open_before: Mapping[str, int] = field(default_factory=dict)
+    elsewhere: Sequence[Entry] = ()
 
     def to_take_up(self) -> list[Entry]:
         """Returns the latest group of each cell that still exists, of each name, and all that may be open."""
@@ -70,6 +70,20 @@ class Found:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A group of a notebook's record.
+
+    Attributes:
+        counts: State -> how many tasks had it when the notebook was saved; None if its file does not say.
+        ours: Whether it was submitted from this notebook, by this home folder.
+    """
+
+    entry: Entry
+    counts: Mapping[str, int] | None
+    ours: bool
+
+
 class Memory:
     """The runs of one kernel's notebook, across restarts; the main thread's alone, but for `seen`.
 
@@ -79,7 +93,7 @@ class Memory:
     """
 
     def __init__(self, namespace: Mapping[str, Any], home: HomeFolder) -> None:
-        self._index = Index(home)
+        self._home, self._index = home, Index(home)
         self._told = path_told(namespace)
         self._path = self._told
 
@@ -108,6 +122,22 @@ class Memory:
             return Found()
         return self._found(read_saved(self._path), None)
 
+    def same(self, cell_id: str, key: str) -> Sequence[Entry]:
+        """Returns the groups that a cell has submitted with the same key, the newest first."""
+        noted = () if self._path is None else self._index.of(self._path)
+        return [entry for entry in noted if entry.cell_id == cell_id and entry.key == key][::-1]
+
+    def listed(self) -> Sequence[Listed]:
+        """Returns the groups of the record, oldest first; asks no service."""
+        if self._path is None:
+            return ()
+        saved = read_saved(self._path)
+        counts = {panel.entry.id: _counts(panel) for panel in (saved.panels if saved else ())}
+        own = {entry.id: entry for entry in self._index.of(self._path)}
+        entries = {**{entry.id: entry for entry in (saved.record if saved else ())}, **own}
+        found = sorted(entries.values(), key=lambda entry: entry.submitted_at)
+        return [Listed(entry, counts.get(entry.id), entry.id in own) for entry in found]
+
     def seen(self, told: NotebookSeen) -> Found | None:
         """Returns what is true of a notebook that a page has told of; None if nothing is new in it."""
         path = path_seen(self._told, told.path)
@@ -122,17 +152,28 @@ class Memory:
         assert self._path is not None
         entries = {entry.id: entry for entry in self._index.of(self._path)}
         theirs = [*(saved.entries() if saved else ()), *(Record(told.record) if told else ())]
+        foreign: dict[str, Entry] = {}
         for entry in theirs:
             if entry.id in entries or self._is_ours(entry):
                 entries[entry.id] = entries.get(entry.id, entry)
+            else:
+                foreign[entry.id] = entry
         cells = frozenset(told.cells) if told else saved.cells if saved else None
         panels = saved.panels if saved else ()
         return Found(
             sorted(entries.values(), key=lambda entry: entry.submitted_at),
             cells,
             frozenset(panel.entry.id for panel in panels),
-            {panel.entry.id: _open(panel.panel, panel.entry.tasks) for panel in panels},
+            {panel.entry.id: _open(panel) for panel in panels},
+            self._elsewhere(foreign.values()),
         )
+
+    def _elsewhere(self, foreign: Iterable[Entry]) -> Sequence[Entry]:
+        own = None
+        with contextlib.suppress(ComputeError):
+            own = find_service(self._home)
+        here = None if own is None else own.service_id
+        return [entry for entry in foreign if entry.service_id not in (None, here)]
 
     def _is_ours(self, entry: Entry) -> bool:
         """Returns whether a group was submitted from here: from a path at which there is nothing any more."""
@@ -143,62 +184,30 @@ class Memory:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run went, as the record tells it; "" and None for what is not known."""
-
-    service: str = ""
-    service_id: str | None = None
-    endpoint_id: str | None = None
+def _counts(panel: SavedPanel) -> Mapping[str, int]:
+    """Returns how many tasks of a saved panel had which state."""
+    counts = panel.panel.get("counts")
+    found = counts.items() if isinstance(counts, dict) else ()
+    return {str(state): count for state, count in found if isinstance(count, int)}
 
 
-def place_of(executor: Executor, home: HomeFolder) -> Place:
-    """Returns where an Executor that has submitted sends its tasks."""
-    reach = executor.client.reach
-    service_id = None
-    if reach.own:
-        with contextlib.suppress(ComputeError):
-            own = find_service(home)
-            service_id = None if own is None else own.service_id
-    return Place(reach.settings.name, service_id, str(executor.endpoint_id))
-
-
-def entry_of(run: Run, source: str, swept: Iterable[str], place: Place) -> Entry:
-    """Returns what is recorded of a run.
-
-    Args:
-        source: Of the whole cell.
-        swept: Names of `--map`.
-    """
-    return Entry(
-        id=str(run.task_group_id),
-        service=place.service,
-        service_id=place.service_id,
-        endpoint=run.endpoint,
-        endpoint_id=place.endpoint_id,
-        cell_id=run.cell_id,
-        name=run.name,
-        label=run.label,
-        tasks=len(run.futures),
-        outputs=run.outputs,
-        map=tuple(swept),
-        source_hash=source_hash(source),
-        key=run.key,
-        submitted_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.submitted_at)),
-    )
-
-
-def _open(panel: Mapping[str, Any], total: int) -> int:
+def _open(panel: SavedPanel) -> int:
     """Returns how many tasks of a saved panel had not ended."""
-    counts = panel.get("counts")
-    ends = ("SUCCEEDED", "FAILED", "CANCELLED", "LOST")
-    found = [counts.get(state, 0) for state in ends] if isinstance(counts, dict) else []
-    return max(total - sum(count for count in found if isinstance(count, int)), 0)
+    ended = sum(_counts(panel).get(state, 0) for state in ("SUCCEEDED", "FAILED", "CANCELLED", "LOST"))
+    return max(panel.entry.tasks - ended, 0)
 
 
-def remembers(namespace: Mapping[str, Any]) -> bool:
-    """Returns whether anything is known of earlier runs of this kernel's notebook; looks at files only."""
-    return bool(Memory(namespace, HomeFolder.default()).recall().entries)
+def remembered(namespace: Mapping[str, Any]) -> Found:
+    """Returns what is known of earlier runs of this kernel's notebook; looks at files only."""
+    return Memory(namespace, HomeFolder.default()).recall()
+
+
+def listed(found: Found) -> str:
+    """Returns the one line on earlier runs that nobody takes up, "" if there are none."""
+    count = len(found.entries)
+    runs = "1 earlier run" if count == 1 else f"{count} earlier runs"
+    told = f"{runs} of this notebook: `%compute tasks` lists them, `%compute reload GROUP` attaches one"
+    return told if count else ""
 
 
 def told(found: Found, runs: Sequence[Run], bound: Sequence[str], missing: Sequence[Entry]) -> str:
@@ -222,6 +231,8 @@ def told(found: Found, runs: Sequence[Run], bound: Sequence[str], missing: Seque
         parts.append(f"bound again: {', '.join(bound)}")
     if missing:
         parts.append(f"not reachable from here: {', '.join(entry.title for entry in missing)}")
+    if found.elsewhere:
+        parts.append(f"run elsewhere: {', '.join(entry.title for entry in found.elsewhere)}")
     return ", ".join(parts)
 
 

@@ -46,7 +46,22 @@ class Snapshots(TypedDict):
     writer: str | None
 
 
-Message = Live | Recorded | Forgotten | Snapshots
+class Results(TypedDict):
+    """What tasks gave that a cell of before has submitted, as display data for the output kept for it."""
+
+    kind: Literal["results"]
+    results: Mapping[str, Mapping[str, Any]]
+    writer: str | None
+
+
+class Notes(TypedDict):
+    """Why the kernel does not follow some groups; groups that are not named have no such reason."""
+
+    kind: Literal["notes"]
+    notes: Mapping[str, str]
+
+
+Message = Live | Recorded | Forgotten | Snapshots | Results | Notes
 
 
 @dataclass(frozen=True, slots=True)

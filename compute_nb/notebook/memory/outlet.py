@@ -2,7 +2,7 @@
 
 A page with the plugin draws the widget inside the panel's first output, which needs to be told only which
 widget that is; other front ends need an output for it. A run of before has its outputs already, and nobody
-can update them by their display ids any more: pages put its end there.
+can update them by their display ids any more: pages put its end there, and what its tasks gave.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class Outlet:
         else:
             if display_id == self._view:
                 self._page.unbind(self._group_id, self._model_id)
+            elif self._resumed and WIDGET_MIME not in data:
+                self._page.results(self._group_id, data)
             if not self._resumed and display_id not in self._silent:
                 self._publish(data, metadata, display_id, update)
 

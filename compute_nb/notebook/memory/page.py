@@ -49,7 +49,10 @@ class Page:
         self._live: dict[str, str] = {}
         self._recorded: dict[str, Entry] = {}
         self._sent_at: dict[str, float] = {}
+        self._called_at = 0.0
         self._ended: dict[str, Bundle] = {}
+        self._results: dict[str, Bundle] = {}
+        self._notes: dict[str, str] = {}
 
     @property
     def known(self) -> bool:
@@ -97,7 +100,10 @@ class Page:
         """Tells how a group stands: at once if it has ended, otherwise every 2 s at most."""
         with self._lock:
             now = self._clock()
-            if not ended and (not self._known or now - self._sent_at.get(group_id, 0) < SNAPSHOT_PACE_S):
+            if not ended and not self._known:
+                self._call_again(now)
+                return
+            if not ended and now - self._sent_at.get(group_id, 0) < SNAPSHOT_PACE_S:
                 return
             self._sent_at[group_id] = now
             made = dict(bundle())
@@ -105,8 +111,33 @@ class Page:
                 self._ended[group_id] = made
             else:
                 self._ended.pop(group_id, None)
+                self._results.pop(group_id, None)
             if self._known:
                 self._say(self._snapshots({group_id: made}, [group_id] if ended else []))
+
+    def _call_again(self, now: float) -> None:
+        """Says once more which widgets draw: a page loaded amid a restart may have missed it."""
+        if self._live and now - self._called_at >= SNAPSHOT_PACE_S:
+            self._called_at = now
+            self._say({"kind": "live", "live": dict(self._live)})
+
+    def results(self, group_id: str, data: Bundle) -> None:
+        """Tells what the tasks of a group gave, for the output that its cell keeps for that."""
+        with self._lock:
+            self._results[group_id] = dict(data)
+            if self._known:
+                self._say(self._given([group_id]))
+
+    def notes(self, notes: Mapping[str, str]) -> None:
+        """Tells why some groups are not followed; groups that are not named have no such reason any more."""
+        with self._lock:
+            if notes != self._notes:
+                self._notes = dict(notes)
+                self._say({"kind": "notes", "notes": self._notes})
+
+    def _given(self, groups: Sequence[str]) -> Message:
+        given = {group_id: self._results[group_id] for group_id in groups}
+        return {"kind": "results", "results": given, "writer": self._writer}
 
     def _snapshots(self, bundles: Mapping[str, Bundle], ended: Sequence[str]) -> Message:
         return {"kind": "snapshots", "bundles": bundles, "ended": ended, "writer": self._writer}
@@ -148,6 +179,10 @@ class Page:
                 self._say({"kind": "record", "entry": entry.to_json(), "writer": self._writer})
             if self._ended:
                 self._say(self._snapshots(dict(self._ended), list(self._ended)))
+            if self._results:
+                self._say(self._given(list(self._results)))
+            if self._notes:
+                self._say({"kind": "notes", "notes": self._notes})
         self._heard(seen)
 
 

@@ -86,6 +86,7 @@ def recalled(entry: Entry, home: Home, settings: Settings) -> tuple[Run, Executo
         send_again=lambda places: executor.retry_tasks([run.futures[place] for place in places]),
         cell_id=entry.cell_id,
         key=entry.key,
+        entry=entry,
         submitted_at=entry.submitted_s,
     )
     return run, executor

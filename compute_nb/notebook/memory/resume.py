@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from compute_nb.config import Home as HomeFolder
@@ -19,6 +20,9 @@ from compute_nb.notebook.runs.group import ComputeGroup
 from compute_nb.notebook.runs.record import Entry
 from compute_nb.notebook.runs.run import Run
 
+ELSEWHERE = "run elsewhere"
+UNREACHABLE = "not reachable from here"
+
 Take = Callable[[Run, Executor], None]
 
 
@@ -30,6 +34,7 @@ class Resume:
         home: How values are rebuilt here.
         take: Adds a run to the kernel's and follows it.
         unbind: Has a group's panels show what was saved.
+        notes: Told why some groups are not taken up.
     """
 
     def __init__(
@@ -38,10 +43,12 @@ class Resume:
         home: Home,
         memory: Memory,
         take: Take,
+        *,
         unbind: Callable[[str], None],
+        notes: Callable[[Mapping[str, str]], None],
     ) -> None:
         self._namespace, self._home, self._memory = namespace, home, memory
-        self._take, self._unbind = take, unbind
+        self._take, self._unbind, self._notes = take, unbind, notes
         self._taken: dict[str, Run] = {}
         self._provisional: dict[str, ComputeFuture | ComputeGroup] = {}
         self._line = ""
@@ -56,6 +63,23 @@ class Resume:
     def recall(self) -> None:
         """Takes up what the saved file and the home folder know."""
         self._line = self._resume(self._memory.recall()) or self._line
+
+    def same(self, cell_id: str, key: str, known: Collection[str]) -> tuple[Run, Executor] | None:
+        """Returns a run that the cell has begun with the same key and that still goes on; asks its service.
+
+        Args:
+            known: Groups of this kernel, which need not be looked at.
+        """
+        settings = Settings.load(HomeFolder.default())
+        for entry in self._memory.same(cell_id, key):
+            if entry.id in known:
+                continue
+            with contextlib.suppress(ComputeError):
+                run, executor = recalled(entry, self._home, settings)
+                if not run.ended:
+                    self._taken[entry.id] = run
+                    return run, executor
+        return None
 
     def line(self) -> str:
         """Returns what was taken up, in one line, if nobody has been told yet; "" else."""
@@ -80,8 +104,6 @@ class Resume:
 
     def _resume(self, found: Found) -> str:
         wanted = [entry for entry in found.to_take_up() if entry.id not in self._taken]
-        if not wanted:
-            return ""
         names = found.names()
         runs: list[Run] = []
         bound: list[str] = []
@@ -100,6 +122,8 @@ class Resume:
             bound += run.outputs
             self._taken[entry.id] = run
             runs.append(run)
+        notes = {entry.id: ELSEWHERE for entry in found.elsewhere}
+        self._notes(notes | {entry.id: UNREACHABLE for entry in missing})
         return told(found, runs, bound, missing)
 
     def _name(self, name: str, run: Run) -> Sequence[str]:

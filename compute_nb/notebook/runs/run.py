@@ -18,6 +18,7 @@ from compute_nb.tasks import TaskState
 
 if TYPE_CHECKING:
     from compute_nb.notebook.runs.debug import TaskInputs
+    from compute_nb.notebook.runs.record import Entry
 
 LOOKED_AT = 500  # tasks whose results are opened unasked
 _TOLD = 5
@@ -119,6 +120,7 @@ class Run:
         shows: Whether the last expression is the value.
         is_command: Whether its body is a command for the shell.
         key: The same for a run of the same source, inputs, map and options; "" if that can't be told.
+        entry: What the notebook's record has of it; None before that is known.
         cell_id: Of the cell in its notebook, if the front end has told it.
         earlier: Open runs of the same cell or the same name, which this one has taken over.
         outage: Says why no news can come now, None while it can.
@@ -150,6 +152,7 @@ class Run:
     cancel_all: Callable[[], None] = lambda: None
     cell_id: str | None = None
     key: str = ""
+    entry: Entry | None = None
     earlier: Sequence[Run] = ()
     outage: Callable[[], str | None] = lambda: None
     wake: Callable[[], None] = lambda: None

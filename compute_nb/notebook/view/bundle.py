@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from compute_nb.live import GAP
 from compute_nb.notebook.runs import failures
 from compute_nb.notebook.runs.census import Census
+from compute_nb.notebook.runs.entry import entry_of
 from compute_nb.notebook.runs.failures import Failure
 from compute_nb.notebook.runs.results import facts, said
 from compute_nb.notebook.runs.run import LOOKED_AT, Run, Snapshot
@@ -42,16 +42,7 @@ def bundle(
         live_below: Whether a widget below it shows how the tasks stand.
     """
     snapshot, times = census.last, times_of(census)
-    entry = {
-        "id": run.task_group_id,
-        "endpoint": run.endpoint,
-        "cell_id": run.cell_id,
-        "name": run.name,
-        "label": run.label,
-        "tasks": snapshot.total,
-        "outputs": list(run.outputs),
-        "submitted_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(snapshot.submitted_at)),
-    }
+    entry = (run.entry or entry_of(run)).to_json()
     quiet = headless or told_elsewhere
     failed = [] if quiet else found(run, snapshot)
     panel = {

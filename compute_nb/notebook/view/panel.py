@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from compute_nb.errors import ComputeError
@@ -94,7 +94,7 @@ class Panel:
             self._widgets.offer(cancel=True, retry=_missed(self._census.last), blocked=self._run.blocks)
             self._put_view(self._widgets.box, update=False)
         if not self._run.waited_for:
-            self._publish(_nothing(), {}, self._ids[2], False)
+            self._put_results(_nothing(), update=False)
 
     # -- any thread
 
@@ -177,7 +177,7 @@ class Panel:
         if widgets is not None and run.cell_id is None:
             self._put_view(widgets.tail, update=True)
         if not run.waited_for:
-            self._publish(results_bundle(run) or _nothing(), {}, self._ids[2], True)
+            self._put_results(results_bundle(run) or _nothing(), update=True)
         _ended.append(self)
         if len(_ended) > _KEPT:
             _ended.popleft()._let_go()
@@ -237,6 +237,11 @@ class Panel:
         live = {"id": self._run.task_group_id}
         view = {LIVE_MIME: live, WIDGET_MIME: _view(widget.model_id), "text/plain": ""}
         self._publish(view, {}, self._ids[1], update)
+
+    def _put_results(self, data: Mapping[str, Any], *, update: bool) -> None:
+        """Puts what the tasks gave into an output that a later kernel finds again by the group's id."""
+        metadata = {"compute_nb": {"results": self._run.task_group_id}}
+        self._publish(data, metadata, self._ids[2], update)
 
     # -- what buttons do
 

@@ -14,7 +14,12 @@ from typing import Any
 
 _LATER = "takes effect when the running cell has ended"
 _PARTS = ("head", "aside", "squares", "notes", "said", "fold", "printed", "results", "blocked")
-_CLASSES = {"said": ("cnb-part",), "fold": ("cnb-live", "cnb-fold"), "printed": ("cnb-live", "cnb-folded")}
+_CLASSES = {
+    "said": ("cnb-part",),
+    "fold": ("cnb-live", "cnb-fold"),
+    "printed": ("cnb-live", "cnb-folded"),
+    "results": ("cnb-live", "cnb-results"),
+}
 
 
 class Widgets:

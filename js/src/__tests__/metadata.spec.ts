@@ -1,5 +1,5 @@
 /** @jest-environment node */
-import { add, entries, forget, IMetadataHolder, KEY, MAX_BYTES, MAX_GROUPS, raw } from '../metadata';
+import { add, entries, forget, IMetadataHolder, KEY, MAX_BYTES, MAX_GROUPS, raw, sourceHash } from '../metadata';
 
 // The kernel's twin, compute_nb/notebook/runs/record.py, is tested with the same file.
 const SHARED = jest.requireActual('../../../tests/notebook/record.json');
@@ -87,5 +87,17 @@ describe('the record', () => {
     const holder = new Holder();
     expect(add(holder, { id: 'no uuid' }, never)).toBe(false);
     expect(holder.writes).toBe(0);
+  });
+});
+
+describe('the hash of a source', () => {
+  it.each(SHARED.source_hashes as { source: string; hash: string }[])('is as in the kernel: %j', ({ source, hash }) => {
+    expect(sourceHash(source)).toBe(hash);
+  });
+
+  it.each([0, 55, 56, 63, 64, 65, 119, 120, 1000])('is that of the machine for %d characters', count => {
+    const source = 'é'.repeat(count);
+    const known = jest.requireActual('crypto').createHash('sha256').update(source).digest('hex');
+    expect(sourceHash(source)).toBe(`sha256:${known}`);
   });
 });

@@ -19,8 +19,14 @@ describe('a drawn panel', () => {
 
   it('offers to connect while tasks are open, and not afterwards', () => {
     const pressed = jest.fn();
-    notConnected(snapshot({ RUNNING: 1 }), pressed)?.querySelector('button')?.click();
+    notConnected(snapshot({ RUNNING: 1 }), '', pressed)?.querySelector('button')?.click();
     expect(pressed).toHaveBeenCalledTimes(1);
-    expect(notConnected(snapshot({ SUCCEEDED: 4 }), pressed)).toBeNull();
+    expect(notConnected(snapshot({ SUCCEEDED: 4 }), '', pressed)).toBeNull();
+  });
+
+  it('says why the kernel does not follow a run, and offers nothing then', () => {
+    const note = notConnected(snapshot({ SUCCEEDED: 4 }), 'run elsewhere', () => undefined);
+    expect(note?.textContent).toBe('Run elsewhere: this is how it stood when the notebook was saved.');
+    expect(note?.querySelector('button')).toBeNull();
   });
 });

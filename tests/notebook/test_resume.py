@@ -1,0 +1,249 @@
+"""Kernels that come after each other on one notebook: what the later ones know of the earlier ones' runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from entries import entry
+from jupyter_client.manager import start_new_kernel
+from own_home import own_home
+
+from compute_nb.config import Home
+from compute_nb.notebook.memory.index import Index
+from compute_nb.notebook.runs.record import KEY, Record
+
+PANEL = "application/vnd.compute-nb.panel+json"
+TARGET = "compute_nb.meta"
+LOAD = "%load_ext compute_nb"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home() -> Iterator[Home]:
+    with own_home():
+        yield Home.default()
+
+
+class Kernel:
+    """A kernel on a notebook, with a person and a page with the plugin at it."""
+
+    def __init__(self, manager: Any, client: Any) -> None:
+        self._manager, self._client = manager, client
+        self.heard: list[Any] = []
+        self.comm = ""
+
+    def run(self, code: str, cell_id: str = "c0") -> list[Any]:
+        """Runs a cell; returns its messages."""
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
+        message = self._client.session.msg("execute_request", content, metadata={"cellId": cell_id})
+        self._client.shell_channel.send(message)
+        asked, messages = message["header"]["msg_id"], []
+        while True:
+            got = self._next()
+            messages.append(got)
+            own = got["parent_header"].get("msg_id") == asked
+            if own and got["content"].get("execution_state") == "idle":
+                return messages
+
+    def text(self, code: str, cell_id: str = "c0") -> str:
+        """Runs a cell; returns all that it prints, shows and raises as text."""
+        parts = []
+        for message in self.run(code, cell_id):
+            content = message["content"]
+            parts.append(str(content.get("text", "")))
+            parts.append(str((content.get("data") or {}).get("text/plain", "")))
+            parts.append(str(content.get("evalue", "")))
+        return "\n".join(part for part in parts if part)
+
+    def says(self, kind: str, ok: Callable[[Any], bool] = lambda _: True) -> Any:
+        """Waits for a message of a kind to the page."""
+        while not (found := [one for one in self.heard if one["kind"] == kind and ok(one)]):
+            self._next()
+        return found[-1]
+
+    def greet(self, path: Path) -> None:
+        """Speaks as a page that shows the notebook."""
+        self.says("live")
+        seen = {
+            "path": path.name,
+            "record": None,
+            "cells": ["c0", "c1"],
+            "client": self._client.session.session,
+        }
+        data = {"kind": "notebook", **seen, "previous": None}
+        message = self._client.session.msg("comm_msg", {"comm_id": self.comm, "data": data})
+        self._client.shell_channel.send(message)
+
+    def _next(self) -> Any:
+        got = self._client.get_iopub_msg(timeout=60)
+        data = got["content"].get("data")
+        if got["msg_type"] == "comm_msg" and isinstance(data, dict) and data.get("target") == TARGET:
+            self.comm = got["content"]["comm_id"]
+            self.heard.append(data)
+        return got
+
+
+class Book:
+    """A notebook's file and the kernels that it has one after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.gate = path, path.with_suffix(".gate")
+        self.cell = (
+            "%%compute local -m s=range(3) -n sweep\n"
+            "import os, time\n"
+            f"while not os.path.exists({str(self.gate)!r}):\n"
+            "    time.sleep(0.02)\n"
+            "s * s"
+        )
+        self.save()
+
+    def save(self, messages: list[Any] = (), record: Any = None) -> None:  # type: ignore[assignment]
+        """Saves it, with a cell's outputs of these messages."""
+        outputs = [
+            nbformat.v4.new_output(
+                "display_data", one["content"]["data"], metadata=one["content"]["metadata"]
+            )
+            for one in messages
+            if one["msg_type"] == "display_data"
+        ]
+        cells = [nbformat.v4.new_code_cell(LOAD), nbformat.v4.new_code_cell(self.cell, outputs=outputs)]
+        cells[0]["id"], cells[1]["id"] = "c0", "c1"
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=cells, metadata={KEY: record} if record else {}), self.path
+        )
+
+    @contextlib.contextmanager
+    def kernel(self) -> Iterator[Kernel]:
+        environment = {**os.environ, "JPY_SESSION_NAME": str(self.path)}
+        manager, client = start_new_kernel(env=environment)
+        try:
+            yield Kernel(manager, client)
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+
+    def noted(self, home: Home) -> Record:
+        return Index(home).of(self.path)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Book]:
+    made = Book(tmp_path / "book.ipynb")
+    yield made
+    made.gate.touch()
+
+
+@pytest.fixture
+def begun(book: Book) -> Book:
+    """The notebook after a kernel that has submitted the sweep and is gone."""
+    with book.kernel() as kernel:
+        kernel.run(LOAD)
+        book.save(kernel.run(book.cell, "c1"))
+    return book
+
+
+def test_a_later_kernel_follows_the_run_and_gives_a_page_its_results(begun: Book, home: Home) -> None:
+    (noted,) = begun.noted(home)
+    with begun.kernel() as kernel:
+        assert "bound again: sweep" in kernel.text(LOAD)
+        kernel.greet(begun.path)
+        assert kernel.says("live", lambda said: said["live"])["live"].keys() == {noted.id}
+        assert "3 of 3 done" not in kernel.text("%compute tasks")
+        begun.gate.touch()
+        assert "[0, 1, 4]" in kernel.text("sweep.result()")
+        ended = kernel.says("snapshots", lambda said: noted.id in said["ended"])
+        shown = ended["bundles"][noted.id][PANEL]
+        assert shown["counts"] == {"SUCCEEDED": 3}
+        assert shown["entry"] == noted.to_json()
+
+
+def test_pictures_of_a_run_of_before_go_to_the_output_that_its_cell_keeps(book: Book) -> None:
+    book.cell = (
+        book.cell.replace(" -m s=range(3)", "")
+        .replace("s * s", "Shown()")
+        .replace(
+            "import os, time\n",
+            "import os, time\nclass Shown:\n    def _repr_markdown_(self):\n        return '**bold**'\n",
+        )
+    )
+    with book.kernel() as kernel:
+        kernel.run(LOAD)
+        submitted = kernel.run(book.cell, "c1")
+        kept = [m["content"]["metadata"] for m in submitted if m["msg_type"] == "display_data"]
+        book.save(submitted)
+    with book.kernel() as kernel:
+        kernel.run(LOAD)
+        kernel.greet(book.path)
+        book.gate.touch()
+        given = kernel.says("results")["results"]
+    (group,) = [one["compute_nb"]["results"] for one in kept if "results" in one.get("compute_nb", {})]
+    assert given[group]["text/markdown"] == "**bold**"
+
+
+def test_what_is_forgotten_is_in_no_record_and_can_be_reloaded(begun: Book, home: Home) -> None:
+    (noted,) = begun.noted(home)
+    begun.gate.touch()
+    with begun.kernel() as kernel:
+        assert "bound again: sweep" in kernel.text(LOAD)
+        assert "sweep: no longer in this notebook's record" in kernel.text("%compute forget sweep")
+        assert kernel.says("forget")["id"] == noted.id
+    assert not len(begun.noted(home))
+    with begun.kernel() as kernel:
+        assert "bound again" not in kernel.text(LOAD)
+        assert "nothing was submitted" in kernel.text("%compute tasks")
+        assert f"`{noted.id}`: this notebook's record has no such group" in kernel.text(
+            f"%compute forget {noted.id}"
+        )
+        assert "[0, 1, 4]" in kernel.text(f"%compute reload {noted.id} -n again\nagain.result()")
+
+
+def test_without_reattach_runs_are_listed_and_attached_when_asked(begun: Book, home: Home) -> None:
+    (noted,) = begun.noted(home)
+    with begun.kernel() as kernel:
+        kernel.run("get_ipython().config.ComputeMagics.reattach = False")
+        assert "1 earlier run of this notebook: `%compute tasks` lists them" in kernel.text(LOAD)
+        listed = kernel.text("%compute tasks")
+        assert "0 of 3 done" in listed
+        assert "when saved" in listed
+        assert noted.id in listed
+        assert "False" in kernel.text("'sweep' in globals()")
+        begun.gate.touch()
+        kernel.run(f"%compute reload {noted.id[:8]}")
+        assert "[0, 1, 4]" in kernel.text("sweep.result()")
+
+
+def test_the_same_cell_attaches_by_the_record_alone_and_new_submits_again(begun: Book, home: Home) -> None:
+    (noted,) = begun.noted(home)
+    with begun.kernel() as kernel:
+        kernel.run("get_ipython().config.ComputeMagics.reattach = False")
+        kernel.run(LOAD)
+        assert "attached to it; `--new` submits again" in kernel.text(begun.cell, "c1")
+        assert noted.id in kernel.text("print(sweep.task_group_id)")
+        assert "attached" not in kernel.text(begun.cell.replace("local", "local --new"), "c1")
+        first, second = begun.noted(home)
+        assert (first.id, first.key) == (noted.id, second.key)
+
+
+def test_a_colleagues_run_is_left_alone_and_told_as_run_elsewhere(book: Book) -> None:
+    theirs = entry(1)
+    panel = {PANEL: {"version": 1, "entry": theirs.to_json(), "counts": {"SUCCEEDED": 40}}}
+    shown = {"msg_type": "display_data", "content": {"data": panel, "metadata": {}}}
+    book.save([shown], Record().adding(theirs).to_json())
+    with book.kernel() as kernel:
+        assert f"run elsewhere: {theirs.title}" in kernel.text(LOAD)
+        assert kernel.says("notes")["notes"] == {theirs.id: "run elsewhere"}
+        assert "run elsewhere, 40 of 40 done when saved" in kernel.text("%compute tasks")
+        assert f"{theirs.title}: no longer in" in kernel.text(f"%compute forget {theirs.id[:8]}")
+
+
+def test_a_run_of_a_service_that_is_not_there_is_told_as_not_reachable(book: Book, home: Home) -> None:
+    gone = entry(2, service="gone", service_id=None)
+    Index(home).note(book.path, gone)
+    with book.kernel() as kernel:
+        assert f"not reachable from here: {gone.title}" in kernel.text(LOAD)
+        assert kernel.says("notes")["notes"] == {gone.id: "not reachable from here"}
