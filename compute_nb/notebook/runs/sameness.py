@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from compute_nb.notebook.cargo.namespace import Notebook
-from compute_nb.notebook.cargo.packing import Flight
+from compute_nb.notebook.cargo.packing import Flight, modules_beside
 from compute_nb.notebook.line.options import Options
+from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.runs.fingerprint import Fingerprint, Unstable
 
 _KIND = "hmac-sha256:"
@@ -23,7 +24,7 @@ def key_of(  # noqa: PLR0917
     terms: tuple[Any, ...],
     secret: bytes,
 ) -> str:
-    """Returns a key, equal for the same source, inputs, map and options; "" if none is stable.
+    """Returns a key, equal for the same sources, inputs, map and options; "" if none is stable.
 
     Args:
         points: Each task's own values; None without `--map`.
@@ -39,9 +40,16 @@ def key_of(  # noqa: PLR0917
     given = None if points is None else [dict(point) for point in points]
     commands = list(flight.points) if options.command else None
     try:
+        beside = [] if options.command else _modules(flight, notebook)
         found = Fingerprint(secret, MOST_PARTS).add(
-            (terms, said, body, limits, forms, flight.captured.imports, commands)
+            (terms, said, body, limits, forms, flight.captured.imports, commands, beside)
         )
         return _KIND + found.add(values).add(given).hexdigest()
-    except Unstable:
+    except (Unstable, CellRefused):
         return ""
+
+
+def _modules(flight: Flight, notebook: Notebook) -> list[tuple[Any, ...]]:
+    """Returns the modules beside the notebook with their texts: one that was edited makes another cell."""
+    of_points = flight.own.modules if flight.own else ()
+    return [tuple(module) for module in modules_beside(flight.body, flight.captured, of_points, notebook)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +50,18 @@ def test_another_source_input_map_or_option_has_another(
     first = key(shell, "-n sims -m s=range(3)", "f(s)")
     shell.here(change or "pass")
     assert key(shell, line, body) != first
+
+
+def test_an_edited_module_beside_the_notebook_has_another(
+    shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "beside_me.py").write_text("import under_it\n")
+    (tmp_path / "under_it.py").write_text("q = 1\n")
+    first = key(shell, "", "import beside_me\n1")
+    assert key(shell, "", "import beside_me\n1") == first != ""
+    (tmp_path / "under_it.py").write_text("q = 2\n")
+    assert key(shell, "", "import beside_me\n1") not in (first, "")
 
 
 def test_another_home_and_other_retries_have_another(shell: Any) -> None:
