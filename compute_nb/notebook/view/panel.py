@@ -35,6 +35,7 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 _HEART_S = 1.0
 _SOON_S = 0.02
 _END_MESSAGES, _FEW_MESSAGES = 9, 4
+_TURN_MESSAGES = 2  # more, when buttons go or come because a cell waits or has stopped waiting
 _KEPT = 50
 
 _ended: deque[Panel] = deque()
@@ -65,6 +66,7 @@ class Panel:
         self._account = Account(run, self._census, max_lines)
         self._soon = False
         self._last_sent = 0
+        self._blocked = run.blocks  # as it was drawn last
         self._census.take()
         self._widgets = self._made()
         run.on_reopen.append(self.reopen)
@@ -91,7 +93,8 @@ class Panel:
     def _show(self) -> None:
         self._put_bundle(update=False)
         if self._widgets is not None:
-            self._widgets.offer(cancel=True, retry=_missed(self._census.last), blocked=self._run.blocks)
+            self._blocked = self._run.blocks
+            self._widgets.offer(cancel=True, retry=_missed(self._census.last), blocked=self._blocked)
             self._put_view(self._widgets.box, update=False)
         if not self._run.waited_for:
             self._put_results(_nothing(), update=False)
@@ -146,7 +149,8 @@ class Panel:
     def weight(self) -> int:
         """Returns how many messages the next drawing may take."""
         ends = self._run.ended and not self._final
-        return _END_MESSAGES if ends else max(_FEW_MESSAGES, self._last_sent + 1)
+        turns = _TURN_MESSAGES if self._blocked != (self._run.blocks and not ends) else 0
+        return turns + (_END_MESSAGES if ends else max(_FEW_MESSAGES, self._last_sent + 1))
 
     def next_draw_s(self) -> float | None:
         """Returns in how many seconds it wants to be drawn though there is no news; None: never."""
@@ -154,12 +158,13 @@ class Panel:
 
     def _move(self, widgets: Widgets) -> int:
         snapshot = self._census.last
+        self._blocked = self._run.blocks
         sent = widgets.put(self._account.parts())
         sent += widgets.offer(
             cancel=True,
             retry=_missed(snapshot),
             cancelling=self._cancelling,
-            blocked=self._run.blocks,
+            blocked=self._blocked,
         )
         place = widgets.inspected
         return sent if place is None or self._run.futures[place].done() else sent + widgets.refresh()
@@ -168,7 +173,7 @@ class Panel:
 
     def _finish(self) -> int:
         """Puts the end in the place of all that moved; returns how many messages that took."""
-        self._final, self._cancelling = True, False
+        self._final, self._cancelling, self._blocked = True, False, False
         run, widgets = self._run, self._widgets
         run.fetch()
         self._census.take()
