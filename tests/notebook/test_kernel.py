@@ -79,7 +79,9 @@ class Person:
             message = self.client.get_iopub_msg(timeout=30)
             own = message["parent_header"].get("msg_id") == asked
             messages.append(message)
-            if message["msg_type"] == interrupt_on:
+            # Not the extension's own messages to pages, which `%load_ext` sends too.
+            moves = message["msg_type"] != "comm_msg" or message["content"]["data"].get("method") == "update"
+            if message["msg_type"] == interrupt_on and moves:
                 self.manager.interrupt_kernel()
                 interrupt_on = ""
             if own and message["content"].get("execution_state") == "idle":
