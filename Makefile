@@ -73,8 +73,13 @@ js/node_modules/.package-lock.json: js/package-lock.json
 	cd js && PATH="$(BIN):$$PATH" npm ci --no-fund --no-audit --loglevel=error
 	@touch $@
 
+# Each name below is a program that the tests start by themselves, on ports and in folders of their own.
+DEBIAN = { $(ROOT) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(ROOT) apt-get install -y -qq --no-install-recommends $(1) >/dev/null; } || \
+  echo "no $(2) and no root: its tests will be skipped"
+
 .PHONY: system
 system: # What the tests need beside Python packages; without root or sudo the tests that need it are skipped
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
-	  { $(ROOT) apt-get update -qq && $(ROOT) apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
-	  echo "no Chromium and no root: the browser tests will be skipped"
+	  $(call DEBIAN,chromium fonts-dejavu-core,Chromium)
+	@[ -x /usr/sbin/rabbitmq-server ] || $(call DEBIAN,rabbitmq-server,RabbitMQ)
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call DEBIAN,postgresql,PostgreSQL)
