@@ -20,6 +20,7 @@ from compute_nb.service.endpoint_routes import EndpointRoutes
 from compute_nb.service.extension_routes import ExtensionRoutes
 from compute_nb.service.function_routes import FunctionRoutes
 from compute_nb.service.gate import Caller
+from compute_nb.service.oauth_routes import OauthRoutes
 from compute_nb.service.parts import Parts
 from compute_nb.service.refusal import Refusal
 from compute_nb.service.store import Conflict, Forbidden, NotFound, StoreFull, StoreUnusable
@@ -71,6 +72,7 @@ class Submits:
         self._plain = bool(parts.config.plain)
         self._publisher = parts.publisher
         self._supervisor = parts.supervisor
+        self._steward = parts.steward
 
     async def submit(self, request: Request, caller: Caller) -> Response:
         """Accepts tasks: committed, on their way to the agent, on disk, and only then answered."""
@@ -102,6 +104,7 @@ class Submits:
         if submission.create_queue:
             self._publisher.open_group_queue(caller.user, submission.task_group_id)
         self._supervisor.need(submission.endpoint_id)
+        self._steward.need(submission.endpoint_id)
 
 
 def _routes(parts: Parts) -> list[BaseRoute]:
@@ -125,6 +128,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         ("GET", "/v2/tasks/{task_id}", tasks.get),
         ("POST", "/v2/batch_status", tasks.batch_status),
         ("GET", "/v2/taskgroup/{task_group_id}", tasks.group),
+        ("GET", "/v2/oauth2/userinfo", OauthRoutes().userinfo),
     )
     own_command_line: tuple[tuple[str, str, Handler], ...] = (
         ("POST", "/v3/compute_nb/stop", ours.stop),

@@ -71,6 +71,7 @@ class ExtensionRoutes:
         for endpoint_id, task_group_id in done.started:
             self._parts.publisher.accepted(caller.user, task_group_id, endpoint_id)
             self._parts.supervisor.need(endpoint_id)
+            self._parts.steward.need(endpoint_id)
         await self._store.synced()
         return {"newest": [[str(task_id), str(newest)] for task_id, newest in done.newest]}
 

@@ -11,6 +11,7 @@ from compute_nb.service.collector import Collector
 from compute_nb.service.config import ServiceConfig
 from compute_nb.service.gate import Gate
 from compute_nb.service.publisher import Publisher
+from compute_nb.service.steward import Steward
 from compute_nb.service.store import Store
 from compute_nb.service.supervisor import Supervisor
 from compute_nb.service.tokens import BrokerKeys
@@ -50,6 +51,7 @@ class Parts:
     collector: Collector
     gate: Gate
     supervisor: Supervisor
+    steward: Steward
     stop: Callable[[bool], None]
 
     def broker_url(self, username: str) -> str:

@@ -72,7 +72,15 @@ _VERSION_2 = """
 CREATE UNIQUE INDEX task_retry ON task (retry_of) WHERE retry_of IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
+# What a published agent runs for one user, configuration and runtime; `no` is that of its row in `endpoint`.
+_VERSION_3 = """
+CREATE TABLE user_endpoint (
+    no INTEGER PRIMARY KEY, core INTEGER NOT NULL, config TEXT NOT NULL, runtime TEXT NOT NULL
+);
+CREATE INDEX user_endpoint_of_core ON user_endpoint (core);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 
 class StoreUnusable(ComputeError):

@@ -28,6 +28,7 @@ from compute_nb.service.housekeeping import Housekeeping
 from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Address, Parts
 from compute_nb.service.publisher import Publisher
+from compute_nb.service.steward import Steward
 from compute_nb.service.store import Principal, Store
 from compute_nb.service.supervisor import Supervisor
 from compute_nb.service.tokens import BrokerKeys, MalformedToken, Token, new_token
@@ -90,6 +91,7 @@ class Service:
         parts.collector.start()
         for row in await store.endpoints(parts.own_user, public=True):
             parts.collector.declare(row.endpoint_id)
+        await parts.steward.start()
         await parts.broker.start()
         stack.push_async_callback(self._end_broker, parts)
         web = WebServer(App(parts))
@@ -143,21 +145,26 @@ class Service:
         broker = EmbeddedBroker(keys, sock=amqp_socket)
         publisher = Publisher(broker)
         supervisor = Supervisor(home, store, lambda eid: publisher.command(eid, wire.Stop()))
+        address = Address(host, web_socket.getsockname()[1], amqp_socket.getsockname()[1])
+        steward = Steward(
+            store, broker, publisher, lambda name: keys.url(name, address.host, address.amqp_port)
+        )
         gate = Gate(store, own_user, str(home.token_file))
         gate.open(web_socket.getsockname()[1])
         await self._own_token(store, own_user)
         return Parts(
             config=self._config,
-            address=Address(host, web_socket.getsockname()[1], amqp_socket.getsockname()[1]),
+            address=address,
             service_id=service_id,
             own_user=own_user,
             store=store,
             broker=broker,
             keys=keys,
             publisher=publisher,
-            collector=Collector(store, broker, publisher, supervisor.presence),
+            collector=Collector(store, broker, publisher, supervisor.presence, steward),
             gate=gate,
             supervisor=supervisor,
+            steward=steward,
             stop=self.stop,
         )
 
@@ -213,6 +220,7 @@ class Service:
         """Closes the broker before the store, so that what came last is still stored."""
         await parts.broker.stop()
         await parts.collector.idle()
+        await parts.steward.idle()
 
 
 class _Dispatches:

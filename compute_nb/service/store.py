@@ -44,6 +44,7 @@ from compute_nb.service.schema import StoreClosed, StoreFull, StoreUnusable, con
 from compute_nb.service.statements import STATES
 from compute_nb.service.sync import Syncer
 from compute_nb.service.transaction import Transaction
+from compute_nb.service.user_endpoints import UserEndpoints
 from compute_nb.service.writer import Leaving, Operation, Writer
 from compute_nb.tasks import OPEN, ErrorCode, Hello, Report, Run, Submission, TaskResult, TaskState
 
@@ -81,6 +82,9 @@ _IDS_A_STEP = 2_000
 class Store:
     """Functions, endpoints, tasks, results and principals; made by `open`.
 
+    Attributes:
+        user_endpoints: The part of it for published agents.
+
     Every coroutine raises StoreFull if the disk is full (then nothing of that call was kept), StoreUnusable
     if the file can't be used, StoreClosed after `close`, and what it names itself.
     """
@@ -100,6 +104,7 @@ class Store:
         self._syncer = Syncer(path, durable=durability == "power")
         self._writer = Writer(path, connection, self._dispatcher, clock, self._syncer.wrote)
         self._intake = Intake(self._dispatcher)
+        self.user_endpoints = UserEndpoints(self._run, self._dispatcher)
 
     def __repr__(self) -> str:
         return f"<Store {self._path}>"

@@ -461,7 +461,7 @@ def test_plans_never_scan_what_is_stored(play: Play) -> None:
             plans[name] = [row[3] for row in rows]
         connection.close()
         scans = {name for name, plan in plans.items() if any(p.startswith("SCAN") for p in plan)}
-        assert scans <= {"tally", "endpoints", "stale_hold", "principals"}
+        assert scans <= {"tally", "endpoints", "user_endpoints", "stale_hold", "principals"}
         for name in ("outbox", "next_lane", "count_waiting", "held_tasks"):
             assert any("task_outbox" in line for line in plans[name]), plans[name]
             assert not any("TEMP B-TREE" in line for line in plans[name]), plans[name]

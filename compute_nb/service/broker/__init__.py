@@ -6,6 +6,7 @@ from compute_nb.service.broker.contract import (
     Guard,
     OnConsumer,
     OnDelivery,
+    OnTaken,
     Operation,
 )
 from compute_nb.service.broker.embedded import EmbeddedBroker
@@ -21,5 +22,6 @@ __all__ = [
     "Mismatch",
     "OnConsumer",
     "OnDelivery",
+    "OnTaken",
     "Operation",
 ]
