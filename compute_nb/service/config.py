@@ -32,6 +32,8 @@ class ServiceConfig:
         idle_s: How long an auto-started one stays without open tasks, watchers or requests.
         plain: True if clients find the published protocol only; agents keep their extensions. None is as
             last time.
+        settle_s: How long results of an ended user endpoint of a published agent may still come, once the
+            next one has checked in.
     """
 
     home: Home
@@ -42,3 +44,4 @@ class ServiceConfig:
     auto: bool = False
     idle_s: float = 3600.0
     plain: bool | None = None
+    settle_s: float = 60.0

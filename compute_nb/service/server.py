@@ -147,7 +147,11 @@ class Service:
         supervisor = Supervisor(home, store, lambda eid: publisher.command(eid, wire.Stop()))
         address = Address(host, web_socket.getsockname()[1], amqp_socket.getsockname()[1])
         steward = Steward(
-            store, broker, publisher, lambda name: keys.url(name, address.host, address.amqp_port)
+            store,
+            broker,
+            publisher,
+            lambda name: keys.url(name, address.host, address.amqp_port),
+            self._config.settle_s,
         )
         gate = Gate(store, own_user, str(home.token_file))
         gate.open(web_socket.getsockname()[1])

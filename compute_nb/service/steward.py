@@ -26,7 +26,7 @@ from compute_nb.service.tokens import agent_username, tasks_queue
 _log = logging.getLogger(__name__)
 
 START_EXPIRES_S = 120.0
-SETTLE_S = 60.0
+REAP_S = 2.0  # an agent takes a start for a fresh password as long as it has not noticed the old one's end
 SILENT_PERIODS = 3
 PERIOD_S = 30.0
 MIN_PERIOD_S, MAX_PERIOD_S = 1.0, 3600.0
@@ -65,8 +65,9 @@ class _User:
 
     Attributes:
         up: True while it is sent tasks.
-        process: The one that sent the last heartbeat, None once it has ended.
-        started_at: When the start command left that nothing has answered, by the loop's clock.
+        process: The one that sent the last heartbeat.
+        not_before: When it may start again, by the loop's clock.
+        started_at: When the start command left that nothing has answered.
         settling: Gives up what an older process had.
     """
 
@@ -74,6 +75,7 @@ class _User:
     beat: _Beat = field(default_factory=_Beat)
     up: bool = False
     process: UUID | None = None
+    not_before: float = 0.0
     started_at: float | None = None
     settling: asyncio.TimerHandle | None = None
 
@@ -86,15 +88,22 @@ class Steward:
         broker: Has the queues.
         publisher: For commands, and for what watchers are to hear.
         url_of: Called with a user name of the broker; returns the address with password.
+        settle_s: How long what an ended process had may still come from the next one.
     """
 
     def __init__(
-        self, store: Store, broker: Broker, publisher: Publisher, url_of: Callable[[str], str]
+        self,
+        store: Store,
+        broker: Broker,
+        publisher: Publisher,
+        url_of: Callable[[str], str],
+        settle_s: float,
     ) -> None:
         self._store = store
         self._broker = broker
         self._publisher = publisher
         self._url_of = url_of
+        self._settle_s = settle_s
         self._cores: dict[UUID, _Core] = {}
         self._users: dict[UUID, _User] = {}
         self._broker_forgets = True
@@ -147,6 +156,8 @@ class Steward:
         self._cores.setdefault(core_id, _Core()).warning = None
         for endpoint_id in self.users_of(core_id):
             self._down(endpoint_id)
+            user = self._users[endpoint_id]
+            user.not_before, user.started_at = 0.0, None
 
     def forget(self, core_id: UUID) -> None:
         """Its endpoint was deleted."""
@@ -170,12 +181,9 @@ class Steward:
             self._core_seen(core_id, PERIOD_S if present else 0.0)
 
     def user_reads(self, endpoint_id: UUID, present: bool) -> None:
-        """A user endpoint has begun or ceased to read its tasks."""
-        user = self._users[endpoint_id]
+        """A user endpoint has ceased to read its tasks; that one reads says its next heartbeat."""
         if not present:
             self._down(endpoint_id)
-        elif user.process is not None and not user.up:
-            self._up(endpoint_id, user, user.process)
 
     def heartbeat(self, endpoint_id: UUID, state: Mapping[str, Any]) -> None:
         """An agent or a user endpoint says how it is."""
@@ -189,7 +197,6 @@ class Steward:
         elif state.get("active"):
             self._user_seen(endpoint_id, user, _process(endpoint_id, state), period_s)
         else:
-            user.process = None
             self._down(endpoint_id)
 
     # -- agents ----------------------------------------------------------------------------------
@@ -210,16 +217,21 @@ class Steward:
             self.need(core_id)
 
     async def _start_due(self, core_id: UUID) -> None:
-        for row in await self._store.user_endpoints.due(core_id):
+        rows = await self._store.user_endpoints.due(core_id)
+        loop = asyncio.get_running_loop()
+        now, later = loop.time(), 0.0
+        for row in rows:
             core, user = self._cores.get(core_id), self._user(row.endpoint_id, core_id)
-            if core is not None and core.online and not user.up and self._may_start(user):
-                user.started_at = asyncio.get_running_loop().time()
+            if core is None or not core.online or user.up:
+                continue
+            if now < user.not_before:
+                later = max(later, user.not_before)
+            elif user.started_at is None or now - user.started_at >= START_EXPIRES_S:
+                user.started_at = now
                 self._publisher.order(core_id, self._command(core_id, row))
                 _log.info("endpoint %s: user endpoint %s is to start", core_id, row.endpoint_id)
-
-    def _may_start(self, user: _User) -> bool:
-        now = asyncio.get_running_loop().time()
-        return user.started_at is None or now - user.started_at >= START_EXPIRES_S
+        if later:
+            loop.call_at(later, self.need, core_id)
 
     def _command(self, core_id: UUID, row: UserEndpointRow) -> dict[str, Any]:
         user, url = str(row.owner), self._url_of(agent_username(row.endpoint_id))
@@ -283,7 +295,7 @@ class Steward:
             user.settling.cancel()
             user.settling = None
         if known_s >= 0:
-            pause_s = max(SETTLE_S - known_s, 0.0)
+            pause_s = max(self._settle_s - known_s, 0.0)
             loop = asyncio.get_running_loop()
             user.settling = loop.call_later(pause_s, self._settle, endpoint_id, process)
 
@@ -292,7 +304,6 @@ class Steward:
 
     def _silent(self, endpoint_id: UUID) -> None:
         _log.info("user endpoint %s is silent", endpoint_id)
-        self._users[endpoint_id].process = None
         self._down(endpoint_id)
 
     def _down(self, endpoint_id: UUID) -> None:
@@ -300,6 +311,7 @@ class Steward:
         user.beat.stop()
         if user.up:
             user.up = False
+            user.not_before = asyncio.get_running_loop().time() + REAP_S
             self._begin(self._gone(endpoint_id, user))
 
     async def _gone(self, endpoint_id: UUID, user: _User) -> None:
