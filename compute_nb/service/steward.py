@@ -31,6 +31,7 @@ SILENT_PERIODS = 3
 PERIOD_S = 30.0
 MIN_PERIOD_S, MAX_PERIOD_S = 1.0, 3600.0
 TOO_LATE = "too old or skew"
+TOO_EARLY = "Another instance of this endpoint is running"
 
 
 @dataclass(slots=True)
@@ -73,6 +74,7 @@ class _User:
 
     core_id: UUID
     beat: _Beat = field(default_factory=_Beat)
+    period_s: float = PERIOD_S
     up: bool = False
     process: UUID | None = None
     not_before: float = 0.0
@@ -274,6 +276,7 @@ class Steward:
     def _user_seen(self, endpoint_id: UUID, user: _User, process: UUID, period_s: float) -> None:
         loop = asyncio.get_running_loop()
         user.beat.stop()
+        user.period_s = period_s
         user.beat.silence = loop.call_later(SILENT_PERIODS * period_s, self._silent, endpoint_id)
         user.started_at = None
         if not user.up or user.process != process:
@@ -329,6 +332,8 @@ class Steward:
             warning = f"the clock of its host and of the service differ, or it was away too long: {text}"
             self._cores[user.core_id].warning = warning
             _log.warning("endpoint %s: %s", user.core_id, warning)
+        elif TOO_EARLY in text:
+            self._start_later(endpoint_id, user)
         elif user.started_at is None:
             _log.warning("user endpoint %s: a failure that nobody waits for: %s", endpoint_id, text)
         else:
@@ -336,6 +341,14 @@ class Steward:
             _log.warning("user endpoint %s could not be started: %s", endpoint_id, text)
             told = f"endpoint {user.core_id} could not start a process for this task: {text}"
             self._begin(self._tell(endpoint_id, self._store.user_endpoints.start_failed(endpoint_id, told)))
+
+    def _start_later(self, endpoint_id: UUID, user: _User) -> None:
+        """A process that was killed left a file behind that its agent believes for three periods."""
+        pause_s = SILENT_PERIODS * user.period_s
+        loop = asyncio.get_running_loop()
+        user.started_at, user.not_before = None, loop.time() + pause_s
+        loop.call_at(user.not_before, self.need, user.core_id)
+        _log.info("user endpoint %s did not end cleanly: it is started in %.0f s", endpoint_id, pause_s)
 
     # -- work ------------------------------------------------------------------------------------
 
