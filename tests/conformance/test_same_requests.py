@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance.conftest import PublishedClient
+from conformance.conftest import SdkClient
 from conformance.recording_proxy import Recorded, RecordingProxy, recording_proxy
 
 from compute_nb import Executor
@@ -43,7 +43,7 @@ def wait_for(path):
 
 
 class OurClient:
-    """The operations of published_client.py by our SDK."""
+    """The operations of sdk_client.py by our SDK."""
 
     def __init__(self, url: str, token: str) -> None:
         self._client = Client(service=ServiceSettings("proxy", url, token=token, prove=False))
@@ -128,7 +128,7 @@ def proxy(plain):
 @pytest.fixture(scope="module")
 def clients(proxy, plain, published_python, tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
-    published = PublishedClient(published_python, proxy.url, plain.token, folder)
+    published = SdkClient(published_python, proxy.url, plain.token, folder)
     ours = OurClient(proxy.url, plain.token)
     # Each asks the version once; here both have done it.
     published.do("register")
