@@ -87,8 +87,10 @@ def running_side(published_python: str, *words: str) -> Iterator[Side]:
         env = os.environ | {"COMPUTE_NB_HOME": str(home.root)}
         info = find_service(home)
         published = published_agent(published_python, home, Path(folder) / "published")
+        # The published ShellFunction is read only where the published SDK is.
+        there = ["--python", published_python]
         agent = subprocess.Popen(
-            [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", "lab", "--workers", "2"],
+            [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", "lab", "--workers", "2", *there],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=env,
