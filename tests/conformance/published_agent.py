@@ -17,6 +17,9 @@ CONFIG = f"display_name: Published\nemail: somebody@lab.example\nheartbeat_perio
 TEMPLATE = f"""\
 heartbeat_period: {PERIOD_S}
 idle_heartbeats_soft: {{{{ idle | default(0) }}}}
+{{% if broken is defined %}}
+display_name: {{{{ nowhere }}}}
+{{% endif %}}
 engine:
 {{% if blocks is defined %}}
   type: GlobusComputeEngine
