@@ -18,6 +18,28 @@ WATCH_EXPIRES_S = 600.0
 GROUP_QUEUE_EXPIRES_S = 14 * 86_400.0
 
 
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitOptions:
+    """How the service was told of its broker.
+
+    Attributes:
+        broker: `embedded`, or an address without password, as `rabbit.RabbitSite.read` takes it.
+        admin: As there.
+        public: As there.
+        password_file: Holds the password; None: it comes by the environment.
+        ca: As there.
+    """
+
+    broker: str = EMBEDDED
+    admin: str | None = None
+    public: str | None = None
+    password_file: str | None = None
+    ca: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
     """One service.
@@ -32,6 +54,7 @@ class ServiceConfig:
         idle_s: How long an auto-started one stays without open tasks, watchers or requests.
         plain: True if clients find the published protocol only; agents keep their extensions. None is as
             last time.
+        rabbit: Which RabbitMQ is its broker. None is as last time.
     """
 
     home: Home
@@ -42,3 +65,4 @@ class ServiceConfig:
     auto: bool = False
     idle_s: float = 3600.0
     plain: bool | None = None
+    rabbit: RabbitOptions | None = None

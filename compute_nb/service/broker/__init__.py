@@ -3,6 +3,7 @@
 from compute_nb.service.broker.contract import (
     Broker,
     Delivery,
+    Grants,
     Guard,
     OnConsumer,
     OnDelivery,
@@ -16,6 +17,7 @@ __all__ = [
     "Broker",
     "Delivery",
     "EmbeddedBroker",
+    "Grants",
     "Guard",
     "Limits",
     "Mismatch",

@@ -76,11 +76,11 @@ class Settlement:
     def __init__(self, receipt: Receipt | None) -> None:
         self._receipt = receipt
 
-    def __call__(self, ok: bool) -> None:
+    def __call__(self, ok: bool | None) -> None:
         """Settles it, unless it is settled."""
         receipt, self._receipt = self._receipt, None
         if receipt is not None:
-            receipt.settle(ok)
+            receipt.settle(bool(ok))
 
 
 class Queue:
