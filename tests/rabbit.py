@@ -126,6 +126,20 @@ class RabbitMQ:
             self._epmd.wait(START_S)
             self._epmd = None
 
+    def control(self, *words: str) -> str:
+        """Runs `rabbitmqctl` with these words, for what the management API can't do."""
+        done = subprocess.run(
+            [str(SERVER.with_name("rabbitmqctl")), *words],
+            env=os.environ | self._environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=START_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     @property
     def pid(self) -> int:
         """Of the node that runs."""

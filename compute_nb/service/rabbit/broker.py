@@ -69,7 +69,11 @@ class RabbitBroker:
         Raises:
             ComputeError: It is not there, or refuses the service.
         """
-        session = await self._begin()
+        try:
+            session = await self._begin()
+        except BaseException:
+            await self._end()
+            raise
         loop = asyncio.get_running_loop()
         self._work = [loop.create_task(self._stay(session)), loop.create_task(self._weigh())]
 
@@ -80,9 +84,12 @@ class RabbitBroker:
             task.cancel()
         if self._work:
             await asyncio.wait(self._work)
-        await self._roster.close()
         if self._session is not None:
             await self._session.close()
+        await self._end()
+
+    async def _end(self) -> None:
+        await self._roster.close()
         self._management.close()
 
     def declare_exchange(self, name: str, kind: str = "topic") -> None:
@@ -239,13 +246,14 @@ class RabbitBroker:
             session = await self._again()
 
     async def _again(self) -> Session:
-        pause_s = FIRST_PAUSE_S
+        pause_s, said = FIRST_PAUSE_S, False
         while True:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             try:
                 return await self._begin()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
-                _log.warning("%s; tried again", error)
+                (_log.debug if said else _log.warning)("%s; tried again until it works", error)
+                said = True
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _count(self, session: Session) -> None:

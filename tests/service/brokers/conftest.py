@@ -43,7 +43,12 @@ class BrokerUnderTest:
         self.thread = threading.Thread(target=self.loop.run_forever, name=f"{kind} loop")
         self.thread.start()
         self._make, self._url = make, url
-        self.broker = self.wait(self._start())
+        self.stopped = False
+        try:
+            self.broker = self.wait(self._start())
+        except BaseException:
+            self._end_loop()
+            raise
 
     async def _start(self) -> Broker:
         broker = self._make(self.keys)
@@ -99,8 +104,17 @@ class BrokerUnderTest:
         while self.presence.get(timeout=TIMEOUT_S) != (queue, "", False):
             pass
 
+    def stop_only(self) -> None:
+        """Ends the broker and leaves the loop; `stop` may follow."""
+        if not self.stopped:
+            self.stopped = True
+            self.wait(self.broker.stop())
+
     def stop(self) -> None:
-        self.wait(self.broker.stop())
+        self.stop_only()
+        self._end_loop()
+
+    def _end_loop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(TIMEOUT_S)
         self.loop.close()
