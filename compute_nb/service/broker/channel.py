@@ -24,6 +24,7 @@ class Client(Protocol):
     hub: Hub
     connection: Connection
     username: str
+    held: set[str]
 
     def require(self, operation: Operation, kind: str, name: str, routing_key: str | None = None) -> None:
         """Raises the fault 403 unless the client may do that."""
