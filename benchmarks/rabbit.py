@@ -57,6 +57,7 @@ def cut(rabbit: RabbitMQ) -> None:
 
 def kill_service(_: RabbitMQ) -> None:
     os.kill(json.loads(cli("service", "status", "--json"))["pid"], signal.SIGKILL)
+    cli("service", "start")  # as systemd does: agents and clients stay connected to RabbitMQ and see no end
 
 
 def restart_service(_: RabbitMQ) -> None:

@@ -133,6 +133,7 @@ def test_pikas_callbacks(running):
     )
     connection.ioloop.call_later(TIMEOUT_S, connection.ioloop.stop)
     connection.ioloop.start()
+    connection.ioloop.close()
     assert closed == [200], got
     assert [one for one in got if isinstance(one, bytes)] == [b"a.b", b"a.c"]
     assert (312, b"b.a") in got
