@@ -186,7 +186,7 @@ class Channel:
         receipt = None if self.confirms is None else Receipt(self.confirms)
         routed = peer.hub.vhost.publish(message, receipt)
         if mandatory and not routed:
-            method = commands.Basic.Return(Code.NO_ROUTE, Code.NO_ROUTE.name, exchange, key)
+            method = frames.Return(Code.NO_ROUTE, Code.NO_ROUTE.name, exchange, key)
             self.send_content(frames.write_method(self.number, method), message)
         if receipt is not None:
             receipt.settle(True)

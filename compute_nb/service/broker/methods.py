@@ -56,7 +56,7 @@ def _declare_queue(channel: Channel, method: commands.Queue.Declare) -> None:
         queue = _make_queue(channel, method)
     channel.last_queue = queue.name
     if not method.nowait:
-        channel.send(commands.Queue.DeclareOk(queue.name, queue.ready_count, queue.consumer_count))
+        channel.send(frames.DeclareOk(queue.name, queue.ready_count, queue.consumer_count))
 
 
 def _make_queue(channel: Channel, method: commands.Queue.Declare) -> Queue:
@@ -184,9 +184,7 @@ def _get(channel: Channel, method: commands.Basic.Get) -> None:
         queue.settled(entry)
     else:
         channel.hold(tag, Unacked(queue, entry, None))
-    answer = commands.Basic.GetOk(
-        tag, entry.redelivered, message.exchange, message.routing_key, queue.ready_count
-    )
+    answer = frames.GetOk(tag, entry.redelivered, message.exchange, message.routing_key, queue.ready_count)
     channel.send_content(frames.write_method(channel.number, answer), message)
 
 

@@ -71,6 +71,17 @@ def test_an_expiry_that_is_none_is_refused(root, expires):
         root.queue_declare("q.bad", arguments={"x-expires": expires})
 
 
+@pytest.mark.parametrize("name", ["two words", "größer", "a*b", "x" * 255, "{}[]<>|"])
+def test_names_of_any_characters(root, name):
+    assert root.queue_declare(name, exclusive=True).method.queue == name
+    root.exchange_declare(name, "fanout")
+    root.queue_bind(name, name)
+    root.basic_publish(name, name, b"1")
+    method, _, body = root.basic_get(name, auto_ack=True)
+    assert (method.exchange, method.routing_key, body) == (name, name, b"1")
+    root.exchange_delete(name)
+
+
 def test_a_fanout_exchange_reaches_all(root):
     root.exchange_declare("all", "fanout")
     queues = [root.queue_declare("", exclusive=True).method.queue for _ in range(3)]
