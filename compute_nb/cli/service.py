@@ -73,7 +73,6 @@ def _rabbit(settings: dict[str, Any]) -> RabbitOptions | None:
         field: settings.pop(option)
         for option, field in (
             ("broker_admin", "admin"),
-            ("amqp_public_url", "public"),
             ("broker_password_file", "password_file"),
             ("broker_ca", "ca"),
         )
@@ -128,13 +127,16 @@ def run(  # noqa: PLR0917 - click calls it by name
     auto: bool,
     idle_s: float,
     ready_fd: int | None,
+    amqp_public_url: str | None,
     **broker: Any,
 ) -> None:
     """Run the service here, until Ctrl-C."""
     from compute_nb.service.config import ServiceConfig
     from compute_nb.service.process import run_service
 
-    config = ServiceConfig(home, host, port, amqp_port, durability, auto, idle_s, plain, _rabbit(broker))
+    config = ServiceConfig(
+        home, host, port, amqp_port, durability, auto, idle_s, plain, _rabbit(broker), amqp_public_url
+    )
     sys.exit(run_service(config, ready_fd, quiet=ready_fd is not None))
 
 

@@ -28,14 +28,12 @@ class RabbitOptions:
     Attributes:
         broker: `embedded`, or an address without password, as `rabbit.RabbitSite.read` takes it.
         admin: As there.
-        public: As there.
         password_file: Holds the password; None: it comes by the environment.
         ca: As there.
     """
 
     broker: str = EMBEDDED
     admin: str | None = None
-    public: str | None = None
     password_file: str | None = None
     ca: str | None = None
 
@@ -55,6 +53,7 @@ class ServiceConfig:
         plain: True if clients find the published protocol only; agents keep their extensions. None is as
             last time.
         rabbit: Which RabbitMQ is its broker. None is as last time.
+        amqp_public_url: Where agents and clients reach that, if not as the service does.
     """
 
     home: Home
@@ -66,3 +65,4 @@ class ServiceConfig:
     idle_s: float = 3600.0
     plain: bool | None = None
     rabbit: RabbitOptions | None = None
+    amqp_public_url: str | None = None

@@ -124,7 +124,11 @@ class Service:
         if options.broker == EMBEDDED:
             return None
         return RabbitSite.read(
-            options.broker, secret.password(options.password_file), options.admin, options.public, options.ca
+            options.broker,
+            secret.password(options.password_file),
+            options.admin,
+            self._config.amqp_public_url,
+            options.ca,
         )
 
     async def _sockets(

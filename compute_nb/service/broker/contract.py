@@ -94,9 +94,12 @@ class Broker(Protocol):
             appears on a queue, false when its last one has vanished. A broker of its own process can't
             name the user (the text is empty), is late with false, and says true again now and then. Set it
             before `start`.
+        on_forgotten: Called when the broker was found without its queues, and so without the messages in
+            them; all is declared again by then. The embedded one forgets only together with the service.
     """
 
     on_consumer: OnConsumer | None
+    on_forgotten: Callable[[], None] | None
 
     async def start(self) -> None:
         """Begins to listen, or connects."""

@@ -50,6 +50,7 @@ class EmbeddedBroker:
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.on_forgotten: Callable[[], None] | None = None
         self.limits = limits or Limits()
         self.clock = clock
         self._sock, self._host, self._port = sock, host, port

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pika
@@ -46,6 +46,7 @@ class RabbitBroker:
 
     def __init__(self, site: RabbitSite, passwords: Passwords) -> None:
         self.on_consumer: OnConsumer | None = None
+        self.on_forgotten: Callable[[], None] | None = None
         self._site = site
         self._management = Management(site)
         self._roster = Roster(self._management, passwords)
@@ -122,12 +123,14 @@ class RabbitBroker:
         body: bytes,
         headers: Mapping[str, Any] | None = None,
         timestamp_s: float | None = None,
+        *,
+        content_type: str | None = None,
     ) -> bool:
         """As in the contract; a message to a queue that was found gone is not sent."""
         if not exchange and routing_key not in self._topology.queues:
             return False
         whole_s = None if timestamp_s is None else int(timestamp_s)
-        self._outbox.add(Letter(exchange, routing_key, body, headers, whole_s))
+        self._outbox.add(Letter(exchange, routing_key, body, headers, whole_s, content_type))
         self._flush()
         return True
 
@@ -205,6 +208,7 @@ class RabbitBroker:
         await self._management.own()
         session = await Session.open(self._site, self._flush)
         try:
+            forgotten = not await session.knows(self._topology)
             await session.declare(self._topology)
             await self._roster.muster()
             session.out.add_on_return_callback(self._on_return)
@@ -227,6 +231,8 @@ class RabbitBroker:
             self._declare_queue(queue)
         self._flush()
         _log.info("%s: connected, %s queues declared", self._site, len(self._topology.queues))
+        if forgotten and self.on_forgotten is not None:
+            self.on_forgotten()
         return session
 
     async def _stay(self, session: Session) -> None:
@@ -306,6 +312,7 @@ class RabbitBroker:
             delivery_mode=PERSISTENT,
             headers=dict(letter.headers) if letter.headers else None,
             timestamp=letter.timestamp_s,
+            content_type=letter.content_type,
         )
         session.out.basic_publish(letter.exchange, letter.routing_key, letter.body, properties, mandatory)
         self._published += 1
@@ -337,7 +344,8 @@ class RabbitBroker:
         if self._topology.queues.get(queue, 0.0) is None:
             _log.warning("%s: queue %s was deleted; it is made again", self._site, queue)
             self._declare_queue(queue)
-            self.publish("", queue, body, properties.headers, properties.timestamp)
+            headers, at, kind = properties.headers, properties.timestamp, properties.content_type
+            self.publish("", queue, body, headers, at, content_type=kind)
         else:
             self._topology.forget(queue)
 

@@ -19,6 +19,7 @@ class Letter:
     body: bytes = field(repr=False)
     headers: Mapping[str, Any] | None
     timestamp_s: int | None
+    content_type: str | None = None
 
 
 class Outbox:

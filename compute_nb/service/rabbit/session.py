@@ -116,6 +116,22 @@ class Session:
             raise ServiceUnreachable(f"{self._site}: {self.over.result()}")
         return future.result()
 
+    async def knows(self, topology: Topology) -> bool:
+        """Says if the queues that stay are there: RabbitMQ has not forgotten what was in them."""
+        channel = await self.spare_channel()
+        answered: asyncio.Future[Any] = self._loop.create_future()
+        channel.add_on_close_callback(lambda _, reason: _setter(answered)(reason))
+        for name, expires_s in topology.queues.items():
+            if expires_s is None:
+                channel.queue_declare(name, passive=True, callback=_setter(answered))
+                found = not isinstance(await self.unless_over(answered), Exception)
+                break
+        else:
+            found = True
+        if channel.is_open:
+            channel.close()
+        return found
+
     async def declare(self, topology: Topology) -> None:
         """Makes all of it, unless it is there; what is there and unlike stays and is logged."""
         for name, kind in tuple(topology.exchanges.items()):

@@ -1,6 +1,7 @@
 """RabbitMQ restarts, forgets, is full, loses queues: the service finds itself and its agents back."""
 
 import dataclasses
+import threading
 import time
 from contextlib import suppress
 
@@ -64,6 +65,8 @@ def eventually(right):
 @pytest.mark.parametrize("wiped", [False, True], ids=["killed", "killed and wiped"])
 def test_what_was_sent_before_while_and_after_it_was_away_arrives(rabbit, ours, wiped):
     lab = ours.agent()
+    forgotten = threading.Event()
+    ours.broker.on_forgotten = forgotten.set
     publish(ours, lab, b"before")
     assert ours.wait(ours.broker.settled())
     rabbit.kill()
@@ -75,6 +78,7 @@ def test_what_was_sent_before_while_and_after_it_was_away_arrives(rabbit, ours, 
     publish(ours, lab, b"after")
     wanted = {b"while", b"after"} | (set() if wiped else {b"before"})
     Reader(ours, lab).read_until(lambda bodies: wanted <= set(bodies))
+    assert forgotten.is_set() == wiped
 
 
 def test_its_own_queue_is_read_again_after_somebody_has_deleted_it(rabbit, vhost, ours):
