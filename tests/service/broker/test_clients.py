@@ -7,7 +7,10 @@ import threading
 import amqp
 import pika
 import pytest
+from pamqp import commands
 from pika.exceptions import ChannelClosedByBroker
+
+from compute_nb.service.broker.frames import END
 
 from .conftest import PASSWORD
 
@@ -209,3 +212,16 @@ def test_py_amqp_with_a_wrong_password(running):
     )
     with pytest.raises(amqp.exceptions.AccessRefused, match="403"):
         connection.connect()
+
+
+def test_recover_of_old_clients_works_and_has_no_answer(raw, running):
+    queue, client = running.queue(), raw()
+    client.ask(commands.Channel.Open())
+    client.publish(queue, b"x")
+    get = commands.Basic.Get(queue=queue)
+    assert client.ask(get).redelivered is False
+    for _ in range(2):  # header and body
+        client.read()
+    recover = (60).to_bytes(2, "big") + (100).to_bytes(2, "big") + b"\x01"
+    client.sock.sendall(b"\x01\x00\x01" + len(recover).to_bytes(4, "big") + recover + END)
+    assert client.ask(get).redelivered is True
