@@ -73,6 +73,7 @@ class Submits:
         self._publisher = parts.publisher
         self._supervisor = parts.supervisor
         self._steward = parts.steward
+        self._broker = parts.broker
 
     async def submit(self, request: Request, caller: Caller) -> Response:
         """Accepts tasks: committed, on their way to the agent, on disk, and only then answered."""
@@ -89,6 +90,9 @@ class Submits:
         except StoreUnusable as error:
             # Committed: a status that clients repeat would make published ones submit twice.
             raise Refusal(507, "STORE_FAILED", str(error)) from error
+        if submission.create_queue:
+            # The published SDK reads the group's queue at once. Where the broker is away, it tries again.
+            await self._broker.settled()
         _log.debug(
             "group %s: %s tasks for endpoint %s accepted",
             *(submission.task_group_id, len(submission.tasks), endpoint_id),

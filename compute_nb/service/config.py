@@ -18,6 +18,26 @@ WATCH_EXPIRES_S = 600.0
 GROUP_QUEUE_EXPIRES_S = 14 * 86_400.0
 
 
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitOptions:
+    """How the service was told of its broker.
+
+    Attributes:
+        broker: `embedded`, or an address without password, as `rabbit.RabbitSite.read` takes it.
+        admin: As there.
+        password_file: Holds the password; None: it comes by the environment.
+        ca: As there.
+    """
+
+    broker: str = EMBEDDED
+    admin: str | None = None
+    password_file: str | None = None
+    ca: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
     """One service.
@@ -34,6 +54,8 @@ class ServiceConfig:
             last time.
         settle_s: How long results of an ended user endpoint of a published agent may still come, once the
             next one has checked in.
+        rabbit: Which RabbitMQ is its broker. None is as last time.
+        amqp_public_url: Where agents and clients reach that, if not as the service does.
     """
 
     home: Home
@@ -44,4 +66,6 @@ class ServiceConfig:
     auto: bool = False
     idle_s: float = 3600.0
     plain: bool | None = None
+    rabbit: RabbitOptions | None = None
+    amqp_public_url: str | None = None
     settle_s: float = 60.0

@@ -110,7 +110,7 @@ class EndpointRoutes:
         username = agent_username(endpoint_id)
         generations = self._parts.keys.revoke(username)
         await self._store.set_meta(GENERATIONS, json.dumps(dict(generations)))
-        self._parts.broker.disconnect(username)
+        self._parts.broker.expel(username)
         for queue in (tasks_queue(endpoint_id), commands_queue(endpoint_id)):
             self._parts.broker.delete_queue(queue)
 
@@ -133,11 +133,11 @@ class EndpointRoutes:
         self._parts.collector.declare(endpoint_id)
         if "compute_nb" not in metadata:
             self._parts.steward.registered(endpoint_id)
-        return self._queues(endpoint_id)
+        return await self._queues(endpoint_id)
 
-    def _queues(self, endpoint_id: UUID) -> dict[str, Any]:
+    async def _queues(self, endpoint_id: UUID) -> dict[str, Any]:
         """Returns where the agent reads and writes, in the published shapes."""
-        url = self._parts.broker_url(agent_username(endpoint_id))
+        url = await self._parts.broker_url(agent_username(endpoint_id))
         return {
             "endpoint_id": str(endpoint_id),
             "task_queue_info": queue_info(url, tasks_queue(endpoint_id)),

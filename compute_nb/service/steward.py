@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid5
@@ -65,6 +66,7 @@ class _User:
     """A user endpoint.
 
     Attributes:
+        beat_at: When its last heartbeat came, seconds since the epoch.
         up: True while it is sent tasks.
         process: The one that sent the last heartbeat.
         not_before: When it may start again, by the loop's clock.
@@ -75,6 +77,7 @@ class _User:
     core_id: UUID
     beat: _Beat = field(default_factory=_Beat)
     period_s: float = PERIOD_S
+    beat_at: float = 0.0
     up: bool = False
     process: UUID | None = None
     not_before: float = 0.0
@@ -89,7 +92,7 @@ class Steward:
         store: Started.
         broker: Has the queues.
         publisher: For commands, and for what watchers are to hear.
-        url_of: Called with a user name of the broker; returns the address with password.
+        url_of: Called with a user name of the broker; gives the address with password once that is good.
         settle_s: How long what an ended process had may still come from the next one.
     """
 
@@ -98,7 +101,7 @@ class Steward:
         store: Store,
         broker: Broker,
         publisher: Publisher,
-        url_of: Callable[[str], str],
+        url_of: Callable[[str], Awaitable[str]],
         settle_s: float,
     ) -> None:
         self._store = store
@@ -117,6 +120,7 @@ class Steward:
 
     async def start(self) -> None:
         """Takes up the user endpoints that the store knows, before the broker lets anybody in."""
+        self._broker.on_forgotten = self._forgotten
         for endpoint_id, core_id in await self._store.user_endpoints.all():
             self._cores.setdefault(core_id, _Core())
             self._user(endpoint_id, core_id)
@@ -230,31 +234,11 @@ class Steward:
                 later = max(later, user.not_before)
             elif user.started_at is None or now - user.started_at >= START_EXPIRES_S:
                 user.started_at = now
-                self._publisher.order(core_id, self._command(core_id, row))
+                url = await self._url_of(agent_username(row.endpoint_id))
+                self._publisher.order(core_id, _command(core_id, row, url))
                 _log.info("endpoint %s: user endpoint %s is to start", core_id, row.endpoint_id)
         if later:
             loop.call_at(later, self.need, core_id)
-
-    def _command(self, core_id: UUID, row: UserEndpointRow) -> dict[str, Any]:
-        user, url = str(row.owner), self._url_of(agent_username(row.endpoint_id))
-        return {
-            "command": "cmd_start_endpoint",
-            "globus_effective_identity": user,
-            "globus_username": user,
-            "globus_identity_set": [{"sub": user, "id": user, "username": user}],
-            "args": [],
-            "kwargs": {
-                "name": f"uep.{core_id}.{row.endpoint_id}",
-                "amqp_creds": {
-                    "endpoint_id": str(row.endpoint_id),
-                    "task_queue_info": queue_info(url, tasks_queue(row.endpoint_id)),
-                    "result_queue_info": exchange_info(url, "results", row.endpoint_id),
-                    "heartbeat_queue_info": exchange_info(url, "heartbeats", row.endpoint_id),
-                },
-                "user_opts": dict(row.config),
-                "user_runtime": dict(row.runtime),
-            },
-        }
 
     # -- user endpoints --------------------------------------------------------------------------
 
@@ -263,6 +247,7 @@ class Steward:
         if user is None:
             user = self._users[endpoint_id] = _User(core_id)
             queue = tasks_queue(endpoint_id)
+            self._broker.admit(agent_username(endpoint_id))
             self._broker.declare_queue(queue)
             self._broker_forgets = self._broker.tell_taken(
                 queue, lambda headers: self._taken(endpoint_id, headers)
@@ -279,8 +264,19 @@ class Steward:
         user.period_s = period_s
         user.beat.silence = loop.call_later(SILENT_PERIODS * period_s, self._silent, endpoint_id)
         user.started_at = None
+        before, user.beat_at = user.beat_at, time.time()
         if not user.up or user.process != process:
             self._up(endpoint_id, user, process)
+        elif not self._broker_forgets:
+            work = self._store.user_endpoints.taken_before(endpoint_id, before)
+            self._begin(self._tell(endpoint_id, work))
+
+    def _forgotten(self) -> None:
+        """The broker has lost what was in its queues: what nobody is known to have is sent again."""
+        for endpoint_id, user in self._users.items():
+            user.up = False
+            work = self._store.user_endpoints.gone(endpoint_id, requeue=True)
+            self._begin(self._tell(endpoint_id, work))
 
     def _up(self, endpoint_id: UUID, user: _User, process: UUID) -> None:
         user.up, user.process = True, process
@@ -382,3 +378,26 @@ def _period(value: object) -> float:
 def _process(endpoint_id: UUID, state: Mapping[str, Any]) -> UUID:
     """Returns what tells this process of a user endpoint from the ones before and after it."""
     return uuid5(endpoint_id, f"{state.get('posix_pid')} {state.get('start_unix')}")
+
+
+def _command(core_id: UUID, row: UserEndpointRow, url: str) -> dict[str, Any]:
+    """Returns what has an agent start a user endpoint."""
+    user = str(row.owner)
+    return {
+        "command": "cmd_start_endpoint",
+        "globus_effective_identity": user,
+        "globus_username": user,
+        "globus_identity_set": [{"sub": user, "id": user, "username": user}],
+        "args": [],
+        "kwargs": {
+            "name": f"uep.{core_id}.{row.endpoint_id}",
+            "amqp_creds": {
+                "endpoint_id": str(row.endpoint_id),
+                "task_queue_info": queue_info(url, tasks_queue(row.endpoint_id)),
+                "result_queue_info": exchange_info(url, "results", row.endpoint_id),
+                "heartbeat_queue_info": exchange_info(url, "heartbeats", row.endpoint_id),
+            },
+            "user_opts": dict(row.config),
+            "user_runtime": dict(row.runtime),
+        },
+    }

@@ -189,6 +189,20 @@ class UserEndpoints:
 
         return await self._run(take)
 
+    async def taken_before(self, endpoint_id: UUID, before: float) -> Changes:
+        """It lives, and a broker that tells nothing has had what was sent before: that counts as taken."""
+
+        def take(tx: Transaction) -> Changes:
+            number = _row(tx, endpoint_id)[0]
+            ledger = Ledger(tx, self._dispatcher)
+            for entry in ledger.entries(tx.all("untaken", number)):
+                if entry.sent_at < before:
+                    ledger.mark(entry, DELIVERED)
+            ledger.write()
+            return Changes(tuple(ledger.moves))
+
+        return await self._run(take)
+
     async def results(self, endpoint_id: UUID, messages: Sequence[PublishedResult]) -> Changes:
         """Takes results; those of tasks that are not its own or have ended are set aside.
 

@@ -3,6 +3,7 @@
 from compute_nb.service.broker.contract import (
     Broker,
     Delivery,
+    Grants,
     Guard,
     OnConsumer,
     OnDelivery,
@@ -17,6 +18,7 @@ __all__ = [
     "Broker",
     "Delivery",
     "EmbeddedBroker",
+    "Grants",
     "Guard",
     "Limits",
     "Mismatch",
