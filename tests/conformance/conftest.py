@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ import guide
 import pytest
 from conformance.published_agent import PublishedAgent
 from own_home import service
+from rabbit import RabbitMQ
 
 from compute_nb.client import Client
 from compute_nb.config import Home, ServiceSettings
 from compute_nb.local import find_service
+from compute_nb.service.config import RabbitOptions
 
 collect_ignore = [] if guide.FILE.exists() else ["test_guide.py"]
 
@@ -81,9 +83,12 @@ class SdkClient:
 
 
 @contextmanager
-def running_side(published_python: str, *words: str) -> Iterator[Side]:
+def running_side(
+    published_python: str, plain: bool = False, rabbit: RabbitOptions | None = None
+) -> Iterator[Side]:
     """Runs a service with an agent of each kind, in a home of their own."""
-    with tempfile.TemporaryDirectory(prefix="cnb") as folder, running_service(Path(folder), *words) as home:
+    settings = {"plain": plain, "rabbit": rabbit and asdict(rabbit)}
+    with tempfile.TemporaryDirectory(prefix="cnb") as folder, running_service(Path(folder), settings) as home:
         env = os.environ | {"COMPUTE_NB_HOME": str(home.root)}
         info = find_service(home)
         published = published_agent(published_python, home, Path(folder) / "published")
@@ -104,11 +109,17 @@ def running_side(published_python: str, *words: str) -> Iterator[Side]:
 
 
 @contextmanager
-def running_service(folder: Path, *words: str) -> Iterator[Home]:
+def running_service(folder: Path, settings: dict[str, Any]) -> Iterator[Home]:
     """Runs a service that gives an ended process of a published agent seconds, not a minute."""
     home = Home(folder / "home").prepare()
     reading, writing = os.pipe()
-    command = [sys.executable, str(HERE / "quick_service.py"), str(home.root), str(writing), *words]
+    command = [
+        sys.executable,
+        str(HERE / "quick_service.py"),
+        str(home.root),
+        str(writing),
+        json.dumps(settings),
+    ]
     process = subprocess.Popen(command, pass_fds=[writing])
     os.close(writing)
     with os.fdopen(reading) as pipe:
@@ -138,11 +149,17 @@ def _endpoint_id(home: Home, name: str) -> str:
 
 @pytest.fixture(scope="session")
 def plain(published_python: str) -> Iterator[Side]:
-    with running_side(published_python, "plain") as side:
+    with running_side(published_python, plain=True) as side:
         yield side
 
 
 @pytest.fixture(scope="session")
 def extended(published_python: str) -> Iterator[Side]:
     with running_side(published_python) as side:
+        yield side
+
+
+@pytest.fixture(scope="session")
+def over_rabbit(published_python: str, rabbit: RabbitMQ) -> Iterator[Side]:
+    with rabbit.vhost() as vhost, running_side(published_python, rabbit=vhost.options) as side:
         yield side
