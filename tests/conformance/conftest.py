@@ -19,9 +19,11 @@ from conformance.published_agent import PublishedAgent
 from own_home import service
 from rabbit import RabbitMQ
 
+from compute_nb import ComputeFuture, Executor
 from compute_nb.client import Client
 from compute_nb.config import Home, ServiceSettings
 from compute_nb.local import find_service
+from compute_nb.serialize import ComputeSerializer, DillDataBase64, PureSourceTextInspect
 from compute_nb.service.config import RabbitOptions
 
 collect_ignore = [] if guide.FILE.exists() else ["test_guide.py"]
@@ -163,3 +165,39 @@ def extended(published_python: str) -> Iterator[Side]:
 def over_rabbit(published_python: str, rabbit: RabbitMQ) -> Iterator[Side]:
     with rabbit.vhost() as vhost, running_side(published_python, rabbit=vhost.options) as side:
         yield side
+
+
+def who(_: int) -> int:
+    import os
+
+    return os.getpid()
+
+
+def double(x: int) -> int:
+    return x * 2
+
+
+@dataclass(frozen=True)
+class Early:
+    """Tasks of the published agent that are submitted before they are looked at, since they take their time.
+
+    Attributes:
+        idle: In a user endpoint that ends when it has nothing to do.
+        blocks: With the engine of clusters, which takes a quarter of a minute for its first task.
+    """
+
+    client: Client
+    idle: ComputeFuture
+    blocks: ComputeFuture
+
+
+@pytest.fixture(scope="session")
+def early(extended: Side) -> Iterator[Early]:
+    client = Client(service=ServiceSettings("here", extended.url, token=extended.token))
+    client.fx_serializer = ComputeSerializer(PureSourceTextInspect(), DillDataBase64())
+    endpoint_id = extended.published.endpoint_id
+    with (
+        Executor(endpoint_id, client, user_endpoint_config={"idle": 1}) as idle,
+        Executor(endpoint_id, client, user_endpoint_config={"blocks": 1}) as blocks,
+    ):
+        yield Early(client, idle.submit(who, 0), blocks.submit(double, 21))

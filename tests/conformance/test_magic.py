@@ -6,7 +6,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from conformance.conftest import Side
+from conformance.conftest import Early, Side
 from nbclient import NotebookClient
 
 BEFORE = "%load_ext compute_nb\nsteps = 21"
@@ -33,7 +33,7 @@ FULL = "%compute tb wrong"
 
 
 @pytest.fixture(scope="module")
-def cells(extended: Side) -> dict[str, list[Any]]:
+def cells(extended: Side, early: Early) -> dict[str, list[Any]]:
     """What each cell has shown."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPUTE_NB_SERVICE_URL", extended.url)

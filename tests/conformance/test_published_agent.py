@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
-from conformance.conftest import Side
+from conformance.conftest import Early, Side, double, who
 
-from compute_nb import ComputeFuture, Executor, TaskExecutionFailed
+from compute_nb import Executor, TaskExecutionFailed
 from compute_nb.client import Client
-from compute_nb.config import ServiceSettings
 from compute_nb.errors import TaskLost
-from compute_nb.serialize import ComputeSerializer, DillDataBase64, PureSourceTextInspect
 
 pytestmark = pytest.mark.filterwarnings("ignore:endpoint .* runs tasks by dill")  # and that is true
 
 WAIT_S = 60
-
-
-def double(x):
-    return x * 2
 
 
 def nap(x):
@@ -32,30 +26,12 @@ def nap(x):
     return x * 2
 
 
-def who(_):
-    import os
-
-    return os.getpid()
-
-
 @pytest.fixture(scope="module")
-def client(extended: Side) -> Client:
-    one = Client(service=ServiceSettings("here", extended.url, token=extended.token))
-    one.fx_serializer = ComputeSerializer(PureSourceTextInspect(), DillDataBase64())
-    return one
+def client(early: Early) -> Client:
+    return early.client
 
 
-@pytest.fixture(scope="module")
-def blocks(client: Client, extended: Side) -> Iterator[ComputeFuture]:
-    """A task of an engine that takes a quarter of a minute for its first one."""
-    config = {"blocks": 1}
-    with Executor(extended.published.endpoint_id, client, user_endpoint_config=config) as one:
-        yield one.submit(double, 21)
-
-
-def test_a_start_that_fails_fails_its_tasks_with_the_agents_words(
-    client: Client, extended: Side, blocks: ComputeFuture
-) -> None:
+def test_a_start_that_fails_fails_its_tasks_with_the_agents_words(client: Client, extended: Side) -> None:
     config = {"broken": True}
     with Executor(extended.published.endpoint_id, client, user_endpoint_config=config) as one:
         futures = [one.submit(double, n) for n in range(3)]
@@ -64,16 +40,16 @@ def test_a_start_that_fails_fails_its_tasks_with_the_agents_words(
                 future.result(WAIT_S)
 
 
-def test_it_idles_out_and_comes_back(client: Client, extended: Side) -> None:
-    with Executor(extended.published.endpoint_id, client, user_endpoint_config={"idle": 1}) as one:
-        first = one.submit(who, 0).result(WAIT_S)
+def test_it_idles_out_and_comes_back(early: Early, extended: Side) -> None:
+    first = early.idle.result(WAIT_S)
+    with suppress(psutil.NoSuchProcess):
         psutil.wait_procs([psutil.Process(first)], WAIT_S)
-        second = one.submit(who, 1).result(WAIT_S)
-    assert first != second
+    with Executor(extended.published.endpoint_id, early.client, user_endpoint_config={"idle": 1}) as one:
+        assert one.submit(who, 1).result(WAIT_S) != first
 
 
-def test_the_engine_of_clusters(blocks: ComputeFuture) -> None:
-    assert blocks.result(2 * WAIT_S) == 42
+def test_the_engine_of_clusters(early: Early) -> None:
+    assert early.blocks.result(2 * WAIT_S) == 42
 
 
 def test_killed_under_load_and_started_again(client: Client, extended: Side) -> None:
