@@ -7,12 +7,12 @@ option for the address of another service, and log in at Globus: this says where
 its token where the agent looks for one. Nothing else of the agent is touched.
 """
 
+import importlib
 import os
 import sys
 import uuid
 from pathlib import Path
 
-from globus_compute_endpoint import cli
 from globus_compute_sdk.sdk import client
 from globus_sdk.token_storage import SQLiteTokenStorage, TokenStorageData
 
@@ -53,8 +53,9 @@ def main(url: str, token_file: str, *command: str) -> None:
     os.environ.update(GLOBUS_COMPUTE_CLIENT_ID=client_id, GLOBUS_COMPUTE_CLIENT_SECRET="unused")
     os.environ["GLOBUS_SDK_SERVICE_URL_AUTH"] = f"{url}/"
     client.get_web_service_url = lambda *_, **__: url
-    sys.argv = ["globus-compute-endpoint", *command]
-    cli.cli_run()
+    sys.argv = [str(Path(sys.executable).parent / "globus-compute-endpoint"), *command]
+    # It reads the path of the program while it is imported.
+    importlib.import_module("globus_compute_endpoint.cli").cli_run()
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def running_side(
             env=env,
         )
         try:
-            yield Side(home, info.url, info.token, _endpoint_id(home, "lab"), published)
+            yield Side(home, info.url, info.token, online_endpoint(home, "lab"), published)
         finally:
             agent.terminate()
             published.stop()
@@ -141,7 +141,8 @@ def published_agent(python: str, home: Home, folder: Path) -> PublishedAgent:
     return PublishedAgent(python, info.url, home.token_file, made["endpoint_id"], folder)
 
 
-def _endpoint_id(home: Home, name: str) -> str:
+def online_endpoint(home: Home, name: str) -> str:
+    """Returns the id of an endpoint, once its agent is there."""
     for _ in range(200):
         for row in json.loads(service(home, "status", "--json"))["endpoints"]:
             if (row["name"], row["state"]) == (name, "online"):
