@@ -152,7 +152,7 @@ class ExtensionRoutes:
             "name": row.name,
             "state": "online" if self._parts.collector.present(row.endpoint_id) else "offline",
             "workers": agent.get("workers"),
-            "python": agent.get("python"),
+            "python": agent.get("python") or row.metadata.get("python_version"),
         }
 
 
