@@ -135,7 +135,8 @@ def start_embedded() -> BrokerUnderTest:
 
 
 def start_rabbit(options) -> BrokerUnderTest:
-    site = RabbitSite.read(options.broker, secret.password(options.password_file), options.admin)
+    password = secret.password(options.password_file)
+    site = RabbitSite.read(options.broker, password, options.admin, ca=options.ca)
     return BrokerUnderTest("rabbitmq", lambda keys: RabbitBroker(site, keys), site.url)
 
 
