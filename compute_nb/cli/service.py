@@ -9,18 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import click
 
+from compute_nb.cli import broker
 from compute_nb.config import Home
 from compute_nb.errors import ComputeError
 from compute_nb.service.lock import locked, running
 from compute_nb.service.logfile import append
-
-if TYPE_CHECKING:
-    from compute_nb.service.config import RabbitOptions
 
 STOP_S = 15.0
 KILL_S = 5.0
@@ -44,47 +42,6 @@ _HOME = click.option(
 )
 
 
-_BROKER = (
-    click.option(
-        "--broker",
-        metavar="URL",
-        help="`embedded`, or a RabbitMQ: amqp[s]://USER@HOST[:PORT]/VHOST; default: as last time. Its "
-        "password comes by COMPUTE_NB_BROKER_PASSWORD or --broker-password-file.",
-    ),
-    click.option("--broker-admin", metavar="URL", help="Its management API; default: same host, port 15672."),
-    click.option("--broker-password-file", type=click.Path(), help="First line: the password of USER."),
-    click.option("--broker-ca", type=click.Path(), help="Authorities (PEM) that alone count for it."),
-    click.option(
-        "--amqp-public-url", metavar="URL", help="Where agents and clients reach it; default: --broker."
-    ),
-)
-
-
-def _rabbit(settings: dict[str, Any]) -> RabbitOptions | None:
-    """Takes the options of the broker out of `settings`; None if none was given.
-
-    Raises:
-        ComputeError: Others without `--broker`.
-    """
-    from compute_nb.service.config import RabbitOptions
-
-    broker = settings.pop("broker")
-    given = {
-        field: settings.pop(option)
-        for option, field in (
-            ("broker_admin", "admin"),
-            ("broker_password_file", "password_file"),
-            ("broker_ca", "ca"),
-        )
-    }
-    for field in ("password_file", "ca"):
-        if given[field] is not None:
-            given[field] = os.path.abspath(given[field])
-    if broker is None and any(given.values()):
-        raise ComputeError("options of the broker need --broker URL beside them")
-    return None if broker is None else RabbitOptions(broker, **given)
-
-
 def _settings(command: Any) -> Any:
     """Adds the options that `run`, `start` and `restart` share."""
     for option in (
@@ -105,7 +62,7 @@ def _settings(command: Any) -> Any:
             default=None,
             help="Speak the published protocol only, without our extensions; default: as last time.",
         ),
-        *_BROKER,
+        *broker.OPTIONS,
         _HOME,
     ):
         command = option(command)
@@ -128,14 +85,14 @@ def run(  # noqa: PLR0917 - click calls it by name
     idle_s: float,
     ready_fd: int | None,
     amqp_public_url: str | None,
-    **broker: Any,
+    **chosen: Any,
 ) -> None:
     """Run the service here, until Ctrl-C."""
     from compute_nb.service.config import ServiceConfig
     from compute_nb.service.process import run_service
 
     config = ServiceConfig(
-        home, host, port, amqp_port, durability, auto, idle_s, plain, _rabbit(broker), amqp_public_url
+        home, host, port, amqp_port, durability, auto, idle_s, plain, broker.rabbit(chosen), amqp_public_url
     )
     sys.exit(run_service(config, ready_fd, quiet=ready_fd is not None))
 
@@ -144,6 +101,7 @@ def run(  # noqa: PLR0917 - click calls it by name
 @_settings
 def start(home: Home, **settings: Any) -> None:
     """Start the service in the background and print its URL; one that runs already stays."""
+    broker.check(settings)
     service = running(home)
     if service is None:
         click.echo(launch(home, settings))
@@ -230,6 +188,7 @@ def restart(home: Home, **settings: Any) -> None:
     """Stop the service and start it again; local endpoints go on with their tasks meanwhile."""
     from filelock import FileLock
 
+    broker.check(settings)
     home.prepare()
     with FileLock(home.start_lock, mode=0o600):  # who misses it meanwhile waits here, and finds the new one
         stop_service(home, keep_agents=True)

@@ -11,7 +11,7 @@ from compute_nb.service.collector import Collector
 from compute_nb.service.config import ServiceConfig
 from compute_nb.service.gate import Gate
 from compute_nb.service.publisher import Publisher
-from compute_nb.service.rabbit import RabbitSite
+from compute_nb.service.rabbit.site import RabbitSite
 from compute_nb.service.refusal import Refusal
 from compute_nb.service.steward import Steward
 from compute_nb.service.store import Store

@@ -28,7 +28,8 @@ from compute_nb.service.housekeeping import Housekeeping
 from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Address, Parts
 from compute_nb.service.publisher import Publisher
-from compute_nb.service.rabbit import RabbitBroker, RabbitSite, secret
+from compute_nb.service.rabbit import secret
+from compute_nb.service.rabbit.site import RabbitSite
 from compute_nb.service.steward import Steward
 from compute_nb.service.store import Principal, Store
 from compute_nb.service.supervisor import Supervisor
@@ -171,9 +172,7 @@ class Service:
         own_user = UUID(await store.ensure_meta("own_user", str(uuid4())))
         generations = json.loads(await store.get_meta(GENERATIONS) or "{}")
         keys = BrokerKeys(self._key(), generations)
-        broker: Broker = EmbeddedBroker(keys, sock=amqp_socket)
-        if site is not None:
-            broker = RabbitBroker(site, keys)
+        broker = _broker(site, keys, amqp_socket)
         publisher = Publisher(broker)
         supervisor = Supervisor(home, store, lambda eid: publisher.command(eid, wire.Stop()))
         amqp_port = amqp_socket.getsockname()[1] if amqp_socket else None
@@ -257,6 +256,14 @@ class Service:
         await parts.broker.stop()
         await parts.collector.idle()
         await parts.steward.idle()
+
+
+def _broker(site: RabbitSite | None, keys: BrokerKeys, sock: socket.socket | None) -> Broker:
+    if site is None:
+        return EmbeddedBroker(keys, sock=sock)
+    from compute_nb.service.rabbit.broker import RabbitBroker
+
+    return RabbitBroker(site, keys)
 
 
 class _Dispatches:

@@ -233,12 +233,19 @@ class Steward:
             if now < user.not_before:
                 later = max(later, user.not_before)
             elif user.started_at is None or now - user.started_at >= START_EXPIRES_S:
-                user.started_at = now
-                url = await self._url_of(agent_username(row.endpoint_id))
-                self._publisher.order(core_id, _command(core_id, row, url))
-                _log.info("endpoint %s: user endpoint %s is to start", core_id, row.endpoint_id)
+                await self._order(core_id, user, row)
         if later:
             loop.call_at(later, self.need, core_id)
+
+    async def _order(self, core_id: UUID, user: _User, row: UserEndpointRow) -> None:
+        user.started_at = asyncio.get_running_loop().time()
+        try:
+            url = await self._url_of(agent_username(row.endpoint_id))
+        except ComputeError:
+            user.started_at = None  # the broker is away: the agent's next heartbeat has it tried again
+            raise
+        self._publisher.order(core_id, _command(core_id, row, url))
+        _log.info("endpoint %s: user endpoint %s is to start", core_id, row.endpoint_id)
 
     # -- user endpoints --------------------------------------------------------------------------
 
