@@ -14,13 +14,21 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from compute_nb.errors import ComputeError
-from compute_nb.service.addresses import exchange_info, queue_info
 from compute_nb.service.broker import Broker
 from compute_nb.service.publisher import Publisher
 from compute_nb.service.rows import Changes, UserEndpointRow
+from compute_nb.service.start_command import (
+    MAX_TEXT,
+    PERIOD_S,
+    TOO_EARLY,
+    TOO_LATE,
+    period_of,
+    process_of,
+    start_command,
+)
 from compute_nb.service.store import Store
 from compute_nb.service.tokens import agent_username, tasks_queue
 
@@ -29,10 +37,6 @@ _log = logging.getLogger(__name__)
 START_EXPIRES_S = 120.0
 REAP_S = 2.0  # an agent takes a start for a fresh password as long as it has not noticed the old one's end
 SILENT_PERIODS = 3
-PERIOD_S = 30.0
-MIN_PERIOD_S, MAX_PERIOD_S = 1.0, 3600.0
-TOO_LATE = "too old or skew"
-TOO_EARLY = "Another instance of this endpoint is running"
 
 
 @dataclass(slots=True)
@@ -193,15 +197,15 @@ class Steward:
 
     def heartbeat(self, endpoint_id: UUID, state: Mapping[str, Any]) -> None:
         """An agent or a user endpoint says how it is."""
-        period_s = _period(state.get("heartbeat_period"))
+        period_s = period_of(state.get("heartbeat_period"))
         if endpoint_id in self._cores:
             self._core_seen(endpoint_id, period_s)
         elif (user := self._users.get(endpoint_id)) is None:
             return
         elif "error" in state:
-            self._failed(endpoint_id, user, str(state["error"]))
+            self._failed(endpoint_id, user, str(state["error"])[:MAX_TEXT])
         elif state.get("active"):
-            self._user_seen(endpoint_id, user, _process(endpoint_id, state), period_s)
+            self._user_seen(endpoint_id, user, process_of(endpoint_id, state), period_s)
         else:
             self._down(endpoint_id)
 
@@ -244,7 +248,7 @@ class Steward:
         except ComputeError:
             user.started_at = None  # the broker is away: the agent's next heartbeat has it tried again
             raise
-        self._publisher.order(core_id, _command(core_id, row, url))
+        self._publisher.order(core_id, start_command(core_id, row, url))
         _log.info("endpoint %s: user endpoint %s is to start", core_id, row.endpoint_id)
 
     # -- user endpoints --------------------------------------------------------------------------
@@ -373,38 +377,3 @@ class Steward:
             _log.warning("a user endpoint was left as it is: %s", error)
         elif error is not None:
             _log.error("a user endpoint could not be cared for", exc_info=error)
-
-
-def _period(value: object) -> float:
-    """Returns seconds between heartbeats; 0 says that none will follow."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return PERIOD_S
-    return 0.0 if value == 0 else min(max(float(value), MIN_PERIOD_S), MAX_PERIOD_S)
-
-
-def _process(endpoint_id: UUID, state: Mapping[str, Any]) -> UUID:
-    """Returns what tells this process of a user endpoint from the ones before and after it."""
-    return uuid5(endpoint_id, f"{state.get('posix_pid')} {state.get('start_unix')}")
-
-
-def _command(core_id: UUID, row: UserEndpointRow, url: str) -> dict[str, Any]:
-    """Returns what has an agent start a user endpoint."""
-    user = str(row.owner)
-    return {
-        "command": "cmd_start_endpoint",
-        "globus_effective_identity": user,
-        "globus_username": user,
-        "globus_identity_set": [{"sub": user, "id": user, "username": user}],
-        "args": [],
-        "kwargs": {
-            "name": f"uep.{core_id}.{row.endpoint_id}",
-            "amqp_creds": {
-                "endpoint_id": str(row.endpoint_id),
-                "task_queue_info": queue_info(url, tasks_queue(row.endpoint_id)),
-                "result_queue_info": exchange_info(url, "results", row.endpoint_id),
-                "heartbeat_queue_info": exchange_info(url, "heartbeats", row.endpoint_id),
-            },
-            "user_opts": dict(row.config),
-            "user_runtime": dict(row.runtime),
-        },
-    }
