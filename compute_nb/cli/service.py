@@ -101,7 +101,7 @@ def run(  # noqa: PLR0917 - click calls it by name
 @_settings
 def start(home: Home, **settings: Any) -> None:
     """Start the service in the background and print its URL; one that runs already stays."""
-    broker.check(settings)
+    wanted_broker = broker.check(settings)
     service = running(home)
     if service is None:
         click.echo(launch(home, settings))
@@ -112,6 +112,11 @@ def start(home: Home, **settings: Any) -> None:
         raise ComputeError(
             f"the service runs already, at {service.url}, {'plain' if service.plain else 'with extensions'}: "
             f"`compute-nb service restart {wanted}` changes that"
+        )
+    if wanted_broker not in {None, service.broker}:
+        raise ComputeError(
+            f"the service runs already, at {service.url}, broker: {service.broker}; "
+            "`compute-nb service restart --broker …` changes that"
         )
     port = settings["port"]
     if port and urlsplit(service.url).port != port:

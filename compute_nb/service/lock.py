@@ -17,6 +17,7 @@ class Running:
     url: str
     pid: int
     plain: bool = False
+    broker: str = "embedded"
 
 
 def running(home: Home) -> Running | None:
@@ -25,7 +26,12 @@ def running(home: Home) -> Running | None:
         return None
     try:
         facts = json.loads(home.service_file.read_text(encoding="utf-8"))
-        return Running(str(facts["url"]), int(facts["pid"]), bool(facts.get("plain")))
+        return Running(
+            str(facts["url"]),
+            int(facts["pid"]),
+            bool(facts.get("plain")),
+            str(facts.get("broker", "embedded")),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
