@@ -192,10 +192,16 @@ class Early:
     blocks: ComputeFuture
 
 
+def sourced_client(side: Side) -> Client:
+    """Returns a client whose functions travel as source: workers have none of the tests' modules."""
+    client = Client(service=ServiceSettings("here", side.url, token=side.token))
+    client.fx_serializer = ComputeSerializer(PureSourceTextInspect(), DillDataBase64())
+    return client
+
+
 @pytest.fixture(scope="session")
 def early(extended: Side) -> Iterator[Early]:
-    client = Client(service=ServiceSettings("here", extended.url, token=extended.token))
-    client.fx_serializer = ComputeSerializer(PureSourceTextInspect(), DillDataBase64())
+    client = sourced_client(extended)
     endpoint_id = extended.published.endpoint_id
     with (
         Executor(endpoint_id, client, user_endpoint_config={"idle": 1}) as idle,
