@@ -2,51 +2,64 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
-from compute_nb.service.statements import STATES, Statements, StoredState
+from compute_nb.service.database import Database
+from compute_nb.service.statements import STATES, StoredState
 
 # Statements with a list of ids are prepared for these lengths only, so that few are kept.
 _LENGTHS = (1, 4, 16, 64, 256)
 
 
 class Transaction:
-    """What an operation may use between BEGIN and COMMIT; store thread only.
+    """What an operation may use between begin and commit; store thread only.
 
     Args:
-        connection: Within a transaction.
-        statements: By name.
+        database: Within a transaction.
         now: Seconds since the epoch, one moment for the whole transaction.
     """
 
-    def __init__(self, connection: sqlite3.Connection, statements: Statements, now: float) -> None:
+    def __init__(self, database: Database, now: float) -> None:
         self.now = now
-        self._connection = connection
-        self._statements = statements
+        self.duplicate = database.duplicate
+        self._database = database
+        self._execute = database.execute
+        self._statements = database.statements
         self._tally = [0] * len(STATES)
         self._undo: list[Callable[[], None]] = []
 
-    def run(self, name: str, *values: Any) -> sqlite3.Cursor:
-        """Executes a statement with values in its order."""
-        return self._connection.execute(self._statements[name], values)
+    def run(self, name: str, *values: Any) -> int:
+        """Executes a statement with values in its order; returns how many rows it changed."""
+        return int(self._execute(self._statements[name], values).rowcount)
+
+    def insert(self, name: str, *values: Any) -> int:
+        """Inserts a row and returns the number that it was given."""
+        return self._database.insert(self._statements[name], values)
 
     def one(self, name: str, *values: Any) -> Any:
         """Returns the first row, or None."""
-        return self._connection.execute(self._statements[name], values).fetchone()
+        return self._execute(self._statements[name], values).fetchone()
 
     def all(self, name: str, *values: Any) -> list[Any]:
         """Returns all rows."""
-        return self._connection.execute(self._statements[name], values).fetchall()
+        return list(self._execute(self._statements[name], values).fetchall())
+
+    def stream(self, name: str, *values: Any) -> Generator[Any, None, None]:
+        """Yields rows that would be too much at once; to be closed by who stops early."""
+        return self._database.stream(self._statements[name], values)
 
     def named(self, name: str, **values: Any) -> list[Any]:
         """Returns all rows of a statement with named parameters."""
-        return self._connection.execute(self._statements[name], values).fetchall()
+        return list(self._execute(self._statements[name], values).fetchall())
 
     def many(self, name: str, rows: Iterable[Any]) -> int:
-        """Executes a statement once for each row of values and returns how many table rows it changed."""
-        return self._connection.executemany(self._statements[name], rows).rowcount
+        """Executes a statement once for each row of values and returns how many table rows it changed.
+
+        Raises:
+            Exception: `duplicate`, if a key is there already; the transaction is to be given up then.
+        """
+        return self._database.executemany(self._statements[name], rows)
 
     def by_ids(self, name: str, ids: Sequence[bytes], *values: Any) -> list[Any]:
         """Returns the rows of a statement with `{ids}`; `values` come before the ids."""
@@ -55,7 +68,7 @@ class Transaction:
             part = ids[start : start + _LENGTHS[-1]]
             length = next(length for length in _LENGTHS if length >= len(part))
             padded = (*values, *part, *(None,) * (length - len(part)))
-            found += self._connection.execute(self._statements.for_ids(name, length), padded)
+            found += self._execute(self._statements.for_ids(name, length), padded)
         return found
 
     def count(self, state: StoredState, change: int) -> None:

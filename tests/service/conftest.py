@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import os
 import threading
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pika
 import pytest
+from own_postgresql import PostgresqlServer, programs
 from pika.exceptions import AMQPConnectionError
 
 from compute_nb import wire
@@ -191,3 +193,23 @@ def agent(service):
     one = Agent(service)
     yield one
     one.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL server for all tests of a session."""
+    if programs() is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is not installed: `make system` does it")
+        pytest.skip("PostgreSQL is not installed: `make system` does it")
+    server = PostgresqlServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path):
+    """Where a store of the test's own is: a file, then a database."""
+    if request.param == "sqlite":
+        return tmp_path / "store.db"
+    return request.getfixturevalue("postgresql").database()

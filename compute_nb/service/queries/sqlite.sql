@@ -3,6 +3,18 @@
 -- an open task, {ids} as many parameters as there are ids. `(? >> state) & 1` asks whether the
 -- task may move: the mask is drawn from compute_nb.tasks.MOVES, so that the rule stands in one place.
 
+-- name: version
+-- The schema version.
+SELECT max(version) FROM migration
+
+-- name: add_migration
+-- A step of the schema is done.
+INSERT INTO migration (version, at) VALUES (?, ?)
+
+-- name: give_up_answers
+-- Whoever has not been answered yet will ask again.
+UPDATE submit SET answered = 2 WHERE answered = 0
+
 -- name: meta
 -- The value of one setting.
 SELECT value FROM meta WHERE key = ?
