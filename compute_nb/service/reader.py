@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -10,21 +11,33 @@ from compute_nb.service import registry
 from compute_nb.service.calls import Calls
 from compute_nb.service.ending import FIRST
 from compute_nb.service.ledger import CANCELLED_TEXT
-from compute_nb.service.rows import GroupPage, GroupRow, Inputs, NotFound, TaskRow, uuid_of
+from compute_nb.service.retention import DAY_S, note_fetched
+from compute_nb.service.rows import GroupCounts, GroupPage, GroupRow, Inputs, NotFound, TaskRow, uuid_of
 from compute_nb.service.statements import STATES
 from compute_nb.service.transaction import Transaction
 from compute_nb.tasks import OPEN, ErrorCode, TaskState
+
+# Tasks that are counted in one step: a few milliseconds.
+COUNTED = 5_000
 
 
 class Reader(Calls):
     """The part of `Store` that tells of tasks."""
 
     async def task_rows(self, owner: UUID, task_ids: Iterable[UUID]) -> list[TaskRow]:
-        """Returns all about those of the tasks that are known and the owner's, in the order asked for."""
+        """Returns all about those of the tasks that are known and the owner's, in the order asked for.
+
+        Values that are told count as fetched.
+        """
         ids = list(task_ids)
-        rows = await self._run(
-            lambda tx: tx.by_ids("task_rows", [task_id.bytes for task_id in ids], owner.bytes)
-        )
+
+        def read(tx: Transaction) -> list[Any]:
+            rows = tx.by_ids("task_rows", [task_id.bytes for task_id in ids], owner.bytes)
+            stale_at = tx.now - DAY_S
+            note_fetched(tx, [r[0] for r in rows if not STATES[r[4]].open and (r[12] or 0.0) < stale_at])
+            return rows
+
+        rows = await self._run(read)
         found = {row[0]: row for row in rows}
         return [_task_row(found[i.bytes]) for i in ids if i.bytes in found]
 
@@ -55,6 +68,32 @@ class Reader(Calls):
             for i, code, *rest, retry_of in rows[:limit]
         )
         return GroupPage(group, tasks, len(rows) > limit)
+
+    async def groups(self, owner: UUID, limit: int) -> list[GroupCounts]:
+        """Returns the owner's task groups, the newest first, and how their tasks stand.
+
+        Each group is counted in a step of its own, between which others are served.
+        """
+        rows = await self._run(lambda tx: tx.all("newest_groups", owner.bytes, limit))
+        return [
+            GroupCounts(
+                GroupRow(uuid_of(group_id), owner, uuid_of(endpoint_id), created), await self._states(number)
+            )
+            for number, group_id, endpoint_id, created in rows
+        ]
+
+    async def _states(self, number: int) -> dict[TaskState, int]:
+        """Counts a group a page at a time, so that a large one keeps nobody waiting."""
+        counts: Counter[int] = Counter()
+        after, more = FIRST, True
+        while more:
+            rows = await self._page(number, after)
+            counts.update([code for _, code in rows])
+            after, more = (rows[-1][0] if rows else after), len(rows) == COUNTED
+        return {STATES[code].state: count for code, count in sorted(counts.items())}
+
+    async def _page(self, number: int, after: bytes) -> list[Any]:
+        return await self._run(lambda tx: tx.all("states_of_group", number, after, COUNTED))
 
     async def counts(self) -> dict[TaskState, int]:
         """Returns how many tasks are in each state."""
@@ -95,7 +134,7 @@ class Reader(Calls):
 
 
 def _task_row(row: Any) -> TaskRow:
-    task_id, group_id, endpoint_id, function_id, code, attempt, retries, *times, data, error = row
+    task_id, group_id, endpoint_id, function_id, code, attempt, retries, *times, data, error, _ = row
     state = STATES[code].state
     if state is TaskState.CANCELLED:
         data, error = CANCELLED_TEXT, ErrorCode.CANCELLED

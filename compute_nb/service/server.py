@@ -27,6 +27,7 @@ from compute_nb.service.gate import Gate
 from compute_nb.service.housekeeping import Housekeeping
 from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Address, Parts
+from compute_nb.service.place import place_of, remember
 from compute_nb.service.publisher import Publisher
 from compute_nb.service.store import Principal, Store
 from compute_nb.service.supervisor import Supervisor
@@ -68,7 +69,9 @@ class Service:
             ComputeError: It can't begin: the store, a port, a file.
         """
         host = ports.check_host(self._config.host)
-        store = Store.open(self._config.home.store_file, durability=self._config.durability)
+        place = place_of(self._config.home, self._config.store)
+        store = Store.open(place, durability=self._config.durability)
+        remember(self._config.home, place)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(store.close)
             await self._serve(host, store, ready, stack)
@@ -188,7 +191,7 @@ class Service:
             "pid": os.getpid(),
             "amqp_port": address.amqp_port,
             "broker": "embedded",
-            "store": f"sqlite:///{home.store_file}",
+            "store": parts.store.url,
             "token_file": str(home.token_file),
             "service_id": str(parts.service_id),
             "version": VERSION,

@@ -3,7 +3,8 @@
 The calls belong to the asyncio loop. The work is done on the thread `store` (`compute_nb.service.writer`),
 all calls that have gathered in one commit, in the database (`compute_nb.service.database`), which may have a
 thread of its own. This is the only owner of both, and the only writer of task states. Calls about who and
-what there is stand in `catalogue`, those that tell of tasks in `reader`, those that end some in `ender`.
+what there is stand in `catalogue`, those that tell of tasks in `reader`, those that end some in `ender`,
+those that forget some in `keeper`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from compute_nb.service.database import (
 from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.ender import Ender
 from compute_nb.service.intake import Intake
+from compute_nb.service.keeper import Keeper
 from compute_nb.service.lane import WINDOW_CHARACTERS
 from compute_nb.service.reader import Reader
 from compute_nb.service.rows import (
@@ -80,7 +82,7 @@ __all__ = [
 Durability = Literal["power", "process"]
 
 
-class Store(Catalogue, Reader, Ender):
+class Store(Catalogue, Reader, Ender, Keeper):
     """Functions, endpoints, tasks, results and principals; made by `open`.
 
     Every coroutine raises StoreFull if the disk is full and StoreAway while the database does not answer
@@ -96,12 +98,12 @@ class Store(Catalogue, Reader, Ender):
         self._intake = Intake(dispatcher)
 
     def __repr__(self) -> str:
-        return f"<Store {self.name}>"
+        return f"<Store {self.url}>"
 
     @property
-    def name(self) -> str:
+    def url(self) -> str:
         """Its address; holds no secret."""
-        return self._database.name
+        return self._database.url
 
     # -- life -------------------------------------------------------------------------------------
 

@@ -71,6 +71,10 @@ class Transaction:
             found += self._execute(self._statements.for_ids(name, length), padded)
         return found
 
+    def give_back(self, pages: int) -> bool:
+        """Gives a little of the space of deleted rows back to the disk; True if there is more."""
+        return self._database.give_back(pages)
+
     def count(self, state: StoredState, change: int) -> None:
         """Notes that a state has more or fewer tasks; written once, at the end."""
         self._tally[state.code] += change

@@ -34,10 +34,12 @@ class Database(Protocol):
 
     Attributes:
         name: For messages; holds no secret.
+        url: Its address; holds no secret.
         statements: In its dialect.
     """
 
     name: str
+    url: str
     statements: Statements
 
     @property
@@ -106,8 +108,8 @@ class Database(Protocol):
     def wrote(self, changes: int) -> None:
         """Hears how many rows a commit has changed."""
 
-    def give_back(self, rows: int) -> bool:
-        """Gives a little of the disk space of deleted rows back; within no transaction, for milliseconds.
+    def give_back(self, pages: int) -> bool:
+        """Gives a little of the disk space of deleted rows back, within a transaction.
 
         Returns:
             True if there is more.

@@ -85,7 +85,7 @@ class PostgresqlDatabase:
     duplicate = pg.UniqueViolation
 
     def __init__(self, url: str, *, lock_wait_s: float = _LOCK_WAIT_S) -> None:
-        self.name = shown(url)
+        self.name = self.url = shown(url)
         self.statements = Statements("postgresql")
         self.changes = 0
         self._url, self._lock_wait_s = url, lock_wait_s
@@ -265,8 +265,8 @@ class PostgresqlDatabase:
         if self._backend is not None:
             self._one(_TERMINATE, *self._backend)
 
-    def give_back(self, rows: int) -> bool:
-        """Autovacuum does it."""
+    def give_back(self, pages: int) -> bool:
+        """Autovacuum makes room for new rows."""
         return False
 
     # -- loop ---------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ class SqliteDatabase:
     def __init__(self, path: Path, *, durable: bool = True, busy_timeout_s: float = 5.0) -> None:
         self.path = path
         self.name = str(path)
+        self.url = f"sqlite:///{path}"
         self.statements = Statements("sqlite")
         self.connection = self._connect(busy_timeout_s)
         # No method in between: this is the way of every statement.
@@ -149,9 +150,9 @@ class SqliteDatabase:
         """A file is never `lost`."""
         return False
 
-    def give_back(self, rows: int) -> bool:
+    def give_back(self, pages: int) -> bool:
         """Cuts free pages off the end of the file; a file that an older program made keeps them for reuse."""
-        self.connection.execute(f"PRAGMA incremental_vacuum({rows})").fetchall()
+        self.connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
         if self.connection.execute("PRAGMA auto_vacuum").fetchone()[0] != 2:
             return False
         return bool(self.connection.execute("PRAGMA freelist_count").fetchone()[0])

@@ -129,6 +129,15 @@ UPDATE endpoint SET journal_id = ?, boot_id = ?, agent = ?, last_seen = ? WHERE 
 SELECT g.id, e.id, g.created FROM task_group g JOIN endpoint e ON e.no = g.endpoint
 WHERE g.owner = ? AND g.id IN ({ids})
 
+-- name: newest_groups
+-- A user's task groups, the newest first.
+SELECT g.no, g.id, e.id, g.created FROM task_group g JOIN endpoint e ON e.no = g.endpoint
+WHERE g.owner = ? ORDER BY g.no DESC LIMIT ?
+
+-- name: states_of_group
+-- The states of the next tasks of a group, in the order of ids.
+SELECT id, state FROM task WHERE grp = ? AND id > ? ORDER BY id LIMIT ?
+
 -- name: group_access
 -- What a submit must know of a task group.
 SELECT no, owner FROM task_group WHERE id = ?
@@ -333,10 +342,37 @@ FROM task WHERE grp = ? AND id > ? ORDER BY id LIMIT ?
 
 -- name: task_rows
 -- All that is told about tasks, with results.
-SELECT t.id, g.id, e.id, f.id, t.state, t.attempt, t.retries, t.submitted, t.started, t.ended, r.body, r.error_code
+SELECT t.id, g.id, e.id, f.id, t.state, t.attempt, t.retries, t.submitted, t.started, t.ended, r.body, r.error_code, t.fetched
 FROM task t
 JOIN task_group g ON g.no = t.grp
 JOIN endpoint e ON e.no = t.endpoint
 JOIN function f ON f.no = t.fn
 LEFT JOIN result r ON r.no = t.no
 WHERE g.owner = ? AND t.id IN ({ids})
+
+
+-- name: note_fetched
+-- Somebody was handed the value of a task that has ended; once a day is enough.
+UPDATE task SET fetched = ? WHERE id = ? AND NOT {open} AND (fetched IS NULL OR fetched < ?)
+
+-- name: stored_tasks
+-- The next tasks in the order in which they came, as far as they are old enough to be looked at.
+SELECT no, grp, state, submitted, coalesce(ended, submitted), fetched
+FROM task WHERE no > ? AND submitted <= ? ORDER BY no LIMIT ?
+
+-- name: drop_task
+-- A task is forgotten.
+DELETE FROM task WHERE no = ?
+
+-- name: drop_payload
+-- Its arguments.
+DELETE FROM payload WHERE no = ?
+
+-- name: drop_result
+-- Its value.
+DELETE FROM result WHERE no = ?
+
+-- name: drop_group
+-- A task group without tasks; never the newest one, whose number would come back.
+DELETE FROM task_group WHERE no = ? AND no < (SELECT max(no) FROM task_group)
+AND NOT EXISTS (SELECT 1 FROM task WHERE grp = task_group.no)
