@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from compute_nb.config import Home
@@ -34,7 +34,7 @@ class ServiceConfig:
         plain: True if clients find the published protocol only; agents keep their extensions. None is as
             last time.
         store: "sqlite", or the `postgresql://` URL of a database, without a password; None is as last time.
-        retention: How long values are kept.
+        retention: How long values are kept; None is as last time.
     """
 
     home: Home
@@ -46,4 +46,4 @@ class ServiceConfig:
     idle_s: float = 3600.0
     plain: bool | None = None
     store: str | None = None
-    retention: Retention = field(default_factory=Retention)
+    retention: Retention | None = None

@@ -91,6 +91,7 @@ class ExtensionRoutes:
                 {
                     "task_group_id": str(row.group.task_group_id),
                     "endpoint_id": str(row.group.endpoint_id),
+                    "endpoint_name": row.endpoint_name,
                     "created_at": row.group.created_at,
                     "tasks": {state.value: count for state, count in row.tasks.items()},
                 }

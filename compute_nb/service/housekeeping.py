@@ -1,4 +1,4 @@
-"""This module is what the service does now and then: tasks expire or are forgotten, its files stay, it may end."""
+"""This module is what the service does now and then: tasks expire, old ones go, files stay, it may end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 
 from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Parts
+from compute_nb.service.retention import Retention
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Housekeeping:
             return
         self._sweep_at = time.monotonic() + SWEEP_S
         began = time.monotonic()
-        deleted = await parts.store.sweep(parts.config.retention)
+        deleted = await parts.store.sweep(parts.config.retention or Retention())
         if deleted:
             _log.info(
                 "%s tasks were kept long enough: forgotten in %.1f s", deleted, time.monotonic() - began

@@ -37,11 +37,11 @@ class Keeper(Calls):
             How many tasks were forgotten.
         """
         at = self._clock() if now is None else now
-        deleted, after = 0, 0
-        while after is not None:
-            swept = await self._sweep(kept, after, at)
+        swept = await self._sweep(kept, 0, at)
+        deleted = swept.deleted
+        while swept.after is not None:
+            swept = await self._sweep(kept, swept.after, at)
             deleted += swept.deleted
-            after = swept.after  # type: ignore[assignment]
         await self._give_back(deleted)
         return deleted
 

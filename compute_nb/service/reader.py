@@ -77,9 +77,11 @@ class Reader(Calls):
         rows = await self._run(lambda tx: tx.all("newest_groups", owner.bytes, limit))
         return [
             GroupCounts(
-                GroupRow(uuid_of(group_id), owner, uuid_of(endpoint_id), created), await self._states(number)
+                GroupRow(uuid_of(group_id), owner, uuid_of(endpoint_id), created),
+                name,
+                await self._states(number),
             )
-            for number, group_id, endpoint_id, created in rows
+            for number, group_id, endpoint_id, created, name in rows
         ]
 
     async def _states(self, number: int) -> dict[TaskState, int]:

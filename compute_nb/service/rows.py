@@ -92,6 +92,7 @@ class GroupCounts:
     """A task group, and how many of its tasks are in which state; states without tasks are left out."""
 
     group: GroupRow
+    endpoint_name: str
     tasks: Mapping[TaskState, int]
 
 

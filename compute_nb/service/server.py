@@ -29,6 +29,7 @@ from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Address, Parts
 from compute_nb.service.place import place_of, remember
 from compute_nb.service.publisher import Publisher
+from compute_nb.service.retention import Retention
 from compute_nb.service.store import Principal, Store
 from compute_nb.service.supervisor import Supervisor
 from compute_nb.service.tokens import BrokerKeys, MalformedToken, Token, new_token
@@ -85,7 +86,9 @@ class Service:
     ) -> None:
         dispatches = _Dispatches()
         store.start(dispatches)
-        self._config = replace(self._config, plain=await self._plain(store))
+        self._config = replace(
+            self._config, plain=await self._plain(store), retention=await self._retention(store)
+        )
         web_socket, amqp_socket = await self._sockets(host, store)
         stack.callback(ports.close_all, (web_socket, amqp_socket))
         parts = await self._parts(host, store, web_socket, amqp_socket)
@@ -114,6 +117,14 @@ class Service:
             return await store.get_meta("plain") == "1"
         await store.set_meta("plain", "1" if self._config.plain else "0")
         return self._config.plain
+
+    async def _retention(self, store: Store) -> Retention:
+        """Returns how long values are kept, also when an agent or kernel has started it again."""
+        asked = self._config.retention
+        if asked is None:
+            return Retention(*json.loads(await store.get_meta("retention") or "[]"))
+        await store.set_meta("retention", json.dumps([asked.fetched_s, asked.unfetched_s]))
+        return asked
 
     async def _sockets(self, host: str, store: Store) -> tuple[socket.socket, socket.socket]:
         """Opens both ports: the ones of last time, since agents and clients know them."""

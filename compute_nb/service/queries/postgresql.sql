@@ -129,7 +129,7 @@ WHERE g.owner = %s AND g.id IN ({ids})
 
 -- name: newest_groups
 -- A user's task groups, the newest first.
-SELECT g.no, g.id, e.id, g.created FROM task_group g JOIN endpoint e ON e.no = g.endpoint
+SELECT g.no, g.id, e.id, g.created, e.name FROM task_group g JOIN endpoint e ON e.no = g.endpoint
 WHERE g.owner = %s ORDER BY g.no DESC LIMIT %s
 
 -- name: states_of_group

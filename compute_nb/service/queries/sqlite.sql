@@ -131,7 +131,7 @@ WHERE g.owner = ? AND g.id IN ({ids})
 
 -- name: newest_groups
 -- A user's task groups, the newest first.
-SELECT g.no, g.id, e.id, g.created FROM task_group g JOIN endpoint e ON e.no = g.endpoint
+SELECT g.no, g.id, e.id, g.created, e.name FROM task_group g JOIN endpoint e ON e.no = g.endpoint
 WHERE g.owner = ? ORDER BY g.no DESC LIMIT ?
 
 -- name: states_of_group
