@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 
 from compute_nb.errors import ComputeError
 
-RETRY_AFTER_S = 2
+RETRY_AFTER_S = 4
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
 
 
