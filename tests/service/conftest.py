@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import pika
 import pytest
 from own_postgresql import PostgresqlServer, programs
+from own_wire import Wire
 from pika.exceptions import AMQPConnectionError
 
 from compute_nb import wire
@@ -205,6 +206,14 @@ def postgresql():
     server = PostgresqlServer()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def cable(postgresql):
+    """A way to that server which can be cut."""
+    one = Wire(postgresql.port)
+    yield one
+    one.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -5,12 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from contextlib import suppress
 from http.client import HTTPConnection
 
 import pytest
 from own_postgresql import PostgresqlServer
+from own_wire import Wire
 
 from compute_nb.errors import ComputeError
 from compute_nb.service.database.postgresql import shown
@@ -20,59 +19,6 @@ from compute_nb.tasks import Run, TaskState
 
 from .conftest import WAIT_S, run_service
 from .test_store import Rig
-
-
-class Wire:
-    """A TCP way to the server that can be cut, or made to swallow the answer to a commit."""
-
-    def __init__(self, port: int) -> None:
-        self._to = port
-        self._door = socket.create_server(("127.0.0.1", 0))
-        self.port = self._door.getsockname()[1]
-        self.swallow = False
-        self.swallowed = threading.Event()
-        self._links: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._door.accept()
-                far = socket.create_connection(("127.0.0.1", self._to))
-                self._links += [near, far]
-                threading.Thread(target=self._pump, args=(near, far, False), daemon=True).start()
-                threading.Thread(target=self._pump, args=(far, near, True), daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if answers and self.swallow and b"COMMIT\0" in data:
-                    self.swallow = False
-                    self.cut()
-                    self.swallowed.set()
-                    return
-                target.sendall(data)
-        for link in (source, target):
-            link.close()
-
-    def cut(self) -> None:
-        """Ends all connections at once, as a network does: the server may not hear of it."""
-        links, self._links = self._links, []
-        for link in links:
-            with suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)
-            link.close()
-
-    def close(self) -> None:
-        self._door.close()
-        self.cut()
-
-
-@pytest.fixture
-def wire(postgresql):
-    one = Wire(postgresql.port)
-    yield one
-    one.close()
 
 
 async def back(rig: Rig) -> None:
@@ -87,14 +33,14 @@ async def back(rig: Rig) -> None:
     raise AssertionError("the store does not come back")
 
 
-def test_a_commit_whose_answer_got_lost_is_looked_up(postgresql: PostgresqlServer, wire: Wire) -> None:
+def test_a_commit_whose_answer_got_lost_is_looked_up(postgresql: PostgresqlServer, cable: Wire) -> None:
     async def main() -> None:
-        place = postgresql.database().replace(str(postgresql.port), str(wire.port))
+        place = postgresql.database().replace(str(postgresql.port), str(cable.port))
         rig = await Rig(place).set_up()
         await rig.hello()
-        wire.swallow = True
+        cable.swallow = True
         (task,) = await rig.submit(1)
-        assert wire.swallowed.is_set()
+        assert cable.swallowed.is_set()
         assert rig.sent() == [Run(task, 0)], "it was committed as sent, so it is sent"
         done = await rig.finish(Run(task, 0))
         assert [r.state for r in done.results] == [TaskState.SUCCEEDED]
@@ -103,14 +49,14 @@ def test_a_commit_whose_answer_got_lost_is_looked_up(postgresql: PostgresqlServe
     asyncio.run(main())
 
 
-def test_a_cut_network_fails_requests_until_it_is_back(postgresql: PostgresqlServer, wire: Wire) -> None:
+def test_a_cut_network_fails_requests_until_it_is_back(postgresql: PostgresqlServer, cable: Wire) -> None:
     async def main() -> None:
-        place = postgresql.database().replace(str(postgresql.port), str(wire.port))
+        place = postgresql.database().replace(str(postgresql.port), str(cable.port))
         rig = await Rig(place).set_up()
         await rig.hello()
         (task,) = await rig.submit(1)
         (run,) = rig.sent()
-        wire.cut()
+        cable.cut()
         specs = rig.specs(3)
         group = rig.endpoint
         with pytest.raises(StoreAway, match="looked for again"):
@@ -125,11 +71,11 @@ def test_a_cut_network_fails_requests_until_it_is_back(postgresql: PostgresqlSer
     asyncio.run(main())
 
 
-def test_closing_while_the_database_is_away(postgresql: PostgresqlServer, wire: Wire) -> None:
+def test_closing_while_the_database_is_away(postgresql: PostgresqlServer, cable: Wire) -> None:
     async def main() -> None:
-        place = postgresql.database().replace(str(postgresql.port), str(wire.port))
+        place = postgresql.database().replace(str(postgresql.port), str(cable.port))
         rig = await Rig(place).set_up()
-        wire.close()
+        cable.close()
         with pytest.raises(StoreAway):
             await rig.submit(1)
         rig.store.close()

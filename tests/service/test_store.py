@@ -14,7 +14,6 @@ import pytest
 
 from compute_nb.errors import ComputeError
 from compute_nb.service.lane import Lane, Rate
-from compute_nb.service.migrations import migrations
 from compute_nb.service.parcel import MESSAGE_CHARACTERS, MESSAGE_TASKS
 from compute_nb.service.statements import CODES, STATES, Statements
 from compute_nb.service.store import (
@@ -833,18 +832,6 @@ def test_states_are_spelled_for_good() -> None:
         assert old.open == (old.state in OPEN)
         for new in STATES:
             assert new.reachable(old) == (new.state in MOVES[old.state])
-
-
-def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    Store.open(path).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("INSERT INTO migration VALUES (?, 0)", (len(migrations("sqlite")) + 1,))
-    connection.close()
-    before = path.read_bytes()
-    with pytest.raises(StoreUnusable, match=r"store\.db has schema version \d+.*upgrade compute_nb"):
-        Store.open(path)
-    assert path.read_bytes() == before
 
 
 def test_a_store_that_cannot_be_used_names_the_file_and_the_mend(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ _PRAGMAS = (
     "cache_size = -65536",
     # The sync thread checkpoints; this is what holds if it can't keep up (in pages, 80 MB).
     "wal_autocheckpoint = 20000",
-    # Debian's library overwrites freed bytes by default, which costs and protects nothing here.
-    "secure_delete = OFF",
+    # What is deleted is overwritten: a deletion means the bytes.
+    "secure_delete = ON",
     "temp_store = MEMORY",
 )
 
