@@ -3,7 +3,6 @@
 import asyncio
 import http.client
 import json
-import os
 import threading
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
@@ -11,7 +10,6 @@ from uuid import UUID, uuid4
 
 import pika
 import pytest
-from own_postgresql import PostgresqlServer, programs
 from own_wire import Wire
 from pika.exceptions import AMQPConnectionError
 
@@ -194,18 +192,6 @@ def agent(service):
     one = Agent(service)
     yield one
     one.close()
-
-
-@pytest.fixture(scope="session")
-def postgresql():
-    """A PostgreSQL server for all tests of a session."""
-    if programs() is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is not installed: `make system` does it")
-        pytest.skip("PostgreSQL is not installed: `make system` does it")
-    server = PostgresqlServer()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -59,6 +60,9 @@ class SqliteDatabase:
         except (sqlite3.Error, OSError) as error:
             self.connection.close()
             raise self._told(error) from error
+        self._paths = (str(path), f"{path}-wal")
+        self._files = _identities(self._paths)
+        self._saved: str | None = None
         self._syncer = Syncer(path, durable=durable, explain=self._told)
 
     def __repr__(self) -> str:
@@ -78,6 +82,23 @@ class SqliteDatabase:
         except (sqlite3.Error, OSError) as error:
             raise self._told(error) from error
 
+    def _deleted(self) -> StoreUnusable:
+        """Saves beside it what the deleted file holds, once, as long as it is open here."""
+        if self._saved is None:
+            copy = self.path.with_name(f"{self.path.name}.saved-{int(time.time())}")
+            try:
+                os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                self.connection.execute("VACUUM INTO ?", (str(copy),))
+                self._saved = (
+                    f"all that it held is in {copy}: stop the service, move that to {self.path} (and any "
+                    f"{self.path.name}-wal away), then start it again"
+                )
+            except (sqlite3.Error, OSError) as error:
+                self._saved = f"what it held could not be saved ({error}): put back a backup"
+        return StoreUnusable(
+            f"store {self.path} was deleted or replaced while the service ran; {self._saved}"
+        )
+
     def _prepare(self) -> None:
         if self._version() > len(migrations("sqlite")):
             raise StoreUnusable(
@@ -89,7 +110,7 @@ class SqliteDatabase:
             self.connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for pragma in _PRAGMAS:
             self.connection.execute(f"PRAGMA {pragma}")
-        self.begin()
+        self.connection.execute("BEGIN IMMEDIATE")
         stepped = migrate(self, "sqlite", self._version())
         self.commit()
         if stepped:
@@ -117,7 +138,14 @@ class SqliteDatabase:
         return self.connection.in_transaction
 
     def begin(self) -> None:
-        """Begins a transaction; nobody else can write then."""
+        """Begins a transaction; nobody else can write then.
+
+        Raises:
+            StoreUnusable: The file was deleted or replaced since it was opened: nobody would find again what
+                is written to it.
+        """
+        if self._files != _identities(self._paths):
+            raise self._deleted()
         self.connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -144,7 +172,7 @@ class SqliteDatabase:
 
     def explain(self, error: Exception) -> StoreUnusable | None:
         """Returns what to tell about an error: the file, what SQLite says, and the mend."""
-        return self._told(error) if isinstance(error, sqlite3.Error) else None
+        return self._told(error) if isinstance(error, sqlite3.Error | StoreUnusable) else None
 
     def reconnect(self) -> bool:
         """A file is never `lost`."""
@@ -177,6 +205,8 @@ class SqliteDatabase:
         self._syncer.wrote(changes)
 
     def _told(self, error: Exception) -> StoreUnusable:
+        if isinstance(error, StoreUnusable):
+            return error
         path, code = self.path, getattr(error, "sqlite_errorcode", None)
         # Extended codes carry the plain one in the low byte.
         plain = None if code is None else code & 0xFF
@@ -198,6 +228,17 @@ class SqliteDatabase:
             f"store {path} can't be read or written ({error}): look at the rights and free space of "
             f"{path.parent}, or set COMPUTE_NB_HOME to a folder that can be written"
         )
+
+
+def _identities(paths: Iterable[str]) -> list[tuple[int, int] | None]:
+    found: list[tuple[int, int] | None] = []
+    for path in paths:
+        try:
+            status = os.stat(path)
+            found.append((status.st_dev, status.st_ino))
+        except FileNotFoundError:
+            found.append(None)
+    return found
 
 
 def _sync_folder(folder: Path) -> None:
