@@ -103,6 +103,12 @@ class PostgresqlServer:
         self.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def schema(self) -> str:
+        """Makes an empty schema, which costs a hundredth of a database, and returns a URL that leads there."""
+        name = f"store{next(self._names)}"
+        self.execute(f"CREATE SCHEMA {name}")
+        return f"{self.url('postgres')}?options=-csearch_path%3D{name}"
+
     def execute(self, sql: str, database: str = "postgres") -> list[tuple[object, ...]]:
         with psycopg.connect(self.url(database), autocommit=True) as link:
             cursor = link.execute(sql)

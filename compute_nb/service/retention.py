@@ -114,9 +114,9 @@ def _forget(tx: Transaction, due: Sequence[tuple[int, int, int]]) -> None:
     """Drops tasks, given as number, group and state, and the groups that are empty then."""
     if not due:
         return
-    numbers = [(number,) for number, _, _ in due]
+    numbers = [number for number, _, _ in due]
     for name in ("drop_result", "drop_payload", "drop_task"):
-        tx.many(name, numbers)
+        tx.run_ids(name, numbers)
     for _, _, code in due:
         tx.count(STATES[code], -1)
     tx.many("drop_group", [(group,) for group in {group for _, group, _ in due}])

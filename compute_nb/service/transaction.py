@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from compute_nb.service.database import Database
@@ -64,12 +64,20 @@ class Transaction:
     def by_ids(self, name: str, ids: Sequence[bytes], *values: Any) -> list[Any]:
         """Returns the rows of a statement with `{ids}`; `values` come before the ids."""
         found: list[Any] = []
+        for cursor in self._in_parts(name, ids, values):
+            found += cursor
+        return found
+
+    def run_ids(self, name: str, ids: Sequence[bytes | int]) -> int:
+        """Executes a statement with `{ids}`, which may be numbers; returns how many rows it changed."""
+        return sum([cursor.rowcount for cursor in self._in_parts(name, ids, ())])
+
+    def _in_parts(self, name: str, ids: Sequence[bytes | int], values: tuple[Any, ...]) -> Iterator[Any]:
         for start in range(0, len(ids), _LENGTHS[-1]):
             part = ids[start : start + _LENGTHS[-1]]
             length = next(length for length in _LENGTHS if length >= len(part))
             padded = (*values, *part, *(None,) * (length - len(part)))
-            found += self._execute(self._statements.for_ids(name, length), padded)
-        return found
+            yield self._execute(self._statements.for_ids(name, length), padded)
 
     def give_back(self, pages: int) -> bool:
         """Gives a little of the space of deleted rows back to the disk; True if there is more."""

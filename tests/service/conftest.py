@@ -204,7 +204,7 @@ def cable(postgresql):
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request, tmp_path):
-    """Where a store of the test's own is: a file, then a database."""
+    """Where a store of the test's own is: a file, then PostgreSQL."""
     if request.param == "sqlite":
         return tmp_path / "store.db"
-    return request.getfixturevalue("postgresql").database()
+    return request.getfixturevalue("postgresql").schema()

@@ -473,6 +473,8 @@ def test_plans_never_scan_what_is_stored(play_file: Play) -> None:
         for name in ("outbox", "next_lane", "count_waiting", "held_tasks"):
             assert any("task_outbox" in line for line in plans[name]), plans[name]
             assert not any("TEMP B-TREE" in line for line in plans[name]), plans[name]
+        for name in ("groups", "task_rows", "tasks", "inputs"):
+            assert any("(id=?)" in line for line in plans[name]), plans[name]
         for name in ("tasks_out", "numbers_out", "count_out"):
             assert any("task_out (" in line for line in plans[name]), plans[name]
 

@@ -311,6 +311,6 @@ def test_whatever_happens(kind: str, request: pytest.FixtureRequest, tmp_path: P
     server = request.getfixturevalue("postgresql") if kind == "postgresql" else None
 
     def machine() -> Whatever:
-        return Whatever(server.database() if server else next(files))
+        return Whatever(server.schema() if server else next(files))
 
     run_state_machine_as_test(machine, settings=SETTINGS)

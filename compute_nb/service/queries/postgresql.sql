@@ -361,16 +361,16 @@ SELECT no, grp, state, submitted, coalesce(ended, submitted), fetched
 FROM task WHERE no > %s AND submitted <= %s ORDER BY no LIMIT %s
 
 -- name: drop_task
--- A task is forgotten.
-DELETE FROM task WHERE no = %s
+-- Tasks are forgotten.
+DELETE FROM task WHERE no IN ({ids})
 
 -- name: drop_payload
--- Its arguments.
-DELETE FROM payload WHERE no = %s
+-- Their arguments.
+DELETE FROM payload WHERE no IN ({ids})
 
 -- name: drop_result
--- Its value.
-DELETE FROM result WHERE no = %s
+-- Their values.
+DELETE FROM result WHERE no IN ({ids})
 
 -- name: drop_group
 -- A task group without tasks; never the newest one, whose number would come back.

@@ -125,9 +125,9 @@ UPDATE endpoint SET journal_id = ?, boot_id = ?, agent = ?, last_seen = ? WHERE 
 
 
 -- name: groups
--- Those of the task groups that are a user's.
+-- Those of the task groups that are a user's; found by their ids, as the plus has it, not by the user.
 SELECT g.id, e.id, g.created FROM task_group g JOIN endpoint e ON e.no = g.endpoint
-WHERE g.owner = ? AND g.id IN ({ids})
+WHERE +g.owner = ? AND g.id IN ({ids})
 
 -- name: newest_groups
 -- A user's task groups, the newest first.
@@ -361,16 +361,16 @@ SELECT no, grp, state, submitted, coalesce(ended, submitted), fetched
 FROM task WHERE no > ? AND submitted <= ? ORDER BY no LIMIT ?
 
 -- name: drop_task
--- A task is forgotten.
-DELETE FROM task WHERE no = ?
+-- Tasks are forgotten.
+DELETE FROM task WHERE no IN ({ids})
 
 -- name: drop_payload
--- Its arguments.
-DELETE FROM payload WHERE no = ?
+-- Their arguments.
+DELETE FROM payload WHERE no IN ({ids})
 
 -- name: drop_result
--- Its value.
-DELETE FROM result WHERE no = ?
+-- Their values.
+DELETE FROM result WHERE no IN ({ids})
 
 -- name: drop_group
 -- A task group without tasks; never the newest one, whose number would come back.
