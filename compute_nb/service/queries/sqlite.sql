@@ -341,14 +341,14 @@ SELECT id, state, submitted, started, ended, attempt, retry_of
 FROM task WHERE grp = ? AND id > ? ORDER BY id LIMIT ?
 
 -- name: task_rows
--- All that is told about tasks, with results.
+-- All that is told about tasks, with results; found by their ids, as the plus has it.
 SELECT t.id, g.id, e.id, f.id, t.state, t.attempt, t.retries, t.submitted, t.started, t.ended, r.body, r.error_code, t.fetched
 FROM task t
 JOIN task_group g ON g.no = t.grp
 JOIN endpoint e ON e.no = t.endpoint
 JOIN function f ON f.no = t.fn
 LEFT JOIN result r ON r.no = t.no
-WHERE g.owner = ? AND t.id IN ({ids})
+WHERE +g.owner = ? AND t.id IN ({ids})
 
 
 -- name: note_fetched
