@@ -1,7 +1,7 @@
 """A store with a million ended tasks against an empty one: `python benchmarks/million.py [tasks [kind]]`.
 
-For SQLite and for a PostgreSQL of its own (or the kind given): what a submit and a question cost (ratio), bytes
-per task on disk, and how long sweeps take. Tasks come and end as in the service; time is moved on for the sweeps.
+For SQLite and for a PostgreSQL of its own (or the kind given): what a submit and a question cost (ratio),
+bytes per task on disk, and how long sweeps take. Tasks come and end as in the service; time is moved on.
 """
 
 from __future__ import annotations
