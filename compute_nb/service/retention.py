@@ -78,14 +78,16 @@ class Deleted(NamedTuple):
 
 def sweep(tx: Transaction, kept: Retention, after: int, now: float) -> Swept:
     """Forgets those among the next tasks that were kept long enough."""
-    rows = tx.all("stored_tasks", after, now - kept.shortest_s, PART)
+    rows = tx.all("stored_tasks", after, PART)
     due = [
         (number, group, code)
         for number, group, code, submitted, ended, fetched in rows
         if not STATES[code].open and kept.over(submitted, ended, fetched, now)
     ]
     _forget(tx, due)
-    return Swept(len(due), rows[-1][0] if len(rows) == PART else None)
+    # They stand in the order in which they were submitted: after the first young one there is no old one.
+    more = len(rows) == PART and rows[-1][3] + kept.shortest_s <= now
+    return Swept(len(due), rows[-1][0] if more else None)
 
 
 def delete_tasks(tx: Transaction, dispatcher: Dispatcher, owner: UUID, task_ids: Sequence[UUID]) -> Deleted:

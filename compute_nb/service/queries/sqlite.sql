@@ -356,9 +356,9 @@ WHERE +g.owner = ? AND t.id IN ({ids})
 UPDATE task SET fetched = ? WHERE id = ? AND NOT {open} AND (fetched IS NULL OR fetched < ?)
 
 -- name: stored_tasks
--- The next tasks in the order in which they came, as far as they are old enough to be looked at.
+-- The next tasks in the order in which they came.
 SELECT no, grp, state, submitted, coalesce(ended, submitted), fetched
-FROM task WHERE no > ? AND submitted <= ? ORDER BY no LIMIT ?
+FROM task WHERE no > ? ORDER BY no LIMIT ?
 
 -- name: drop_task
 -- Tasks are forgotten.
