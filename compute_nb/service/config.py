@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compute_nb.config import Home
+from compute_nb.service.retention import Retention
 
 VERSION = 1
 """Of docs/extensions.md, as the version answer names it."""
@@ -56,6 +57,8 @@ class ServiceConfig:
             next one has checked in.
         rabbit: Which RabbitMQ is its broker. None is as last time.
         amqp_public_url: Where agents and clients reach that, if not as the service does.
+        store: "sqlite", or the `postgresql://` URL of a database, without a password; None is as last time.
+        retention: How long values are kept; None is as last time.
     """
 
     home: Home
@@ -68,4 +71,6 @@ class ServiceConfig:
     plain: bool | None = None
     rabbit: RabbitOptions | None = None
     amqp_public_url: str | None = None
+    store: str | None = None
+    retention: Retention | None = None
     settle_s: float = 60.0
