@@ -84,6 +84,11 @@ class Collector:
         """True if an agent of that endpoint reads its tasks now."""
         return endpoint_id in self._reading
 
+    @property
+    def endpoints_present(self) -> int:
+        """How many endpoints have an agent that reads its tasks."""
+        return len(self._reading)
+
     def heartbeat(self, endpoint_id: UUID) -> Heartbeat | None:
         """The last heartbeat since the service began."""
         return self._heartbeats.get(endpoint_id)

@@ -16,11 +16,13 @@ from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from compute_nb.service import ending, intake, registry, retry, rollcall
+from compute_nb.service.accounts import Accounts
 from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.ending import Part
 from compute_nb.service.intake import Intake
 from compute_nb.service.lane import WINDOW_CHARACTERS
 from compute_nb.service.ledger import CANCELLED_TEXT
+from compute_nb.service.meter import Histogram
 from compute_nb.service.rows import (
     Conflict,
     Ended,
@@ -100,6 +102,8 @@ class Store:
         self._syncer = Syncer(path, durable=durability == "power")
         self._writer = Writer(path, connection, self._dispatcher, clock, self._syncer.wrote)
         self._intake = Intake(self._dispatcher)
+        self.accounts = Accounts(self._run)
+        self.commits = Histogram()
 
     def __repr__(self) -> str:
         return f"<Store {self._path}>"
@@ -158,7 +162,11 @@ class Store:
         await self._syncer.wait()
 
     async def _run(self, operation: Operation[T]) -> T:
-        return await self._writer.run(operation)
+        begun_at = time.perf_counter()
+        try:
+            return await self._writer.run(operation)
+        finally:
+            self.commits.observe(time.perf_counter() - begun_at)
 
     # -- functions and endpoints ------------------------------------------------------------------
 
@@ -171,11 +179,12 @@ class Store:
         meta: Mapping[str, Any] | None = None,
         description: str | None = None,
         public: bool = False,
+        group: UUID | None = None,
     ) -> UUID:
         """Stores a function and returns its id; `code` is a packed buffer."""
         return await self._run(
             lambda tx: registry.add_function(
-                tx, owner, name, code, meta or {}, description=description, public=public
+                tx, owner, name, code, meta or {}, description=description, public=public, group=group
             )
         )
 
@@ -457,6 +466,11 @@ class Store:
         """Returns how many tasks have not ended."""
         counts = await self.counts()
         return sum(counts[state] for state in OPEN)
+
+    async def open_of(self, owner: UUID) -> int:
+        """Returns how many tasks of a user have not ended."""
+        ((count,),) = await self._run(lambda tx: tx.named("open_of_owner", owner=owner.bytes))
+        return int(count)
 
     async def outstanding(self, endpoint_id: UUID) -> tuple[int, int]:
         """Returns how many tasks of an endpoint wait to be sent, and how many are sent and open."""

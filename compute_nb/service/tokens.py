@@ -21,6 +21,10 @@ TOKEN = re.compile(r"cnb_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
 _USERNAME = re.compile(r"(u)\.([0-9a-f]{32})|(ep)\.([0-9a-f-]{36})", re.ASCII)
 
 
+GENERATIONS = "broker_generations"
+"""The key in the store under which revoked passwords are counted."""
+
+
 class MalformedToken(ComputeError):
     """A text that is no token of this service."""
 
@@ -148,7 +152,11 @@ class BrokerKeys:
         """True if that user may do that; called by the broker at each declare, consume and publish."""
         return allowed(username, operation, name, routing_key)
 
-    def url(self, username: str, host: str, port: int) -> str:
-        """Returns the address, with user and password, under which that user reaches the broker."""
-        password = self.password(username)
-        return f"amqp://{username}:{password}@{host}:{port}/%2F?heartbeat=30"
+    def url(self, username: str, base: str) -> str:
+        """Returns the address, with user and password, under which that user reaches the broker.
+
+        Args:
+            base: `amqp://host:port`, or `amqps://`.
+        """
+        scheme, _, place = base.partition("://")
+        return f"{scheme}://{username}:{self.password(username)}@{place}/%2F?heartbeat=30"

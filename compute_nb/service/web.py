@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,6 +79,19 @@ class Guarded(HttpToolsProtocol):
         self.transport.abort()
 
 
+class _Config(uvicorn.Config):
+    """Takes a context that is renewed while it serves, where uvicorn would read files once."""
+
+    def __init__(self, tls: ssl.SSLContext | None, *args: Any, **kwargs: Any) -> None:
+        self._tls = tls
+        super().__init__(*args, **kwargs)
+
+    def load(self) -> None:
+        """Called by uvicorn."""
+        super().load()
+        self.ssl = self._tls
+
+
 class WebServer(uvicorn.Server):
     """Serves the web API on the loop that calls `serve`, until `finish`."""
 
@@ -88,9 +102,11 @@ class WebServer(uvicorn.Server):
         head_s: float = FIRST_HEAD_S,
         max_silent: int = MAX_SILENT,
         max_connections: int = MAX_CONNECTIONS,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         lobby = Lobby(head_s, max_silent, max_connections)
-        config = uvicorn.Config(
+        config = _Config(
+            tls,
             app,
             http=type("GuardedHere", (Guarded,), {"lobby": lobby}),
             ws="none",
@@ -99,6 +115,7 @@ class WebServer(uvicorn.Server):
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,  # anybody can write them
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=LAST_REPLIES_S,
         )

@@ -2,6 +2,8 @@
 
 from compute_nb.service.broker.contract import (
     Broker,
+    Census,
+    Counted,
     Delivery,
     Guard,
     OnConsumer,
@@ -14,6 +16,8 @@ from compute_nb.service.broker.vhost import Mismatch
 
 __all__ = [
     "Broker",
+    "Census",
+    "Counted",
     "Delivery",
     "EmbeddedBroker",
     "Guard",

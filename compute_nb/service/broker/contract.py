@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Operation = Literal["configure", "read", "write"]
 OnDelivery = Callable[["Delivery"], None]
@@ -127,4 +127,26 @@ class Broker(Protocol):
 
     def disconnect(self, username: str) -> None:
         """Closes all connections of a user, whose credentials are no longer good."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What a broker holds at a moment.
+
+    Attributes:
+        connections: Of clients and agents.
+        depths: Queue name -> messages that wait in it.
+    """
+
+    connections: int
+    depths: Mapping[str, int]
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A broker that can be asked what it holds; one that can't tells it elsewhere."""
+
+    def census(self) -> Census:
+        """Returns what it holds now."""
         ...
