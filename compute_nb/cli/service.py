@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
 from compute_nb.config import Home
 from compute_nb.errors import ComputeError
+from compute_nb.service.config import Limits
 from compute_nb.service.lock import locked, running
 from compute_nb.service.logfile import append
 
@@ -41,10 +44,40 @@ _HOME = click.option(
 )
 
 
+_PEM = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True, resolve_path=True)
+_DEFAULT_LIMITS = asdict(Limits())
+_KINDS: dict[str, Callable[[str], float]] = {
+    name: int if isinstance(default, int) else float for name, default in _DEFAULT_LIMITS.items()
+}
+
+
+def _limits(_: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Limits:
+    given: dict[str, Any] = {}
+    for text in values:
+        name, *number = text.split("=", 1)
+        try:
+            given[name] = _KINDS[name]("".join(number))
+            if not 0 <= given[name] < math.inf:
+                raise ValueError(text)
+        except (KeyError, ValueError):
+            known = ", ".join(f"{name}={default:g}" for name, default in _DEFAULT_LIMITS.items())
+            raise click.BadParameter(
+                f"{text!r}: say NAME=NUMBER; the defaults are {known}", param=param
+            ) from None
+    if given.get("request_mb") == 0:
+        raise click.BadParameter("request_mb=0: a request must have some limit", param=param)
+    return Limits(**given)
+
+
 def _settings(command: Any) -> Any:
     """Adds the options that `run`, `start` and `restart` share."""
     for option in (
-        click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only."),
+        click.option(
+            "--host",
+            default="127.0.0.1",
+            show_default=True,
+            help="Any but loopback needs --tls-cert, --tls-key.",
+        ),
         click.option(
             "--port", type=click.IntRange(0, 65535), help="Of the web API; default: that of last time."
         ),
@@ -61,6 +94,26 @@ def _settings(command: Any) -> Any:
             default=None,
             help="Speak the published protocol only, without our extensions; default: as last time.",
         ),
+        click.option("--tls-cert", type=_PEM, help="Certificate, with those above it: https and amqps."),
+        click.option("--tls-key", type=_PEM, help="Its key, without a password."),
+        click.option("--public-url", help="Where clients reach the web API: https://NAME[:PORT]."),
+        click.option("--amqp-public-url", help="Where they reach the broker: amqps://NAME:PORT."),
+        click.option(
+            "--limit",
+            "limits",
+            multiple=True,
+            metavar="NAME=N",
+            callback=_limits,
+            help=f"Of each user, 0 for none: {', '.join(_DEFAULT_LIMITS)}.",
+        ),
+        click.option(
+            "--log-level",
+            type=click.Choice(["debug", "info", "warning"]),
+            default="info",
+            show_default=True,
+            help="debug follows each task.",
+        ),
+        click.option("--log-json/--no-log-json", default=False, help="A JSON object a line in the log."),
         _HOME,
     ):
         command = option(command)
@@ -72,22 +125,12 @@ def _settings(command: Any) -> Any:
 @click.option("--auto", is_flag=True, help="End when nobody has needed it for --idle-s.")
 @click.option("--idle-s", type=float, default=3600.0, show_default=True, help="Seconds; for --auto.")
 @click.option("--ready-fd", type=int, help="Pipe that gets `ready <url>` or `error <text>`.")
-def run(  # noqa: PLR0917 - click calls it by name
-    home: Home,
-    host: str,
-    port: int | None,
-    amqp_port: int | None,
-    durability: Literal["power", "process"],
-    plain: bool | None,
-    auto: bool,
-    idle_s: float,
-    ready_fd: int | None,
-) -> None:
+def run(ready_fd: int | None, **settings: Any) -> None:
     """Run the service here, until Ctrl-C."""
     from compute_nb.service.config import ServiceConfig
     from compute_nb.service.process import run_service
 
-    config = ServiceConfig(home, host, port, amqp_port, durability, auto, idle_s, plain)
+    config = ServiceConfig(**settings)
     sys.exit(run_service(config, ready_fd, quiet=ready_fd is not None))
 
 
@@ -225,7 +268,8 @@ def launch(home: Home, settings: dict[str, Any]) -> str:
     home.prepare()
     reader, writer = os.pipe()
     words = [sys.executable, "-m", "compute_nb.cli", "service", "run", f"--home={home.root}"]
-    words += [_option(name, value) for name, value in settings.items() if value is not None]
+    for name, value in settings.items():
+        words += _options(name, value)
     with os.fdopen(reader, encoding="utf-8") as pipe, append(home.service_log) as log:
         try:
             process = subprocess.Popen(
@@ -246,11 +290,15 @@ def launch(home: Home, settings: dict[str, Any]) -> str:
     raise ComputeError(text or f"the service ended before it listened; its log is {home.service_log}")
 
 
-def _option(name: str, value: object) -> str:
+def _options(name: str, value: object) -> list[str]:
     words = name.replace("_", "-")
+    if value is None:
+        return []
+    if isinstance(value, Limits):
+        return [f"--limit={key}={number}" for key, number in asdict(value).items()]
     if isinstance(value, bool):
-        return f"--{words}" if value else f"--no-{words}"
-    return f"--{words}={value}"
+        return [f"--{words}" if value else f"--no-{words}"]
+    return [f"--{words}={value}"]
 
 
 def stop_service(home: Home, keep_agents: bool = False) -> bool:

@@ -113,8 +113,8 @@ class AccountRoutes:
             raise Refusal(
                 409,
                 "CONFLICT",
-                "this is the token by which the service is stopped and looked at: delete its file "
-                f"{self._parts.config.home.token_file} and restart the service, which makes another one",
+                "by this token the service is stopped and looked at. To have another one: stop the service, "
+                f"delete {self._parts.config.home.token_file}, and start it again",
             )
         await self._parts.store.revoke(public_id)
         self._parts.gate.forget(public_id)
