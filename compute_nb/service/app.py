@@ -34,7 +34,9 @@ class App:
         table = calls(parts)
         self._doors = {(call.method, call.path): call for call in table if call.door is not None}
         self._description = openapi.describe(table, compute_nb.__version__)
-        self._router = Router([self._route(call) for call in table], redirect_slashes=False)
+        paths = dict.fromkeys(call.path for call in table)
+        routes = [self._route(path, [call for call in table if call.path == path]) for path in paths]
+        self._router = Router(routes, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; called by the web server."""
@@ -73,13 +75,17 @@ class App:
             refusal = Refusal(500, "INTERNAL_ERROR", "the service failed; its log says why")
             await refusal.response()(scope, receive, send)
 
-    def _route(self, call: Call) -> Route:
+    def _route(self, path: str, calls: list[Call]) -> Route:
+        """Returns one route for all methods of a path, so that a 405 names them all."""
+        by_method = {call.method: call for call in calls}
+
         async def endpoint(request: Request) -> Response:
-            request.scope["call"] = call.path
+            request.scope["call"] = path
+            call = by_method["GET" if request.method == "HEAD" else request.method]
             answer = await self._handle(call, request)
             return answer if isinstance(answer, Response) else JSONResponse(answer)
 
-        return Route(call.path, endpoint, methods=[call.method])
+        return Route(path, endpoint, methods=list(by_method))
 
     async def _handle(self, call: Call, request: Request) -> Any:
         if call.door is not None:

@@ -457,6 +457,21 @@ class Store:
         )
         return GroupPage(group, tasks, len(rows) > limit)
 
+    async def places_of_group(
+        self, owner: UUID, task_group_id: UUID, after: UUID | None, limit: int
+    ) -> list[tuple[UUID, float]]:
+        """Returns a page of a task group's tasks in whose place no other one runs: ids, and when submitted.
+
+        Raises:
+            NotFound, Forbidden: As they say.
+        """
+
+        def read(tx: Transaction) -> list[Any]:
+            number = registry.owned_group(tx, owner, task_group_id)
+            return tx.all("places_of_group", number, _FIRST if after is None else after.bytes, limit)
+
+        return [(uuid_of(task_id), at) for task_id, at in await self._run(read)]
+
     async def counts(self) -> dict[TaskState, int]:
         """Returns how many tasks are in each state."""
         rows = await self._run(lambda tx: tx.all("tally"))

@@ -379,6 +379,12 @@ FROM task WHERE endpoint = ? AND state = {WAITING} AND sent_at IS NULL LIMIT ?
 SELECT id, state, submitted, started, ended, attempt, retry_of
 FROM task WHERE grp = ? AND id > ? ORDER BY id LIMIT ?
 
+-- name: places_of_group
+-- A page of those tasks of a group in whose place no other one runs, in the order of ids.
+SELECT t.id, t.submitted FROM task t
+WHERE t.grp = ? AND t.id > ? AND NOT EXISTS (SELECT 1 FROM task r WHERE r.retry_of = t.id)
+ORDER BY t.id LIMIT ?
+
 -- name: task_rows
 -- All that is told about tasks, with results.
 SELECT t.id, g.id, e.id, f.id, t.state, t.attempt, t.retries, t.submitted, t.started, t.ended, r.body, r.error_code
