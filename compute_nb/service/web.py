@@ -12,10 +12,12 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from compute_nb.service.app import App
+from compute_nb.service.refusal import Refusal, bad_request
 
 KEEP_ALIVE_S = 600
 LAST_REPLIES_S = 2
 FIRST_HEAD_S = 10.0
+MAX_HEAD_BYTES = 65_536
 MAX_CONNECTIONS = 1_000
 MAX_SILENT = 200
 
@@ -56,6 +58,33 @@ class Guarded(HttpToolsProtocol):
     """A connection that must ask something soon; uvicorn calls its hooks."""
 
     lobby: Lobby
+    _head_bytes = 0
+    _in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        """It has sent something. The parser keeps a head of any length: this does not."""
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(Refusal(431, "HEAD_TOO_LARGE", f"a request's head may have {MAX_HEAD_BYTES:,} bytes"))
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP."""
+        self._refuse(bad_request(msg))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answers in the form of all other refusals, and ends the connection: the parser is lost."""
+        answer = refusal.response()
+        head = [f"HTTP/1.1 {answer.status_code} Refused\r\n".encode()]
+        head += [name + b": " + value + b"\r\n" for name, value in answer.raw_headers]
+        self.transport.write(b"".join([*head, b"connection: close\r\n\r\n", bytes(answer.body)]))
+        self.transport.close()
 
     def connection_made(self, transport: Any) -> None:
         """It is open."""
@@ -65,6 +94,7 @@ class Guarded(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """It has asked."""
+        self._in_head = False
         self.lobby.leave(self)
         super().on_headers_complete()
 
