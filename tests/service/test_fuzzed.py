@@ -8,10 +8,10 @@ import os
 import pytest
 import requests
 from hypothesis import HealthCheck, Phase, given, settings
-from tests.service.conftest import run_service
 
 from compute_nb.config import Home
 from compute_nb.service.config import Limits
+from tests.service.conftest import run_service
 
 EXAMPLES = int(os.environ.get("CALLS_FUZZED", "3"))
 ANSWERED_S = 10
@@ -67,7 +67,12 @@ def test_no_request_breaks_a_call(fuzzed):
         if operation.path == ENDS_IT:
             continue
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            if mode is GenerationMode.POSITIVE or operation.body or operation.path_parameters or operation.query:
+            if (
+                mode is GenerationMode.POSITIVE
+                or operation.body
+                or operation.path_parameters
+                or operation.query
+            ):
                 run(operation, mode)
     assert service.ok("GET", "/v3/compute_nb/status")["pid"] == os.getpid()
     paths = {path for _, path, _ in tried}
