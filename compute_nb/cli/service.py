@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from compute_nb import logline
 from compute_nb.config import Home
 from compute_nb.errors import ComputeError
 from compute_nb.service.config import Limits
@@ -108,12 +109,17 @@ def _settings(command: Any) -> Any:
         ),
         click.option(
             "--log-level",
-            type=click.Choice(["debug", "info", "warning"]),
-            default="info",
-            show_default=True,
+            type=click.Choice(logline.LEVELS),
+            default=lambda: logline.chosen()[0],
+            show_default=f"that of {logline.VARIABLE}, else info",
             help="debug follows each task.",
         ),
-        click.option("--log-json/--no-log-json", default=False, help="A JSON object a line in the log."),
+        click.option(
+            "--log-json/--no-log-json",
+            default=lambda: logline.chosen()[1],
+            show_default=f"if {logline.VARIABLE} says so",
+            help="A JSON object a line in the log.",
+        ),
         _HOME,
     ):
         command = option(command)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
 from compute_nb.service.config import Limits
 from compute_nb.service.refusal import too_large, too_many
-from compute_nb.service.store import Store
 
 RECOUNT_S = 1.0
 TASKS_AGAIN_S = 10.0
@@ -39,15 +38,20 @@ class UserLimits:
 
     Args:
         limits: The same for all users.
-        store: Counts their open tasks, when they come near the limit and at most once a second.
+        count_open: Counts the open tasks of a user; asked when he comes near the limit, and at most once a
+            second.
         own_user: Who runs the service; not limited.
         clock: Seconds, monotonic.
     """
 
     def __init__(
-        self, limits: Limits, store: Store, own_user: UUID, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: Limits,
+        count_open: Callable[[UUID], Awaitable[int]],
+        own_user: UUID,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limits, self._store, self._own_user, self._clock = limits, store, own_user, clock
+        self._limits, self._count_open, self._own_user, self._clock = limits, count_open, own_user, clock
         self._uses: dict[UUID, _Use] = {}
 
     @property
@@ -113,7 +117,7 @@ class UserLimits:
         use = self._use(user)
         if self._must_count(use, count):
             use.counted_at = self._clock()
-            use.open_at_most = await self._store.open_of(user)
+            use.open_at_most = await self._count_open(user)
         if use.open_at_most + count > most:
             raise too_many(
                 f"about {use.open_at_most:,} of your tasks have not ended, and {most:,} may be open: "

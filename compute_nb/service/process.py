@@ -15,11 +15,12 @@ from contextlib import suppress
 
 from filelock import FileLock, Timeout
 
+from compute_nb import logline
 from compute_nb.config import Home
 from compute_nb.errors import ComputeError
+from compute_nb.service import logfile
 from compute_nb.service.config import ServiceConfig
 from compute_nb.service.lock import running
-from compute_nb.service.logfile import LogHandler
 from compute_nb.service.server import Service
 
 _log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def _announcer(fd: int | None) -> Announce:
 
 
 def _serve(config: ServiceConfig, announce: Announce, quiet: bool) -> None:
-    _start_log(config.home, quiet)
+    _start_log(config, quiet)
     _raise_file_limit()
     # Store and loop are both busy under load, and each waits this long for the other.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -151,15 +152,11 @@ async def _run(config: ServiceConfig, announce: Announce) -> None:
     await service.run(ready)
 
 
-def _start_log(home: Home, quiet: bool) -> None:
+def _start_log(config: ServiceConfig, quiet: bool) -> None:
     """Writes to the service's log file, for its owner only, and to stderr if somebody looks there."""
-    handlers: list[logging.Handler] = [LogHandler(home.service_log)]
+    handlers = [logfile.handler(config.home.service_log)]
     if not quiet:
         handlers.append(logging.StreamHandler())
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=handlers,
-        force=True,
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logline.begin(handlers, config.log_level, config.log_json)
+    # Its local agents say as much.
+    os.environ[logline.VARIABLE] = logline.spelled(config.log_level, config.log_json)

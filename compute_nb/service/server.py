@@ -178,7 +178,7 @@ class Service:
             gate=gate,
             supervisor=supervisor,
             stop=self.stop,
-            limits=UserLimits(self._config.limits, store, own_user),
+            limits=UserLimits(self._config.limits, store.open_of, own_user),
             meter=Meter(),
         )
 

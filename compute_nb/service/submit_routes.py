@@ -9,6 +9,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from compute_nb import logline
 from compute_nb.service import body
 from compute_nb.service.gate import Caller
 from compute_nb.service.parts import Parts
@@ -46,9 +47,12 @@ class Submits:
         except StoreUnusable as error:
             # Committed: a status that clients repeat would make published ones submit twice.
             raise Refusal(507, "STORE_FAILED", str(error)) from error
-        _log.debug(
-            "group %s: %s tasks for endpoint %s accepted",
-            *(submission.task_group_id, len(submission.tasks), endpoint_id),
+        logline.told(
+            _log,
+            "accepted" if accepted.new else "accepted before",
+            accepted.task_ids,
+            task_group_id=accepted.task_group_id,
+            endpoint_id=endpoint_id,
         )
         response = JSONResponse(reply(submission, accepted.task_group_id, accepted.task_ids))
         if digest is not None:

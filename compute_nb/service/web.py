@@ -67,7 +67,9 @@ class Guarded(HttpToolsProtocol):
             self._head_bytes += len(data)
         super().data_received(data)
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse(Refusal(431, "HEAD_TOO_LARGE", f"a request's head may have {MAX_HEAD_BYTES:,} bytes"))
+            self._refuse(
+                Refusal(431, "HEAD_TOO_LARGE", f"a request's head may have {MAX_HEAD_BYTES:,} bytes")
+            )
 
     def on_message_begin(self) -> None:
         """A request begins."""
