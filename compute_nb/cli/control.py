@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import ssl
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,10 +28,10 @@ def ask(home: Home, method: str, path: str, body: object = None, timeout_s: floa
         raise ServiceUnreachable(f"no service runs for {home.root}: `compute-nb service start` starts one")
     token = _token(home)
     address = urlsplit(service.asked_at)
-    link = _link(address.hostname or "", address.port, service.tls_cert, timeout_s)
+    link = _link(address.hostname or "", address.port, service.tls_sha256 is not None, timeout_s)
     try:
         link.connect()
-        _identify(link, address.netloc, token, service.tls_cert)
+        _identify(link, address.netloc, token, service.tls_sha256)
         status, answer = _call(link, method, path, body, token)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ServiceUnreachable(
@@ -46,40 +46,30 @@ def ask(home: Home, method: str, path: str, body: object = None, timeout_s: floa
     return answer
 
 
-def _link(host: str, port: int | None, cert: str | None, timeout_s: float) -> http.client.HTTPConnection:
-    if cert is None:
+def _link(host: str, port: int | None, secure: bool, timeout_s: float) -> http.client.HTTPConnection:
+    if not secure:
         return http.client.HTTPConnection(host, port, timeout=timeout_s)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # it is held against the one in the file, name by name
+    context.verify_mode = ssl.CERT_NONE  # its fingerprint says more
     return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
 
 
-def _identify(link: http.client.HTTPConnection, place: str, token: str, cert: str | None) -> None:
+def _identify(link: http.client.HTTPConnection, place: str, token: str, tls_sha256: str | None) -> None:
     """Returns if what listens there is the home's service, to which nothing was told yet.
 
     Raises:
         AccessRefused: It is not, or not surely.
     """
-    if cert is None:
+    if tls_sha256 is None:
         proof.hello(link.sock, place, token)
         return
-    assert isinstance(link.sock, ssl.SSLSocket)
-    try:
-        own = ssl.PEM_cert_to_DER_cert(_first_certificate(Path(cert).read_text(encoding="ascii")))
-    except (OSError, ValueError) as error:
-        raise ComputeError(f"the certificate of the service, {cert}, can't be read: {error}") from error
-    if link.sock.getpeercert(binary_form=True) != own:
+    shown = link.sock.getpeercert(binary_form=True) if isinstance(link.sock, ssl.SSLSocket) else None
+    if hashlib.sha256(shown or b"").hexdigest() != tls_sha256:
         raise AccessRefused(
-            f"what listens at {place} shows another certificate than {cert}; nothing was sent. If that was "
-            "renewed just now the service takes it within 15 s; else see who has taken the port"
+            f"what listens at {place} shows another certificate than the service of this home has; nothing "
+            "was sent: see who has taken the port"
         )
-
-
-def _first_certificate(pem: str) -> str:
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    first = pem.index(begin)
-    return pem[first : pem.index(end, first) + len(end)]
 
 
 def _token(home: Home) -> str:

@@ -25,6 +25,7 @@ _KEPT = ("multi_user", "authentication_policy", "subscription_uuid", "high_assur
 
 _OURS = frozenset({*_KEPT, "allowed_functions"})
 
+PUBLISHED = "published"
 MAX_ALLOWED = 10_000
 MAX_METADATA = 2_000_000
 
@@ -86,6 +87,9 @@ class EndpointRoutes:
         row = await self._store.endpoint(caller.user, _endpoint_id(request))
         self._own(row, caller)
         await self._parts.supervisor.stop(row.endpoint_id)
+        if row.kind == PUBLISHED:
+            # It knows no stop: it ends once it is refused, and registers again when it is started.
+            await self._parts.shut_out([agent_username(row.endpoint_id)])
         at = datetime.fromtimestamp(time.time(), UTC).replace(tzinfo=None)
         return {
             "endpoint_id": str(row.endpoint_id),

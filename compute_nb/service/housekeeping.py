@@ -22,7 +22,7 @@ class Housekeeping:
     Args:
         files: By which the service is found.
         stopping: Set when the service ends.
-        renew: Takes a renewed certificate; None where there is none.
+        renew: Takes a renewed certificate, if there is one.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Housekeeping:
         parts: Parts,
         files: OwnFiles,
         stopping: asyncio.Event,
-        renew: Callable[[], None] | None = None,
+        renew: Callable[[], None],
     ) -> None:
         self._parts, self._files = parts, files
         self._renew = renew
@@ -49,8 +49,7 @@ class Housekeeping:
                     _log.error("the home folder was deleted or replaced: the service ends")
                     self._parts.stop(False)
                     return
-                if self._renew is not None:
-                    self._renew()
+                self._renew()
                 self._files.restore()
                 await self._expire()
                 await self._end_if_idle()

@@ -17,14 +17,14 @@ class Running:
     Attributes:
         url: As clients are told it.
         local_url: On this host, where it differs.
-        tls_cert: The file with its certificate, where it has one.
+        tls_sha256: The fingerprint of its certificate, where it has one.
     """
 
     url: str
     pid: int
     plain: bool = False
     local_url: str = ""
-    tls_cert: str | None = None
+    tls_sha256: str | None = None
 
     @property
     def asked_at(self) -> str:
@@ -43,7 +43,7 @@ def running(home: Home) -> Running | None:
             int(facts["pid"]),
             bool(facts.get("plain")),
             str(facts.get("local_url") or ""),
-            facts.get("tls_cert"),
+            facts.get("tls_sha256"),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

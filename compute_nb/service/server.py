@@ -104,13 +104,18 @@ class Service:
         stack.push_async_callback(self._end_broker, parts)
         web = WebServer(App(parts), tls=self._tls)
         assert self._files is not None
-        renew = self._certificate.renew if self._certificate else None
-        housekeeping = Housekeeping(parts, self._files, self._stopping, renew)
+        housekeeping = Housekeeping(parts, self._files, self._stopping, lambda: self._renew(parts))
         loop = asyncio.get_running_loop()
         serving = loop.create_task(web.serve(sockets=[web_socket]))
         keeping = loop.create_task(housekeeping.run())
         await parts.supervisor.start()
-        self._announce(parts, ready)
+        self._announce(parts)
+        self._config.home.stopped_mark.unlink(missing_ok=True)
+        _log.info(
+            "service %s listens at %s, broker at port %s",
+            *(parts.service_id, parts.address.url, parts.address.amqp_port),
+        )
+        ready.set_result(parts.address.url)
         await asyncio.wait({serving, keeping}, return_when=asyncio.FIRST_COMPLETED)
         await self._end_agents(parts)
         web.finish()
@@ -211,8 +216,12 @@ class Service:
             await store.add_principal(own_principal(token, own_user))
         return token.public_id
 
-    def _announce(self, parts: Parts, ready: asyncio.Future[str]) -> None:
-        """Writes how the service is reached, now that it listens, and tells whoever waits for it."""
+    def _renew(self, parts: Parts) -> None:
+        if self._certificate is not None and self._certificate.renew():
+            self._announce(parts)
+
+    def _announce(self, parts: Parts) -> None:
+        """Writes how the service is reached, now that it listens."""
         home, reached = self._config.home, parts.address
         facts: dict[str, Any] = {
             "url": reached.url,
@@ -227,15 +236,9 @@ class Service:
         }
         if reached.local_url != reached.url or self._certificate is not None:
             facts["local_url"] = reached.local_url
-            facts["tls_cert"] = str(self._config.tls_cert.absolute()) if self._config.tls_cert else None
+            facts["tls_sha256"] = self._certificate.sha256 if self._certificate else None
         assert self._files is not None
         self._files.announce(json.dumps(facts, indent=1) + "\n")
-        home.stopped_mark.unlink(missing_ok=True)
-        _log.info(
-            "service %s listens at %s, broker at port %s",
-            *(parts.service_id, reached.url, reached.amqp_port),
-        )
-        ready.set_result(reached.url)
 
     async def _end_agents(self, parts: Parts) -> None:
         if self._keep_agents:

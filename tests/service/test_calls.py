@@ -5,6 +5,7 @@ The tables here are held against the description that the service gives: a call 
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -481,6 +482,26 @@ def test_a_removed_user_and_a_revoked_token_lose_the_broker_too(rig):
     for one in (url, agents):
         with pytest.raises(AMQPConnectionError):
             pika.BlockingConnection(pika.URLParameters(one))
+
+
+def test_a_published_agent_that_is_stopped_loses_its_connection_and_may_come_again(rig):
+    import pika
+    from pika.exceptions import AMQPConnectionError
+
+    service, body = rig.service, {"endpoint_name": "lab", "metadata": {"endpoint_version": "4.19.0"}}
+    first = service.ok("POST", "/v3/endpoints", body)
+    path = f"/v3/endpoints/{first['endpoint_id']}"
+    url = first["command_queue_info"]["connection_url"]
+    link = pika.BlockingConnection(pika.URLParameters(url))
+    locked = service.ok("POST", f"{path}/lock")
+    assert datetime.fromisoformat(locked["lock_expiration_timestamp"])
+    with pytest.raises(AMQPConnectionError):
+        wait_for_the_end(link)
+    with pytest.raises(AMQPConnectionError):
+        pika.BlockingConnection(pika.URLParameters(url))
+    again = service.ok("PUT", path, body)
+    assert again["endpoint_id"] == first["endpoint_id"]
+    pika.BlockingConnection(pika.URLParameters(again["command_queue_info"]["connection_url"])).close()
 
 
 def wait_for_the_end(link):

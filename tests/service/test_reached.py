@@ -185,9 +185,12 @@ def test_off_loopback_everything_goes_by_tls_and_a_renewed_certificate_is_taken(
         heard.wait_for("was renewed")
         assert served_certificate(port) != before
         assert control.ask(home, "GET", "/v3/compute_nb/status")["url"] == service.url
-        os.replace(write(authority, tmp_path, "other")[0], cert)
-        with pytest.raises(ComputeError, match="another certificate"):
-            control.ask(home, "GET", "/v3/compute_nb/status")
+        other = Home(tmp_path / "other").prepare()
+        facts = json.loads(home.service_file.read_text())
+        other.service_file.write_text(json.dumps({**facts, "tls_sha256": "0" * 64}))
+        other.token_file.write_text(service.token)
+        with held(other), pytest.raises(ComputeError, match="another certificate"):
+            control.ask(other, "GET", "/v3/compute_nb/status")
 
 
 def held(home):
