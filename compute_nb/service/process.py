@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -145,11 +146,20 @@ async def _run(config: ServiceConfig, announce: Announce) -> None:
     def on_ready(ready: asyncio.Future[str]) -> None:
         if not ready.cancelled():
             announce(f"ready {ready.result()}")
+            _tell_systemd(f"READY=1\nSTATUS=listens at {ready.result()}")
             gc.freeze()
 
     ready: asyncio.Future[str] = loop.create_future()
     ready.add_done_callback(on_ready)
     await service.run(ready)
+
+
+def _tell_systemd(text: str) -> None:
+    """Says to systemd that started this process how it stands (`Type=notify`); to nobody elsewhere."""
+    place = os.environ.pop("NOTIFY_SOCKET", "")
+    if place:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(text.encode(), "\0" + place[1:] if place.startswith("@") else place)
 
 
 def _start_log(config: ServiceConfig, quiet: bool) -> None:
