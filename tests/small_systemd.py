@@ -1,7 +1,7 @@
 """A stand-in for systemctl in tests: it starts and stops what a unit says, as far as our units say anything.
 
-`python small_systemd.py UNITS RUN [--user] enable --now NAME`: units are in the folder UNITS; processes, credentials
-and output in RUN. Everything else of a unit (its hardening) is looked at by `systemd-analyze verify`.
+`python small_systemd.py UNITS RUN [--user] enable --now NAME`: units are in the folder UNITS; processes,
+credentials and output in RUN. Everything else of a unit (its hardening) is looked at by `systemd-analyze verify`.
 """
 
 from __future__ import annotations
@@ -54,14 +54,8 @@ class Unit:
             if self._settings.get("Type") == ["notify"]:
                 environ["NOTIFY_SOCKET"] = str(path)
             with (self._folder / "output").open("ab") as output:
-                process = subprocess.Popen(
-                    words,
-                    env=environ,
-                    stdout=output,
-                    stderr=output,
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
+                io = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+                process = subprocess.Popen(words, env=environ, start_new_session=True, **io)
             (self._folder / "pid").write_text(str(process.pid))
             if "NOTIFY_SOCKET" in environ:
                 assert told.recv(1000).startswith(b"READY=1")

@@ -73,9 +73,8 @@ class Machine:
 
     def unit_texts(self):
         page = PAGE.read_text()
-        found = re.findall(
-            r"`[~/][\w./-]*/([\w-]+\.service)`.*?^```ini\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
-        )
+        pattern = r"`[~/][\w./-]*/([\w-]+\.service)`.*?^```ini\n(.*?)^```$"
+        found = re.findall(pattern, page, re.MULTILINE | re.DOTALL)
         return {name: self.here(text) for name, text in found}
 
     def shell(self, blocks):
