@@ -1,7 +1,7 @@
 """A stand-in for systemctl in tests: it starts and stops what a unit says, as far as our units say anything.
 
 `python small_systemd.py UNITS RUN [--user] enable --now NAME`: units are in the folder UNITS; processes,
-credentials and output in RUN. Everything else of a unit (its hardening) is looked at by `systemd-analyze verify`.
+credentials and output in RUN. All else of a unit (its hardening) is looked at by `systemd-analyze verify`.
 """
 
 from __future__ import annotations

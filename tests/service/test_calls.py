@@ -381,6 +381,26 @@ def test_only_an_issued_pair_gets_a_token(rig):
     assert ask(made["client_id"], made["client_secret"])[0] == 401
 
 
+def test_globus_sdk_gets_the_token_of_a_pair_and_learns_who_it_is(rig, monkeypatch):
+    """The library that published programs use, unchanged, for both calls of its Auth host."""
+    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_AUTH", rig.service.url + "/")
+    import globus_sdk
+
+    made = rig.service.ok("POST", "/v3/compute_nb/tokens", {"user": rig.mine["user_id"]})
+    client = globus_sdk.ConfidentialAppAuthClient(made["client_id"], made["client_secret"])
+    scope = "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all"
+    tokens = client.oauth2_client_credentials_tokens(requested_scopes=[scope, scope])
+    assert set(tokens.by_resource_server) == {"funcx_service"}
+    token = tokens.by_resource_server["funcx_service"]["access_token"]
+    assert token == made["token"]
+    asker = globus_sdk.AuthClient(authorizer=globus_sdk.AccessTokenAuthorizer(token))
+    assert asker.userinfo()["identity_set"][0]["sub"] == rig.mine["user_id"]
+    wrong = globus_sdk.ConfidentialAppAuthClient(made["client_id"], "0" * 64)
+    with pytest.raises(globus_sdk.AuthAPIError) as raised:
+        wrong.oauth2_client_credentials_tokens(requested_scopes=scope)
+    assert raised.value.http_status == 401
+
+
 def test_a_pair_is_its_token():
     token = new_token()
     client_id, secret = client_pair(token)
