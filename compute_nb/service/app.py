@@ -15,9 +15,9 @@ from starlette.types import Message, Receive, Scope, Send
 import compute_nb
 from compute_nb.errors import ComputeError
 from compute_nb.service import body, openapi
-from compute_nb.service.calls import Call, calls
 from compute_nb.service.parts import Parts
 from compute_nb.service.refusal import Refusal
+from compute_nb.service.routes import Call, calls
 from compute_nb.service.store import Conflict, Forbidden, NotFound, StoreFull
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from compute_nb.service import shapes
-from compute_nb.service.calls import FORM, Call
+from compute_nb.service.routes import FORM, Call
 from compute_nb.service.scopes import ALL, SCOPES
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
