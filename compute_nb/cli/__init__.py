@@ -15,6 +15,7 @@ _GROUPS = {
     "login": "Log in at Globus.",
     "logout": "Forget the Globus login.",
     "service": "Start, stop and look at the service.",
+    "tasks": "List, show, cancel, retry, lose and delete tasks.",
     "token": "Make, list and revoke tokens.",
     "user": "Add, list, change and remove users of a group's service.",
 }

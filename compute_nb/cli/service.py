@@ -6,10 +6,11 @@ import contextlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,8 @@ from compute_nb.service.logfile import append
 STOP_S = 15.0
 KILL_S = 5.0
 STARTER_S = 30.0
+_TIMES = re.compile(r"(\d{1,6})([dh]?)(?:,(\d{1,6})([dh]?))?")
+_UNITS = {"d": 86_400.0, "h": 3_600.0}
 
 
 @click.group("service")
@@ -68,6 +71,27 @@ def _limits(_: click.Context, param: click.Parameter, values: tuple[str, ...]) -
     if given.get("request_mb") == 0:
         raise click.BadParameter("request_mb=0: a request must have some limit", param=param)
     return Limits(**given)
+
+
+def _retention(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Checks it here, since a service in the background could not show how it is written."""
+    if value is not None:
+        _kept(value)
+    return value
+
+
+def _kept(text: str) -> Any:
+    """Returns what `30d,180d` says; hours are `12h`, and a number alone is days."""
+    from compute_nb.service.retention import Retention
+
+    match = _TIMES.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(f"{text!r}: write it like 30d or 12h, or two of them like 30d,180d")
+    fetched, unit, unfetched, second = match.groups()
+    kept = Retention(float(fetched) * _UNITS[unit or "d"])
+    if unfetched is None:
+        return replace(kept, unfetched_s=max(kept.unfetched_s, kept.fetched_s))
+    return replace(kept, unfetched_s=float(unfetched) * _UNITS[second or "d"])
 
 
 def _settings(command: Any) -> Any:
@@ -120,6 +144,18 @@ def _settings(command: Any) -> Any:
             show_default=f"if {logline.VARIABLE} says so",
             help="A JSON object a line in the log.",
         ),
+        click.option(
+            "--store",
+            metavar="URL",
+            help="postgresql://USER@HOST/DATABASE, its password in ~/.pgpass or PGPASSWORD; or sqlite; "
+            "default: as last time.",
+        ),
+        click.option(
+            "--retention",
+            metavar="D[,D]",
+            callback=_retention,
+            help="How long values are kept once fetched, and if never; at first 30d,180d, then as last time.",
+        ),
         _HOME,
     ):
         command = option(command)
@@ -136,6 +172,8 @@ def run(ready_fd: int | None, **settings: Any) -> None:
     from compute_nb.service.config import ServiceConfig
     from compute_nb.service.process import run_service
 
+    if settings["retention"] is not None:
+        settings["retention"] = _kept(settings["retention"])
     config = ServiceConfig(**settings)
     sys.exit(run_service(config, ready_fd, quiet=ready_fd is not None))
 

@@ -5,7 +5,6 @@ One who runs the service for himself has one account and never sees it.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -96,7 +95,7 @@ class Accounts:
         def make(tx: Transaction) -> Account:
             try:
                 tx.run("add_account", user.bytes, name, admin, tx.now)
-            except sqlite3.IntegrityError as error:
+            except tx.duplicate as error:
                 raise Conflict(f"a user is called {name!r} already: choose another name") from error
             _set_groups(tx, user, wanted)
             return _account(tx, user)

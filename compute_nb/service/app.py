@@ -18,7 +18,7 @@ from compute_nb.service import body, openapi
 from compute_nb.service.parts import Parts
 from compute_nb.service.refusal import Refusal
 from compute_nb.service.routes import Call, calls
-from compute_nb.service.store import Conflict, Forbidden, NotFound, StoreFull
+from compute_nb.service.store import Conflict, Forbidden, NotFound, StoreAway, StoreFull
 
 _log = logging.getLogger(__name__)
 
@@ -125,6 +125,7 @@ _STATUS: tuple[tuple[type[ComputeError], int, str], ...] = (
     (Forbidden, 403, "FORBIDDEN"),
     (Conflict, 409, "CONFLICT"),
     (StoreFull, 507, "STORE_FULL"),
+    (StoreAway, 503, "STORE_AWAY"),
 )
 # Others are anybody's invention, and there may be many.
 _METHODS = {method: method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")}

@@ -72,6 +72,41 @@ class ExtensionRoutes:
         await self._store.synced()
         return {"cancelled": len(ended.results)}
 
+    async def delete(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Deletes tasks that have ended, with their arguments and values; open ones stay."""
+        fields = await body.read(request)
+        group = fields.uuid_or_none("task_group_id")
+        task_ids = fields.uuids("task_ids", MAX_STATUS_IDS) if "task_ids" in fields else []
+        if (group is None) != ("task_ids" in fields):
+            raise bad_request("the body must have either 'task_ids' or 'task_group_id'")
+        done = await self._store.delete(caller.user, task_ids=task_ids, task_group_id=group)
+        await self._store.synced()
+        return {"deleted": done.deleted, "open": done.open}
+
+    async def lose(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Gives up open tasks on the word of their owner; a late value still counts."""
+        task_ids = (await body.read(request)).uuids("task_ids", MAX_STATUS_IDS)
+        ended = await self._store.lose(caller.user, task_ids)
+        self._parts.publisher.ended(ended)
+        await self._store.synced()
+        return {"lost": len(ended.results)}
+
+    async def groups(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Answers with the caller's task groups, the newest first, and how the tasks of each stand."""
+        rows = await self._store.groups(caller.user, _limit(request))
+        return {
+            "groups": [
+                {
+                    "task_group_id": str(row.group.task_group_id),
+                    "endpoint_id": str(row.group.endpoint_id),
+                    "endpoint_name": row.endpoint_name,
+                    "created_at": row.group.created_at,
+                    "tasks": {state.value: count for state, count in row.tasks.items()},
+                }
+                for row in rows
+            ]
+        }
+
     async def retry(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Has tasks that gave no value run again; answered once the new ones are on disk."""
         pairs = _pairs((await body.read(request)).take("tasks", list))
@@ -121,7 +156,7 @@ class ExtensionRoutes:
             "url": self._parts.address.url,
             "pid": os.getpid(),
             "broker": "embedded",
-            "store": f"sqlite:///{home.store_file}",
+            "store": self._store.url,
             "token_file": str(home.token_file),
             "endpoints": [self._endpoint(row) for row in endpoints],
             "tasks": {state.value: count for state, count in counts.items()},

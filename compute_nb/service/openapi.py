@@ -21,6 +21,7 @@ _REFUSALS = {
     "421": "Asked under a name that is not one of the service's",
     "422": "Something that this service can't enforce",
     "429": "More than this user may now; `Retry-After` says when to come again",
+    "503": "The database does not answer now; `Retry-After` says when to come again",
     "507": "The disk is full, or the store can't be used",
 }
 

@@ -10,6 +10,9 @@ from starlette.responses import JSONResponse
 
 from compute_nb.errors import ComputeError
 
+RETRY_AFTER_S = 4
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
+
 
 class Refusal(ComputeError):
     """A request that is not carried out.
@@ -24,7 +27,7 @@ class Refusal(ComputeError):
     def __init__(
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
     ) -> None:
-        self.headers = dict(headers or {}) | ({"WWW-Authenticate": "Bearer"} if status == 401 else {})
+        self.headers = _HEADERS.get(status, {}) | dict(headers or {})
         self.status = status
         self.code = code
         self.message = message

@@ -280,6 +280,22 @@ def _extensions(ours: ExtensionRoutes) -> tuple[Call, ...]:
             scopes=scopes.FOR_SUBMITS,
         ),
         Call(
+            *("POST", "/v3/compute_nb/lose", "Give tasks up, on the word of their owner"),
+            *(ours.lose, shapes.LOST, shapes.TASK_IDS),
+            scopes=scopes.FOR_SUBMITS,
+        ),
+        Call(
+            *("POST", "/v3/compute_nb/delete", "Delete tasks that have ended, with arguments and values"),
+            *(ours.delete, shapes.DELETED, shapes.CANCEL),
+            scopes=scopes.FOR_SUBMITS,
+        ),
+        Call(
+            *("GET", "/v3/compute_nb/groups", "The caller's task groups, the newest first"),
+            *(ours.groups, shapes.GROUPS),
+            query={"limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE}},
+            scopes=scopes.FOR_READERS,
+        ),
+        Call(
             *("GET", "/v3/compute_nb/inputs/{task_id}", "What a task was submitted with"),
             *(ours.inputs, shapes.INPUTS),
             scopes=scopes.FOR_READERS,

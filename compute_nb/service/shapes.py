@@ -204,6 +204,23 @@ WATCH = wish({"watch_id": ID, "task_groups": array(ID, 10_000)}, "watch_id", "ta
 WATCHING = record({"watch_id": ID, "queue": TEXT, "connection_url": TEXT})
 CANCEL = wish({"task_ids": array(ID, 1_000), "task_group_id": ID})
 CANCELLED = record({"cancelled": COUNT})
+LOST = record({"lost": COUNT})
+DELETED = record({"deleted": COUNT, "open": COUNT})
+GROUPS = record(
+    {
+        "groups": array(
+            record(
+                {
+                    "task_group_id": ID,
+                    "endpoint_id": ID,
+                    "endpoint_name": TEXT,
+                    "created_at": NUMBER,
+                    "tasks": {"type": "object", "additionalProperties": COUNT},
+                }
+            )
+        )
+    }
+)
 _PAIR: Shape = {**array(ID, 2), "minItems": 2}
 RETRY = wish({"tasks": array(_PAIR, 1_000)}, "tasks")
 RETRIED = record({"newest": array(_PAIR)})

@@ -79,6 +79,8 @@ def bodies(have):
             "task_groups": [have["task_group_id"]],
         },
         ("POST", "/v3/compute_nb/cancel"): {"task_ids": [have["task_id"]]},
+        ("POST", "/v3/compute_nb/lose"): {"task_ids": [have["task_id"]]},
+        ("POST", "/v3/compute_nb/delete"): {"task_ids": [have["task_id"]]},
         ("POST", "/v3/compute_nb/retry"): {"tasks": [[have["task_id"], str(new_id())]]},
         ("POST", "/v3/compute_nb/tokens"): {"name": "more", "user": have["user_id"]},
         ("POST", "/v3/compute_nb/users"): {"name": f"u{uuid4().hex[:8]}"},
@@ -96,6 +98,7 @@ MISSING = {
     "/v2/batch_status": ("task_ids",),
     "/v3/compute_nb/watch": ("watch_id", "task_groups"),
     "/v3/compute_nb/retry": ("tasks",),
+    "/v3/compute_nb/lose": ("task_ids",),
     "/v3/compute_nb/users": ("name",),
     "/v3/compute_nb/local": ("python", "prefix"),
 }
@@ -215,6 +218,9 @@ def test_what_is_anothers_is_refused_by_every_call(rig):
             assert answer in (
                 {"response": "batch", "results": {}},
                 {"cancelled": 0},
+                {"lost": 0},
+                {"deleted": 0, "open": 0},
+                {"groups": answer.get("groups")},
                 {"newest": []},
             ) or path in ("/v3/compute_nb/watch", "/v3/functions", "/v3/endpoints"), (method, path, answer)
         if status == 200 and path not in ("/v3/compute_nb/watch", "/openapi.json"):
@@ -329,7 +335,7 @@ def test_a_token_is_good_for_its_scope_only(rig):
     for scope in ("read", "submit", "endpoint", "metrics"):
         made = rig.service.ok("POST", "/v3/compute_nb/tokens", {"user": user, "scope": scope})
         for method, path, operation in rig.calls:
-            if (method, path) in OPEN or method == "DELETE" or path.endswith("/lock"):
+            if (method, path) in OPEN or method == "DELETE" or path.endswith(("/lock", "/delete")):
                 continue
             body = bodies(rig.mine).get((method, path))
             link = rig.service.connection()
