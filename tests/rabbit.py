@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+from compute_nb.service.config import RabbitOptions
+
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_S = 60
 # The kernel ends what is started so together with this process, also after a kill -9 of the tests.
@@ -51,13 +53,15 @@ class Vhost:
     """A virtual host of its own for one test, and the user that owns it.
 
     Attributes:
-        broker: AMQP address with user and password, as `--broker` takes it.
-        admin: Management address with user and password, as `--broker-admin` takes it.
+        broker: AMQP address with user and password.
+        admin: Management address with user and password.
+        options: What a service is told, to have it as its broker.
     """
 
     name: str
     broker: str
     admin: str
+    options: RabbitOptions
 
 
 class RabbitMQ:
@@ -122,6 +126,20 @@ class RabbitMQ:
             self._epmd.wait(START_S)
             self._epmd = None
 
+    def control(self, *words: str) -> str:
+        """Runs `rabbitmqctl` with these words, for what the management API can't do."""
+        done = subprocess.run(
+            [str(SERVER.with_name("rabbitmqctl")), *words],
+            env=os.environ | self._environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=START_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     @property
     def pid(self) -> int:
         """Of the node that runs."""
@@ -158,9 +176,18 @@ class RabbitMQ:
         name = f"v{secrets.token_hex(6)}"
         self.make_vhost(name)
         try:
-            yield Vhost(name, self.url(name), self.admin)
+            yield Vhost(name, self.url(name), self.admin, self._options(name))
         finally:
             self.call("DELETE", f"vhosts/{name}")
+
+    def _options(self, vhost: str) -> RabbitOptions:
+        password = self.folder / "password"
+        password.write_text(f"{self.password}\n")
+        return RabbitOptions(
+            f"amqp://{self.user}@127.0.0.1:{self.amqp_port}/{vhost}",
+            f"http://127.0.0.1:{self.admin_port}",
+            password_file=str(password),
+        )
 
     def make_vhost(self, name: str) -> None:
         """Makes a virtual host, unless it is there, and lets the administrator in."""

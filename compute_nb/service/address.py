@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from compute_nb.errors import ComputeError
 from compute_nb.loopback import is_loopback
-from compute_nb.service.config import ServiceConfig
+from compute_nb.service.config import EMBEDDED, ServiceConfig
 
 ANY = ("0.0.0.0", "::")
 _PORTS = {"http": 80, "https": 443, "amqp": 5672, "amqps": 5671}
@@ -20,15 +20,15 @@ class Address:
     Attributes:
         local_url: Of the web API, on this host; where the own command line asks.
         url: Of the web API, as clients are told it.
-        amqp_url: Of the broker, as clients are told it, without user and password.
-        amqp_port: Where the broker listens.
+        amqp_url: Of the embedded broker, as clients are told it, without user and password.
+        amqp_port: Where that listens; None with another broker.
         host_names: What a `Host` header may say.
     """
 
     local_url: str
     url: str
     amqp_url: str
-    amqp_port: int
+    amqp_port: int | None
     host_names: tuple[str, ...]
 
 
@@ -57,6 +57,8 @@ def check(config: ServiceConfig) -> str:
 
 def _check_public(config: ServiceConfig) -> None:
     web = _parse(config.public_url, "--public-url", "https")
+    if config.rabbit is not None and config.rabbit.broker != EMBEDDED:
+        return  # it has an address of its own
     amqp = _parse(config.amqp_public_url, "--amqp-public-url", "amqps")
     if web is not None and amqp is None and config.tls_cert is None and not is_loopback(web.hostname or ""):
         raise ComputeError(
@@ -89,7 +91,7 @@ def _no_url(url: str, option: str, scheme: str) -> ComputeError:
     return ComputeError(f"{option} must be {scheme}://NAME[:PORT] and nothing more, not {url[:200]!r}")
 
 
-def addresses(config: ServiceConfig, host: str, web_port: int, amqp_port: int) -> Address:
+def addresses(config: ServiceConfig, host: str, web_port: int, amqp_port: int | None) -> Address:
     """Returns where the service is reached that listens at these ports; `config` was checked."""
     secure = "s" if config.tls_cert is not None else ""
     here = _bracketed(_here(host))
@@ -103,6 +105,8 @@ def addresses(config: ServiceConfig, host: str, web_port: int, amqp_port: int) -
     names.append(f"{_bracketed(public.hostname or '')}:{port}")
     if port == _PORTS[public.scheme]:
         names.append(_bracketed(public.hostname or ""))
+    if amqp_port is None:
+        return Address(local_url, url, "", None, tuple(dict.fromkeys(names)))
     amqp = urlsplit(amqp_url)
     place = f"{_bracketed(amqp.hostname or '')}:{amqp.port or _PORTS[amqp.scheme]}"
     return Address(local_url, url, f"{amqp.scheme}://{place}", amqp_port, tuple(dict.fromkeys(names)))

@@ -79,7 +79,8 @@ class Collector:
         self._broker.on_consumer = self._on_consumer
 
     def declare(self, endpoint_id: UUID) -> None:
-        """Makes the queues of an endpoint, unless they are there."""
+        """Makes the queues of an endpoint and lets its agent in, unless that was done."""
+        self._broker.admit(agent_username(endpoint_id))
         self._broker.declare_queue(tasks_queue(endpoint_id))
         self._broker.declare_queue(commands_queue(endpoint_id))
 
@@ -161,6 +162,7 @@ class Collector:
         """Answers an agent's first message; what is left in its queues is of an older session."""
         self._broker.purge(tasks_queue(endpoint_id))
         self._broker.purge(commands_queue(endpoint_id))
+        self._broker.announce(tasks_queue(endpoint_id), agent_username(endpoint_id))
         try:
             done = await self._store.hello(endpoint_id, hello)
         except ComputeError as error:
@@ -194,7 +196,7 @@ class Collector:
     def _give_up(self, endpoint_id: UUID, delivery: Delivery, error: ComputeError) -> None:
         """Drops an agent's connection: it keeps its results, comes again and tells them again."""
         _log.error("endpoint %s: %s; its agent is disconnected and will try again", endpoint_id, error)
-        delivery.reject()
+        delivery.give_back()
         self._broker.disconnect(agent_username(endpoint_id))
 
     def _on_consumer(self, queue: str, username: str, present: bool) -> None:
@@ -207,8 +209,12 @@ class Collector:
 
     def _on_agent(self, endpoint_id: UUID, present: bool) -> None:
         """Ends the session with which the vanished reader began, so that a newer one is never touched."""
+        session = self._sessions.get(endpoint_id)
+        if present and endpoint_id in self._reading:
+            self._reading[endpoint_id] = session
+            return
         if present:
-            self._reading[endpoint_id] = self._sessions.get(endpoint_id)
+            self._reading[endpoint_id] = session
         elif endpoint_id in self._reading:
             self._begin(self._gone(endpoint_id, self._reading.pop(endpoint_id)))
         self._publisher.presence(endpoint_id, present)

@@ -20,6 +20,26 @@ WATCH_EXPIRES_S = 600.0
 GROUP_QUEUE_EXPIRES_S = 14 * 86_400.0
 
 
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitOptions:
+    """How the service was told of its broker.
+
+    Attributes:
+        broker: `embedded`, or an address without password, as `rabbit.RabbitSite.read` takes it.
+        admin: As there.
+        password_file: Holds the password; None: it comes by the environment.
+        ca: As there.
+    """
+
+    broker: str = EMBEDDED
+    admin: str | None = None
+    password_file: str | None = None
+    ca: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one user may have at a time; 0 is no limit. Who runs the service has only the one of a request.
@@ -55,6 +75,7 @@ class ServiceConfig:
             last time.
         store: "sqlite", or the `postgresql://` URL of a database, without a password; None is as last time.
         retention: How long values are kept; None is as last time.
+        rabbit: Which RabbitMQ is its broker. None is as last time.
     """
 
     home: Home
@@ -67,6 +88,7 @@ class ServiceConfig:
     plain: bool | None = None
     store: str | None = None
     retention: Retention | None = None
+    rabbit: RabbitOptions | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     public_url: str | None = None

@@ -132,11 +132,11 @@ class EndpointRoutes:
             display_name=fields.take("display_name", str, "") or None,
         )
         self._parts.collector.declare(endpoint_id)
-        return self._queues(endpoint_id)
+        return await self._queues(endpoint_id)
 
-    def _queues(self, endpoint_id: UUID) -> dict[str, Any]:
+    async def _queues(self, endpoint_id: UUID) -> dict[str, Any]:
         """Returns where the agent reads and writes, in the published shapes."""
-        url = self._parts.broker_url(agent_username(endpoint_id))
+        url = await self._parts.broker_url(agent_username(endpoint_id))
         return {
             "endpoint_id": str(endpoint_id),
             "task_queue_info": {"connection_url": url, "queue": tasks_queue(endpoint_id)},

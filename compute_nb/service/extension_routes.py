@@ -57,7 +57,7 @@ class ExtensionRoutes:
         queue = self._parts.publisher.open_watch(caller.user, watch_id, groups)
         for row in await self._store.groups_of(caller.user, groups):
             self._parts.publisher.accepted(caller.user, row.task_group_id, row.endpoint_id)
-        url = self._parts.broker_url(client_username(caller.user))
+        url = await self._parts.broker_url(client_username(caller.user))
         return {"watch_id": str(watch_id), "queue": queue, "connection_url": url}
 
     async def cancel(self, request: Request, caller: Caller) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class ExtensionRoutes:
         return {
             "url": self._parts.address.url,
             "pid": os.getpid(),
-            "broker": "embedded",
+            "broker": self._parts.broker_name,
             "store": self._store.url,
             "token_file": str(home.token_file),
             "endpoints": [self._endpoint(row) for row in endpoints],

@@ -12,7 +12,7 @@ import secrets
 import socket
 import ssl
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,10 +21,10 @@ from compute_nb.config import write_private
 from compute_nb.errors import ComputeError
 from compute_nb.service import address, ports
 from compute_nb.service.app import App
-from compute_nb.service.broker import EmbeddedBroker
+from compute_nb.service.broker import Broker, EmbeddedBroker
 from compute_nb.service.certificate import Certificate
 from compute_nb.service.collector import Collector
-from compute_nb.service.config import VERSION, ServiceConfig
+from compute_nb.service.config import EMBEDDED, VERSION, RabbitOptions, ServiceConfig
 from compute_nb.service.gate import Gate
 from compute_nb.service.housekeeping import Housekeeping
 from compute_nb.service.limits import UserLimits
@@ -33,6 +33,7 @@ from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Parts
 from compute_nb.service.place import place_of, remember
 from compute_nb.service.publisher import Publisher
+from compute_nb.service.rabbit import RabbitBroker, RabbitSite, secret
 from compute_nb.service.retention import Retention
 from compute_nb.service.store import Principal, Store
 from compute_nb.service.supervisor import Supervisor
@@ -99,15 +100,16 @@ class Service:
         self._config = replace(
             self._config, plain=await self._plain(store), retention=await self._retention(store)
         )
-        web_socket, amqp_socket = await self._sockets(host, store)
-        stack.callback(ports.close_all, (web_socket, amqp_socket))
-        parts = await self._parts(host, store, web_socket, amqp_socket)
+        site = await self._site(store)
+        web_socket, amqp_socket = await self._sockets(host, store, embedded=site is None)
+        stack.callback(ports.close_all, [one for one in (web_socket, amqp_socket) if one is not None])
+        parts = await self._parts(host, store, web_socket, amqp_socket, site)
         dispatches.publisher = parts.publisher
         parts.collector.start()
         for row in await store.endpoints(parts.own_user, public=True):
             parts.collector.declare(row.endpoint_id)
-        await parts.broker.start()
         stack.push_async_callback(self._end_broker, parts)
+        await parts.broker.start()
         web = WebServer(App(parts), tls=self._tls)
         assert self._files is not None
         housekeeping = Housekeeping(parts, self._files, self._stopping, lambda: self._renew(parts))
@@ -118,8 +120,8 @@ class Service:
         self._announce(parts)
         self._config.home.stopped_mark.unlink(missing_ok=True)
         _log.info(
-            "service %s listens at %s, broker at port %s",
-            *(parts.service_id, parts.address.url, parts.address.amqp_port),
+            "service %s listens at %s, broker %s %s",
+            *(parts.service_id, parts.address.url, parts.broker_name, parts.address.amqp_port or ""),
         )
         ready.set_result(parts.address.url)
         await asyncio.wait({serving, keeping}, return_when=asyncio.FIRST_COMPLETED)
@@ -146,9 +148,31 @@ class Service:
         await store.set_meta("retention", json.dumps([asked.fetched_s, asked.unfetched_s]))
         return asked
 
-    async def _sockets(self, host: str, store: Store) -> tuple[socket.socket, socket.socket]:
+    async def _site(self, store: Store) -> RabbitSite | None:
+        """Returns which RabbitMQ is the broker, also of last time; None: the embedded one."""
+        options = self._config.rabbit
+        if options is None:
+            kept = json.loads(await store.get_meta("broker") or "{}")
+            options = RabbitOptions(**kept)
+        await store.set_meta("broker", json.dumps(asdict(options)))
+        if options.broker == EMBEDDED:
+            return None
+        return RabbitSite.read(
+            options.broker,
+            secret.password(options.password_file),
+            options.admin,
+            self._config.amqp_public_url,
+            options.ca,
+        )
+
+    async def _sockets(
+        self, host: str, store: Store, embedded: bool
+    ) -> tuple[socket.socket, socket.socket | None]:
         """Opens both ports: the ones of last time, since agents and clients know them."""
         web = ports.listen(host, await self._port(store, "port", self._config.port), "--port")
+        if not embedded:
+            await store.set_meta("port", str(web.getsockname()[1]))
+            return web, None
         try:
             wanted = await self._port(store, "amqp_port", self._config.amqp_port)
             amqp = ports.listen(host, wanted, "--amqp-port")
@@ -167,19 +191,27 @@ class Service:
         return int(kept) if kept else None
 
     async def _parts(
-        self, host: str, store: Store, web_socket: socket.socket, amqp_socket: socket.socket
+        self,
+        host: str,
+        store: Store,
+        web_socket: socket.socket,
+        amqp_socket: socket.socket | None,
+        site: RabbitSite | None,
     ) -> Parts:
         home = self._config.home
         service_id = UUID(await store.ensure_meta("service_id", str(uuid4())))
         own_user = UUID(await store.ensure_meta("own_user", str(uuid4())))
         generations = json.loads(await store.get_meta(GENERATIONS) or "{}")
         keys = BrokerKeys(self._key(), generations)
-        broker = EmbeddedBroker(keys, sock=amqp_socket, tls=self._tls)
+        broker: Broker = EmbeddedBroker(keys, sock=amqp_socket, tls=self._tls)
+        if site is not None:
+            broker = RabbitBroker(site, keys)
         publisher = Publisher(broker)
         supervisor = Supervisor(home, store, lambda eid: publisher.command(eid, wire.Stop()))
         gate = Gate(store, own_user, str(home.token_file))
         reached = address.addresses(
-            self._config, host, web_socket.getsockname()[1], amqp_socket.getsockname()[1]
+            *(self._config, host, web_socket.getsockname()[1]),
+            amqp_socket.getsockname()[1] if amqp_socket else None,
         )
         gate.open(reached.host_names)
         await store.accounts.ensure(own_user, _login_name())
@@ -199,6 +231,7 @@ class Service:
             stop=self.stop,
             limits=UserLimits(self._config.limits, store.open_of, own_user),
             meter=Meter(),
+            site=site,
         )
 
     def _key(self) -> bytes:
@@ -241,7 +274,7 @@ class Service:
             "url": reached.url,
             "pid": os.getpid(),
             "amqp_port": reached.amqp_port,
-            "broker": "embedded",
+            "broker": parts.broker_name,
             "store": parts.store.url,
             "token_file": str(home.token_file),
             "service_id": str(parts.service_id),

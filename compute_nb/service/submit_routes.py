@@ -28,6 +28,7 @@ class Submits:
         self._store = parts.store
         self._plain = bool(parts.config.plain)
         self._limits = parts.limits
+        self._broker = parts.broker
         self._publisher = parts.publisher
         self._supervisor = parts.supervisor
 
@@ -47,6 +48,9 @@ class Submits:
         except StoreUnusable as error:
             # Committed: a status that clients repeat would make published ones submit twice.
             raise Refusal(507, "STORE_FAILED", str(error)) from error
+        if submission.create_queue:
+            # The published SDK reads the group's queue at once. Where the broker is away, it tries again.
+            await self._broker.settled()
         logline.told(
             _log,
             "accepted" if accepted.new else "accepted before",

@@ -64,7 +64,7 @@ class TaskRoutes:
         """Answers where and as whom the caller reads its results."""
         return {
             "queue_prefix": group_queue_prefix(caller.user),
-            "connection_url": self._parts.broker_url(client_username(caller.user)),
+            "connection_url": await self._parts.broker_url(client_username(caller.user)),
         }
 
     def _object(self, row: TaskRow) -> dict[str, Any]:

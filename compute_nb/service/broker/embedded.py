@@ -53,6 +53,7 @@ class EmbeddedBroker:
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.on_forgotten: Callable[[], None] | None = None
         self.limits = limits or Limits()
         self.clock = clock
         self._sock, self._host, self._port, self._tls = sock, host, port, tls
@@ -148,6 +149,9 @@ class EmbeddedBroker:
         """As in the contract; raises `faults.Fault` if the queue is missing."""
         return self._vhost.queue(queue).purge()
 
+    def announce(self, queue: str, username: str) -> None:
+        """As in the contract: nothing to do, the reader is seen when it comes."""
+
     def held_bytes(self, queue: str) -> int:
         """As in the contract."""
         return self._vhost.held_bytes(queue)
@@ -156,9 +160,20 @@ class EmbeddedBroker:
         """Returns how many clients are connected, and how many messages wait."""
         return Census(len(self.links), self._vhost.depths())
 
+    def admit(self, username: str) -> None:
+        """As in the contract: the guard knows."""
+
+    def expel(self, username: str) -> None:
+        """As in the contract: the guard knows, and the connections end."""
+        self.hub.disconnect(username)
+
     def disconnect(self, username: str) -> None:
         """As in the contract."""
         self.hub.disconnect(username)
+
+    async def settled(self, timeout_s: float = 10.0) -> bool:
+        """As in the contract: nothing here takes time."""
+        return True
 
     def forget(self, link: ClientLink) -> None:
         """A connection is gone; called by it."""

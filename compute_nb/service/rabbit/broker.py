@@ -1,0 +1,394 @@
+"""This module is the broker of a group's service: a RabbitMQ elsewhere, whose virtual host it owns.
+
+Each session begins alike, be it after a start of the service, of RabbitMQ, a broken network or a wipe: all is
+declared anew, everybody else is disconnected (so agents say hello and watchers ask anew), and what was not
+confirmed is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pika
+
+from compute_nb.errors import ComputeError
+from compute_nb.service.broker.contract import Delivery, OnConsumer, OnDelivery
+from compute_nb.service.rabbit.census import PERIOD_S, WEIGH_PERIOD_S, Readers, Scales
+from compute_nb.service.rabbit.management import Management
+from compute_nb.service.rabbit.outbox import Letter, Outbox
+from compute_nb.service.rabbit.roster import Passwords, Roster
+from compute_nb.service.rabbit.session import Session
+from compute_nb.service.rabbit.site import RabbitSite
+from compute_nb.service.rabbit.topology import Topology, arguments
+
+_log = logging.getLogger(__name__)
+logging.getLogger("pika").setLevel(logging.CRITICAL)  # what it would say is said here, in one line
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+PREFETCH = 64
+GIVE_BACK_S = 1.0
+PERSISTENT = 2
+NEXT_CONFIRM = 0  # no message has this number
+
+
+class RabbitBroker:
+    """Implements `contract.Broker`; make and call it on the loop's thread.
+
+    Args:
+        site: Where RabbitMQ is.
+        passwords: Of the users that are to be let in.
+    """
+
+    def __init__(self, site: RabbitSite, passwords: Passwords) -> None:
+        self.on_consumer: OnConsumer | None = None
+        self.on_forgotten: Callable[[], None] | None = None
+        self._site = site
+        self._management = Management(site)
+        self._roster = Roster(self._management, passwords)
+        self._topology = Topology()
+        self._outbox = Outbox()
+        self._scales = Scales(self._management)
+        self._session: Session | None = None
+        self._published = 0
+        self._barriers: dict[int, asyncio.Future[None]] = {}
+        self._announced: dict[str, str] = {}
+        self._readers = Readers(self._tell, self._declare_queue)
+        self._work: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        state = "connected" if self._session else "down"
+        return f"<RabbitBroker {self._site.amqp}: {state}, {len(self._outbox)} unconfirmed>"
+
+    async def start(self) -> None:
+        """Connects, and stays so from then on.
+
+        Raises:
+            ComputeError: It is not there, or refuses the service.
+        """
+        try:
+            session = await self._begin()
+        except BaseException:
+            await self._end()
+            raise
+        loop = asyncio.get_running_loop()
+        self._work = [loop.create_task(self._stay(session)), loop.create_task(self._weigh())]
+
+    async def stop(self) -> None:
+        """Waits a moment until RabbitMQ has all, and disconnects; agents and clients stay connected there."""
+        await self.settled(timeout_s=3.0)
+        for task in self._work:
+            task.cancel()
+        if self._work:
+            await asyncio.wait(self._work)
+        if self._session is not None:
+            await self._session.close()
+        await self._end()
+
+    async def _end(self) -> None:
+        await self._roster.close()
+        self._management.close()
+
+    def declare_exchange(self, name: str, kind: str = "topic") -> None:
+        """As in the contract."""
+        self._topology.exchanges[name] = kind
+        if self._session is not None:
+            self._session.out.exchange_declare(name, kind, durable=True)
+
+    def declare_queue(self, name: str, *, expires_s: float | None = None, owner: str | None = None) -> None:
+        """As in the contract; `owner` is what permissions say."""
+        self._topology.queues[name] = expires_s
+        self._declare_queue(name)
+
+    def delete_queue(self, name: str) -> None:
+        """As in the contract."""
+        self._topology.forget(name)
+        if self._session is not None:
+            self._session.out.queue_delete(name)
+
+    def bind(self, queue: str, exchange: str, pattern: str) -> None:
+        """As in the contract."""
+        self._topology.bindings[queue, exchange, pattern] = None
+        if self._session is not None:
+            self._session.out.queue_bind(queue, exchange, pattern)
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        headers: Mapping[str, Any] | None = None,
+        timestamp_s: float | None = None,
+        *,
+        content_type: str | None = None,
+    ) -> bool:
+        """As in the contract; a message to a queue that was found gone is not sent."""
+        if not exchange and routing_key not in self._topology.queues:
+            return False
+        whole_s = None if timestamp_s is None else int(timestamp_s)
+        self._outbox.add(Letter(exchange, routing_key, body, headers, whole_s, content_type))
+        self._flush()
+        return True
+
+    def consume(self, queue: str, on_delivery: OnDelivery) -> None:
+        """As in the contract."""
+        self._topology.readers[queue] = on_delivery
+        if self._session is not None:
+            self._consume(self._session, queue, on_delivery)
+
+    def purge(self, queue: str) -> None:
+        """As in the contract; what a reader has and has not acknowledged stays."""
+        if self._session is not None:
+            self._declare_queue(queue)
+            self._session.out.queue_purge(queue)
+
+    def announce(self, queue: str, username: str) -> None:
+        """As in the contract; told at once, since a count comes late."""
+        self._announced[queue] = username
+        self._tell(queue, "", True)
+        self._readers.expect(queue)
+
+    def held_bytes(self, queue: str) -> int:
+        """As in the contract; an estimate that is rather too high."""
+        return self._scales.held_bytes(queue)
+
+    def admit(self, username: str) -> None:
+        """As in the contract."""
+        self._roster.admit(username)
+
+    def expel(self, username: str) -> None:
+        """As in the contract."""
+        self._roster.expel(username)
+
+    def disconnect(self, username: str) -> None:
+        """As in the contract."""
+        self._roster.disconnect(username)
+
+    async def settled(self, timeout_s: float = 10.0) -> bool:
+        """As in the contract; False at once while RabbitMQ is away."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._roster.settled()
+                return await self._barrier()
+        except TimeoutError:
+            return False
+
+    async def _barrier(self) -> bool:
+        """Waits until RabbitMQ has done all that the channel was told.
+
+        It does in order what comes on a channel: a message that it confirms stands behind all before.
+        """
+        session = self._session
+        if session is None:
+            return False
+        try:
+            while len(self._outbox):
+                await session.unless_over(self._barrier_at(NEXT_CONFIRM))
+            number = self._send(session, Letter("", "", b"", None, None), mandatory=False)
+            await session.unless_over(self._barrier_at(number))
+        except ComputeError:
+            return False
+        return True
+
+    def _barrier_at(self, number: int) -> asyncio.Future[None]:
+        return self._barriers.setdefault(number, asyncio.get_running_loop().create_future())
+
+    # -- sessions
+
+    async def _begin(self) -> Session:
+        """Makes the next session, ready for all.
+
+        Raises:
+            ComputeError: It could not be made; nothing of it is left.
+        """
+        await self._management.own()
+        session = await Session.open(self._site, self._flush)
+        try:
+            forgotten = not await session.knows(self._topology)
+            await session.declare(self._topology)
+            await self._roster.muster()
+            session.out.add_on_return_callback(self._on_return)
+            session.out.confirm_delivery(self._on_confirm)
+            session.inward.basic_qos(prefetch_count=PREFETCH)
+            session.inward.add_on_cancel_callback(
+                lambda frame: session.end(
+                    ComputeError(f"the queue of consumer {frame.method.consumer_tag} is gone")
+                )
+            )
+            for queue, on_delivery in self._topology.readers.items():
+                self._consume(session, queue, on_delivery)
+        except BaseException:
+            await session.close()
+            raise
+        self._published = 0
+        self._session = session
+        # What was declared meanwhile is not there yet.
+        for queue in self._topology.queues:
+            self._declare_queue(queue)
+        self._flush()
+        _log.info("%s: connected, %s queues declared", self._site, len(self._topology.queues))
+        if forgotten and self.on_forgotten is not None:
+            self.on_forgotten()
+        return session
+
+    async def _stay(self, session: Session) -> None:
+        """Keeps a session for as long as the service lives."""
+        loop = asyncio.get_running_loop()
+        while True:
+            counting = loop.create_task(self._count(session))
+            try:
+                why = await asyncio.shield(session.over)
+            finally:
+                counting.cancel()
+            self._session = None
+            self._outbox.lost()
+            self._barriers.clear()
+            _log.warning("%s is lost: %s", self._site, why)
+            await session.close()
+            session = await self._again()
+
+    async def _again(self) -> Session:
+        pause_s, said = FIRST_PAUSE_S, False
+        while True:
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            try:
+                return await self._begin()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+                (_log.debug if said else _log.warning)("%s; tried again until it works", error)
+                said = True
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _count(self, session: Session) -> None:
+        """Looks after the queues of others, while the session lasts."""
+        self._readers.attend(session)
+        try:
+            while True:
+                for queue in self._topology.watched():
+                    await self._readers.count(queue)
+                for exchange, kind in self._topology.exchanges.items():
+                    session.out.exchange_declare(exchange, kind, durable=True)
+                for binding in self._topology.bindings:
+                    session.out.queue_bind(*binding)
+                await asyncio.sleep(PERIOD_S)
+        except ComputeError:
+            return  # the session is over
+        except Exception as error:  # noqa: BLE001 - the top of a task
+            _log.exception("the readers of queues could not be counted")
+            session.end(error)
+
+    async def _weigh(self) -> None:
+        while True:
+            await asyncio.sleep(WEIGH_PERIOD_S)
+            await self._scales.weigh()
+
+    def _tell(self, queue: str, username: str, present: bool) -> None:
+        if not present and (announced := self._announced.pop(queue, None)):
+            self._roster.disconnect(announced)
+        if self.on_consumer is not None:
+            self.on_consumer(queue, username, present)
+
+    # -- messages
+
+    def _declare_queue(self, name: str) -> None:
+        if self._session is not None and name in self._topology.queues:
+            expires_s = self._topology.queues[name]
+            self._session.out.queue_declare(name, durable=True, arguments=arguments(expires_s))
+
+    def _flush(self) -> None:
+        session = self._session
+        if session is None or session.blocked or not session.out.is_open:
+            return
+        while (letter := self._outbox.next()) is not None:
+            self._outbox.sent(self._send(session, letter), letter)
+            if not letter.exchange:
+                self._scales.sent(letter.routing_key, len(letter.body))
+
+    def _send(self, session: Session, letter: Letter, mandatory: bool = True) -> int:
+        properties = pika.BasicProperties(
+            delivery_mode=PERSISTENT,
+            headers=dict(letter.headers) if letter.headers else None,
+            timestamp=letter.timestamp_s,
+            content_type=letter.content_type,
+        )
+        session.out.basic_publish(letter.exchange, letter.routing_key, letter.body, properties, mandatory)
+        self._published += 1
+        return self._published
+
+    def _on_confirm(self, frame: Any) -> None:
+        number, multiple = frame.method.delivery_tag, frame.method.multiple
+        ok = isinstance(frame.method, pika.spec.Basic.Ack)
+        self._outbox.confirmed(number, multiple, ok)
+        for waiting in [n for n in self._barriers if n == number or (multiple and n <= number)]:
+            self._pass(waiting)
+        self._pass(NEXT_CONFIRM)
+        if ok:
+            self._flush()
+        else:
+            _log.warning("%s refused message %s; it is sent again", self._site, number)
+            asyncio.get_running_loop().call_later(GIVE_BACK_S, self._flush)
+
+    def _pass(self, number: int) -> None:
+        future = self._barriers.pop(number, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def _on_return(self, _: Any, method: Any, properties: Any, body: bytes) -> None:
+        """A queue was not there: one that must be is made again, any other's readers are long gone."""
+        queue = method.routing_key
+        if method.exchange or not queue:
+            return
+        if self._topology.queues.get(queue, 0.0) is None:
+            _log.warning("%s: queue %s was deleted; it is made again", self._site, queue)
+            self._declare_queue(queue)
+            headers, at, kind = properties.headers, properties.timestamp, properties.content_type
+            self.publish("", queue, body, headers, at, content_type=kind)
+        else:
+            self._topology.forget(queue)
+
+    def _consume(self, session: Session, queue: str, on_delivery: OnDelivery) -> None:
+        def deliver(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            on_delivery(
+                Delivery(
+                    queue,
+                    method.exchange,
+                    method.routing_key,
+                    body,
+                    properties.headers or {},
+                    properties.timestamp,
+                    properties.user_id,
+                    _Settlement(channel, method.delivery_tag),
+                )
+            )
+
+        session.inward.basic_consume(queue, deliver)
+
+
+class _Settlement:
+    """Settles one delivery once, unless its channel is gone: then it comes again."""
+
+    __slots__ = ("_channel", "_tag")
+
+    def __init__(self, channel: Any, tag: int) -> None:
+        self._channel = channel
+        self._tag = tag
+
+    def __call__(self, ok: bool | None) -> None:
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        if ok is None:
+            asyncio.get_running_loop().call_later(GIVE_BACK_S, self._nack, channel)
+        elif not channel.is_open:
+            return
+        elif ok:
+            channel.basic_ack(self._tag)
+        else:
+            channel.basic_reject(self._tag, requeue=False)
+
+    def _nack(self, channel: Any) -> None:
+        if channel.is_open:
+            channel.basic_nack(self._tag, requeue=True)
