@@ -1,7 +1,7 @@
-"""A store with a million ended tasks against an empty one: `python benchmarks/million.py [tasks]`.
+"""A store with a million ended tasks against an empty one: `python benchmarks/million.py [tasks [kind]]`.
 
-For SQLite and for a PostgreSQL of its own: what a submit and a question cost (ratio), bytes per task on disk,
-and how long sweeps take. Tasks come and end as in the service; time is moved on for the sweeps.
+For SQLite and for a PostgreSQL of its own (or the kind given): what a submit and a question cost (ratio),
+bytes per task on disk, and how long sweeps take. Tasks come and end as in the service; time is moved on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -32,7 +32,6 @@ from compute_nb.tasks import (
 ROOT = Path(__file__).parent.parent
 TEXT = "x" * 60
 GROUP = 1_000
-ROUNDS = 300
 Size = Callable[[], int]
 
 
@@ -79,43 +78,55 @@ class Scene:
         return kept
 
 
-async def cost_ms(call: Callable[[int], Awaitable[object]], rounds: int = ROUNDS) -> float:
-    times = []
-    for number in range(rounds):
-        began = time.perf_counter()
-        await call(number)
-        times.append(time.perf_counter() - began)
-    return 1e3 * statistics.median(times)
+class Asked:
+    """The calls whose cost is compared."""
+
+    def __init__(self, scene: Scene, groups: list[tuple[UUID, list[UUID]]]) -> None:
+        self._scene, self._groups, self._own = scene, groups, new_id()
+
+    async def one(self, _: int) -> None:
+        await self._scene.submit(1, self._own)
+        await self._scene.finish()
+
+    async def batch(self, _: int) -> None:
+        await self._scene.submit(200, new_id())
+        await self._scene.finish()
+
+    async def status(self, number: int) -> None:
+        _, ids = self._groups[number % len(self._groups)]
+        await self._scene.store.task_rows(self._scene.owner, ids[:100])
+
+    async def page(self, number: int) -> None:
+        group, _ = self._groups[number % len(self._groups)]
+        await self._scene.store.tasks_of_group(self._scene.owner, group, limit=GROUP)
+
+    async def counts(self, _: int) -> None:
+        await self._scene.store.counts()
 
 
-async def measure(scene: Scene, groups: list[tuple[UUID, list[UUID]]]) -> dict[str, float]:
-    """What one request costs, median of many."""
-    own = new_id()
+CALLS = (
+    ("submit and end 1", Asked.one, 300),
+    ("submit and end 200", Asked.batch, 60),
+    ("status of 100", Asked.status, 300),
+    ("page of 1,000", Asked.page, 100),
+    ("counts", Asked.counts, 300),
+)
 
-    async def one(_: int) -> None:
-        await scene.submit(1, own)
-        await scene.finish()
 
-    async def batch(_: int) -> None:
-        await scene.submit(200, new_id())
-        await scene.finish()
-
-    async def status(number: int) -> None:
-        _, ids = groups[number % len(groups)]
-        await scene.store.task_rows(scene.owner, ids[number % 10 : number % 10 + 100])
-
-    async def page(number: int) -> None:
-        group, _ = groups[number % len(groups)]
-        await scene.store.tasks_of_group(scene.owner, group, limit=GROUP)
-
-    await cost_ms(status, 40)  # notes that they were fetched, once
-    return {
-        "submit and end 1, ms": await cost_ms(one),
-        "submit and end 200, ms": await cost_ms(batch, 60),
-        "status of 100, ms": await cost_ms(status),
-        "page of 1,000, ms": await cost_ms(page, 100),
-        "counts, ms": await cost_ms(lambda _: scene.store.counts()),
-    }
+async def compare(empty: Asked, full: Asked) -> None:
+    """Asks both in turn, so that a busy machine is as busy for both; prints medians and their ratio."""
+    for number in range(2 * GROUP // 50):  # notes once a day that values were fetched
+        await empty.status(number)
+        await full.status(number)
+    for what, call, rounds in CALLS:
+        times: tuple[list[float], list[float]] = ([], [])
+        for number in range(rounds):
+            for asked, found in zip((empty, full), times, strict=True):
+                began = time.perf_counter()
+                await call(asked, number)
+                found.append(time.perf_counter() - began)
+        small, large = (1e3 * statistics.median(found) for found in times)
+        print(f"  {what:20} empty {small:8.3f} ms   full {large:8.3f} ms   ratio {large / small:.2f}")
 
 
 async def swept(scene: Scene, kept: Retention) -> tuple[int, float, float]:
@@ -130,46 +141,49 @@ async def swept(scene: Scene, kept: Retention) -> tuple[int, float, float]:
     return sweeping.result(), time.perf_counter() - began, 1e3 * worst
 
 
-async def run(name: str, place: Path | str, size: Size, tasks: int) -> None:
-    scene = Scene(place, size)
-    await scene.start()
-    empty_size = scene.size()
-    empty = await measure(scene, await scene.fill(10_000))
+async def run(name: str, places: tuple[Path | str, Path | str], size: Size, tasks: int) -> None:
+    empty, full = (Scene(place, size) for place in places)
+    for scene in (empty, full):
+        await scene.start()
+    empty_size = full.size()
     began = time.perf_counter()
-    groups = await scene.fill(tasks)
+    groups = await full.fill(tasks)
     took_s = time.perf_counter() - began
-    bytes_a_task = (scene.size() - empty_size) / tasks
+    bytes_a_task = (full.size() - empty_size) / tasks
     print(f"\n{name}: {tasks:,} tasks in {took_s:.0f} s, {bytes_a_task:.0f} bytes a task on disk")
-    full = await measure(scene, groups)
-    for what, value in full.items():
-        print(f"  {what:24} empty {empty[what]:8.3f}   full {value:8.3f}   ratio {value / empty[what]:.2f}")
+    await compare(Asked(empty, await empty.fill(20 * GROUP)), Asked(full, groups))
     for what, days in (("nothing is old", 0), ("all looked at, fetched ones go", 40), ("all goes", 200)):
-        scene.moved_s = days * DAY_S
-        count, seconds, worst = await swept(scene, Retention())
+        full.moved_s = days * DAY_S
+        count, seconds, worst = await swept(full, Retention())
         print(f"  sweep, {what}: {count:,} tasks in {seconds:.1f} s, others waited {worst:.0f} ms at most")
-    print(f"  afterwards {scene.size() / 1e6:.1f} MB on disk, {empty_size / 1e6:.1f} MB at first")
-    scene.store.close()
+    print(f"  afterwards {full.size() / 1e6:.1f} MB on disk, {empty_size / 1e6:.1f} MB at first")
+    for scene in (empty, full):
+        scene.store.close()
 
 
-def main(tasks: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "store.db"
-        asyncio.run(run("SQLite", path, lambda: sum(p.stat().st_size for p in path.parent.iterdir()), tasks))
-    sys.path.insert(0, str(ROOT / "tests"))
-    from own_postgresql import PostgresqlServer, programs
+def files(path: Path) -> int:
+    return sum(one.stat().st_size for one in path.parent.glob(f"{path.name}*"))
 
-    if programs() is None:
-        print("PostgreSQL is not installed: `make system` does it")
-        return
-    server = PostgresqlServer()
-    try:
-        url = server.database()
-        name = url.rsplit("/", 1)[1]
-        size: Size = lambda: int(str(server.execute(f"SELECT pg_database_size('{name}')")[0][0]))  # noqa: E731
-        asyncio.run(run("PostgreSQL", url, size, tasks))
-    finally:
-        server.stop()
+
+def main(tasks: int, kinds: list[str]) -> None:
+    if "sqlite" in kinds:
+        with tempfile.TemporaryDirectory() as folder:
+            empty, full = Path(folder) / "empty.db", Path(folder) / "full.db"
+            asyncio.run(run("SQLite", (empty, full), lambda: files(full), tasks))
+    if "postgresql" in kinds:
+        sys.path.insert(0, str(ROOT / "tests"))
+        from own_postgresql import PostgresqlServer
+
+        server = PostgresqlServer()
+        try:
+            urls = server.database(), server.database()
+            name = urls[1].rsplit("/", 1)[1]
+            sql = f"SELECT pg_database_size('{name}')"
+            asyncio.run(run("PostgreSQL", urls, lambda: int(str(server.execute(sql)[0][0])), tasks))
+        finally:
+            server.stop()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    count, *kinds = sys.argv[1:] or ["1000000"]
+    main(int(count), kinds or ["sqlite", "postgresql"])

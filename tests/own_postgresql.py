@@ -104,7 +104,7 @@ class PostgresqlServer:
         return self.url(name)
 
     def schema(self) -> str:
-        """Makes an empty schema, a hundredth of a database's cost, and returns a URL that leads there."""
+        """Makes an empty schema, much cheaper than a database, and returns a URL that leads there."""
         name = f"store{next(self._names)}"
         self.execute(f"CREATE SCHEMA {name}")
         return f"{self.url('postgres')}?options=-csearch_path%3D{name}"

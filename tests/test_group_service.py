@@ -13,6 +13,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from own_postgresql import programs
 from small_systemd import Unit
 
 from compute_nb.service import ports
@@ -45,8 +46,8 @@ def sections():
 class Machine:
     """A machine in a folder: what the page writes under /etc, /var and /opt is there."""
 
-    def __init__(self, root):
-        self.root = root
+    def __init__(self, root, postgresql):
+        self.root, self._postgresql = root, postgresql
         self.units, self.run, self.agent = root / "units", root / "run", root / "agent"
         for folder in (self.units, self.run, self.agent, root / "etc", root / "var" / "lib" / "compute-nb"):
             folder.mkdir(parents=True)
@@ -60,6 +61,7 @@ class Machine:
             "/opt/compute-nb": sys.prefix,
             "--port 443": f"--port {self.port}",
             "--amqp-port 5671": f"--amqp-port {amqp}",
+            "postgresql:///compute_nb": f"postgresql://compute-nb@127.0.0.1:{postgresql.port}/compute_nb",
             f"https://{HOST}": f"https://localhost:{self.port}",
             HOST: "localhost",
         }
@@ -82,6 +84,7 @@ class Machine:
         system = f"{sys.executable} {HERE / 'small_systemd.py'} {self.units} {self.run}"
         prelude = f"""
             set -euo pipefail
+            export PATH={programs()}:$PATH PGHOST=127.0.0.1 PGPORT={self._postgresql.port} PGUSER=tester
             useradd() {{ echo "useradd $*"; }}
             sudo() {{ [ "$1" = -u ]; shift 2; "$@"; }}
             systemctl() {{ HOME={self.agent} {system} "$@"; }}
@@ -103,8 +106,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path):
-    one = Machine(tmp_path)
+def machine(tmp_path, postgresql):
+    one = Machine(tmp_path, postgresql)
     yield one
     for name in ("compute-nb-gpu", "compute-nb"):
         if (one.run / name / "pid").exists():
@@ -145,7 +148,7 @@ def test_the_page_is_true(machine):
     printed = machine.shell([cnb, *(block for heading in rest for block in bash(page[heading]))])
     assert 'compute_nb_tasks{state="SUCCEEDED"} 1' in printed
     assert "user alice is removed" in printed
-    assert (machine.root / "var" / "backups" / "compute-nb" / "store.db").stat().st_size > 10_000
+    assert (machine.root / "var" / "backups" / "compute-nb" / "compute_nb.dump").stat().st_size > 10_000
     done = machine.job(alice)
     assert done.returncode == 1
     assert "revoked" in done.stderr

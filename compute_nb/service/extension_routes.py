@@ -204,7 +204,10 @@ def _pairs(given: list[Any]) -> list[tuple[UUID, UUID]]:
         raise too_large(f"{len(given):,} tasks in one request, {MAX_STATUS_IDS:,} are allowed: ask in parts")
     if not all(isinstance(pair, list) and len(pair) == 2 for pair in given):
         raise bad_request("each of 'tasks' must be a list of two ids: of a task and of the one that is to be")
-    return [(_id(old), _id(new)) for old, new in given]
+    pairs = [(_id(old), _id(new)) for old, new in given]
+    if any(not new.int for _, new in pairs):
+        raise bad_request("a new id in 'tasks' is the nil UUID, which names nothing")
+    return pairs
 
 
 def _id(value: object) -> UUID:

@@ -35,8 +35,13 @@ class Retention:
     fetched_s: float = 30 * DAY_S
     unfetched_s: float = 180 * DAY_S
 
-    def over(self, ended: float, fetched: float | None, now: float) -> bool:
-        """True if a task that has ended is to be forgotten."""
+    def over(self, submitted: float, ended: float, fetched: float | None, now: float) -> bool:
+        """True if a task that has ended is to be forgotten.
+
+        When it ended says its agent, whose clock may be wrong: what can't be is taken as the submit.
+        """
+        if not submitted <= ended <= now:
+            ended = submitted
         if fetched is None:
             return ended + self.unfetched_s <= now
         return max(ended, fetched) + self.fetched_s <= now
@@ -73,14 +78,16 @@ class Deleted(NamedTuple):
 
 def sweep(tx: Transaction, kept: Retention, after: int, now: float) -> Swept:
     """Forgets those among the next tasks that were kept long enough."""
-    rows = tx.all("stored_tasks", after, now - kept.shortest_s, PART)
+    rows = tx.all("stored_tasks", after, PART)
     due = [
         (number, group, code)
-        for number, group, code, _, ended, fetched in rows
-        if not STATES[code].open and kept.over(ended, fetched, now)
+        for number, group, code, submitted, ended, fetched in rows
+        if not STATES[code].open and kept.over(submitted, ended, fetched, now)
     ]
     _forget(tx, due)
-    return Swept(len(due), rows[-1][0] if len(rows) == PART else None)
+    # They stand in the order in which they were submitted: after the first young one there is no old one.
+    more = len(rows) == PART and rows[-1][3] + kept.shortest_s <= now
+    return Swept(len(due), rows[-1][0] if more else None)
 
 
 def delete_tasks(tx: Transaction, dispatcher: Dispatcher, owner: UUID, task_ids: Sequence[UUID]) -> Deleted:

@@ -1,6 +1,8 @@
 """What is forgotten and when, and what is deleted: the bytes too."""
 
 import asyncio
+import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +10,13 @@ from uuid import UUID
 
 import pytest
 
+from compute_nb.config import Home
 from compute_nb.service.retention import DAY_S, PART, Retention
 from compute_nb.service.store import Forbidden, NotFound
-from compute_nb.tasks import Outcome, Run, TaskState, new_id
+from compute_nb.tasks import Events, Outcome, Run, RunResult, TaskState, new_id
+from compute_nb.wire import Stored
 
+from .conftest import WAIT_S, Agent, Peer, run_service
 from .test_store import ME, YOU, Play, Rig, playing
 
 KEPT = Retention()
@@ -49,7 +54,8 @@ def test_kept_for_thirty_days_after_the_last_delivery_or_for_180(play: Play) -> 
         await rig.hello()
         fetched = await ended(rig, 3)
         never = await ended(rig, 2)
-        # The agent said that they ended at 2.0 s: what counts is when they were handed out, or ended.
+        # The agent said that they ended at 2.0 s, which can't be: a wrong clock must not cost a value.
+        began = rig.now
         await rig.store.fetched(fetched[:1])
         rig.now += 20 * DAY_S
         await rig.store.task_rows(ME, fetched[1:])
@@ -61,7 +67,7 @@ def test_kept_for_thirty_days_after_the_last_delivery_or_for_180(play: Play) -> 
         rig.now += 1
         assert await rig.store.sweep(KEPT) == 2
         assert (await rig.store.counts())[TaskState.SUCCEEDED] == 2
-        rig.now = 2.0 + 180 * DAY_S - 1
+        rig.now = began + 180 * DAY_S - 1
         assert await rig.store.sweep(KEPT) == 0
         rig.now += 1
         assert await rig.store.sweep(KEPT) == 2
@@ -185,3 +191,40 @@ def test_deleted_rows_make_room_in_postgresql(postgresql) -> None:
         assert sizes[-1] - sizes[0] < 1_000_000, sizes
 
     playing(postgresql.database())(scene)
+
+
+def fetched(home: Home) -> int:
+    """How many tasks the store has as fetched."""
+    connection = sqlite3.connect(home.store_file)
+    (count,) = connection.execute("SELECT count(fetched) FROM task").fetchone()
+    connection.close()
+    return int(count)
+
+
+def test_what_a_watcher_was_told_counts_as_fetched_and_is_forgotten_in_time(home: Home) -> None:
+    with run_service(home, idle_s=0.2, retention=Retention(0.0, 3600.0)) as service:
+        agent, group = Agent(service), new_id()
+        function = service.function()
+        _, answer = service.submit(agent.endpoint_id, function, 2, task_group_id=str(group))
+        runs, now = [Run(UUID(task_id), 0) for task_id in answer["tasks"][function]], time.time()
+        agent.report(results=(RunResult(runs[0], Outcome.SUCCESS, "5\n01\nok", None, now, now),))
+        agent.expect(Stored)
+        assert fetched(home) == 0, "nobody was told"
+        body = {"watch_id": str(new_id()), "task_groups": [str(group)]}
+        watch = service.ok("POST", "/v3/compute_nb/watch", body)
+        ears = Peer(watch["connection_url"])
+        ears.read(watch["queue"])
+        agent.report(results=(RunResult(runs[1], Outcome.SUCCESS, "5\n01\nok", None, now, now),))
+        assert [result.task_id for result in ears.expect(Events).results] == [runs[1].task_id]
+        ears.close()
+        pause = threading.Event()
+        deadline = time.monotonic() + WAIT_S
+        while not fetched(home) and time.monotonic() < deadline:
+            pause.wait(0.02)
+        assert fetched(home) == 1
+        agent.close()
+    with run_service(home, idle_s=0.2) as service:  # sweeps at its first look, and has `retention` in mind
+        while fetched(home) and time.monotonic() < deadline:
+            pause.wait(0.02)
+        counts = service.ok("GET", "/v3/compute_nb/status")["tasks"]
+        assert counts["SUCCEEDED"] == 1, "the one that nobody was told"

@@ -25,6 +25,8 @@ _PRAGMAS = (
     # What is deleted is overwritten: a deletion means the bytes.
     "secure_delete = ON",
     "temp_store = MEMORY",
+    # A WAL that has grown is cut back when it begins anew, in bytes.
+    "journal_size_limit = 16777216",
 )
 
 

@@ -422,9 +422,9 @@ WHERE g.owner = %s AND t.id IN ({ids})
 UPDATE task SET fetched = %s WHERE id = %s AND NOT {open} AND (fetched IS NULL OR fetched < %s)
 
 -- name: stored_tasks
--- The next tasks in the order in which they came, as far as they are old enough to be looked at.
+-- The next tasks in the order in which they came.
 SELECT no, grp, state, submitted, coalesce(ended, submitted), fetched
-FROM task WHERE no > %s AND submitted <= %s ORDER BY no LIMIT %s
+FROM task WHERE no > %s ORDER BY no LIMIT %s
 
 -- name: drop_task
 -- Tasks are forgotten.

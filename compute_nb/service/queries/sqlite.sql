@@ -407,14 +407,14 @@ WHERE t.grp = ? AND t.id > ? AND NOT EXISTS (SELECT 1 FROM task r WHERE r.retry_
 ORDER BY t.id LIMIT ?
 
 -- name: task_rows
--- All that is told about tasks, with results.
+-- All that is told about tasks, with results; found by their ids, as the plus has it.
 SELECT t.id, g.id, e.id, f.id, t.state, t.attempt, t.retries, t.submitted, t.started, t.ended, r.body, r.error_code, t.fetched
 FROM task t
 JOIN task_group g ON g.no = t.grp
 JOIN endpoint e ON e.no = t.endpoint
 JOIN function f ON f.no = t.fn
 LEFT JOIN result r ON r.no = t.no
-WHERE g.owner = ? AND t.id IN ({ids})
+WHERE +g.owner = ? AND t.id IN ({ids})
 
 
 -- name: note_fetched
@@ -422,9 +422,9 @@ WHERE g.owner = ? AND t.id IN ({ids})
 UPDATE task SET fetched = ? WHERE id = ? AND NOT {open} AND (fetched IS NULL OR fetched < ?)
 
 -- name: stored_tasks
--- The next tasks in the order in which they came, as far as they are old enough to be looked at.
+-- The next tasks in the order in which they came.
 SELECT no, grp, state, submitted, coalesce(ended, submitted), fetched
-FROM task WHERE no > ? AND submitted <= ? ORDER BY no LIMIT ?
+FROM task WHERE no > ? ORDER BY no LIMIT ?
 
 -- name: drop_task
 -- Tasks are forgotten.
