@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+import trustme
+
 from compute_nb.service.config import RabbitOptions
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -28,8 +30,17 @@ WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 CONFIG = """
 listeners.tcp.1 = 127.0.0.1:{amqp}
+listeners.ssl.1 = 127.0.0.1:{amqps}
+ssl_options.cacertfile = {folder}/ca.pem
+ssl_options.certfile = {folder}/cert.pem
+ssl_options.keyfile = {folder}/key.pem
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {admin}
+management.ssl.ip = 127.0.0.1
+management.ssl.port = {admins}
+management.ssl.cacertfile = {folder}/ca.pem
+management.ssl.certfile = {folder}/cert.pem
+management.ssl.keyfile = {folder}/key.pem
 default_user = {user}
 default_pass = {password}
 default_user_tags.administrator = true
@@ -70,11 +81,17 @@ class RabbitMQ:
     Attributes:
         amqp_port: Where it listens, also after a restart.
         admin_port: Of the management API.
+        amqps_port: With TLS, by a certificate for `localhost`.
+        admins_port: Likewise.
+        ca: The authority of that certificate.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.amqp_port, self.admin_port, self._dist_port, self._epmd_port = _free_ports(4)
+        ports = _free_ports(6)
+        self.amqp_port, self.amqps_port, self.admin_port, self.admins_port = ports[:4]
+        self._dist_port, self._epmd_port = ports[4:]
+        self.ca = folder / "ca.pem"
         self.user, self.password = "tests", secrets.token_hex(8)
         self._epmd: subprocess.Popen[bytes] | None = None
         self._node: subprocess.Popen[str] | None = None
@@ -86,12 +103,16 @@ class RabbitMQ:
         (self.folder / "rabbitmq.conf").write_text(
             CONFIG.format(
                 amqp=self.amqp_port,
+                amqps=self.amqps_port,
                 admin=self.admin_port,
+                admins=self.admins_port,
                 user=self.user,
                 password=self.password,
                 folder=self.folder,
             )
         )
+        if not self.ca.exists():
+            self._certify()
         environment = os.environ | self._environment()
         if self._epmd is None:
             command = [*WITH_US, "epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port)]
@@ -194,6 +215,13 @@ class RabbitMQ:
         self.call("PUT", f"vhosts/{name}", {})
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         self.call("PUT", f"permissions/{name}/{self.user}", everything)
+
+    def _certify(self) -> None:
+        authority = trustme.CA()
+        certificate = authority.issue_cert("localhost")
+        authority.cert_pem.write_to_path(self.ca)
+        certificate.cert_chain_pems[0].write_to_path(self.folder / "cert.pem")
+        certificate.private_key_pem.write_to_path(self.folder / "key.pem")
 
     def _environment(self) -> dict[str, str]:
         folder = self.folder

@@ -12,20 +12,18 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
 from compute_nb import logline
+from compute_nb.cli import broker
 from compute_nb.config import Home
 from compute_nb.errors import ComputeError
 from compute_nb.service.config import Limits
 from compute_nb.service.lock import locked, running
 from compute_nb.service.logfile import append
-
-if TYPE_CHECKING:
-    from compute_nb.service.config import RabbitOptions
 
 STOP_S = 15.0
 KILL_S = 5.0
@@ -97,44 +95,6 @@ def _kept(text: str) -> Any:
     return replace(kept, unfetched_s=float(unfetched) * _UNITS[second or "d"])
 
 
-_BROKER = (
-    click.option(
-        "--broker",
-        metavar="URL",
-        help="`embedded`, or a RabbitMQ: amqp[s]://USER@HOST[:PORT]/VHOST; default: as last time. Its "
-        "password comes by COMPUTE_NB_BROKER_PASSWORD or --broker-password-file.",
-    ),
-    click.option("--broker-admin", metavar="URL", help="Its management API; default: same host, port 15672."),
-    click.option("--broker-password-file", type=click.Path(), help="First line: the password of USER."),
-    click.option("--broker-ca", type=click.Path(), help="Authorities (PEM) that alone count for it."),
-)
-
-
-def _rabbit(settings: dict[str, Any]) -> RabbitOptions | None:
-    """Takes the options of the broker out of `settings`; None if none was given.
-
-    Raises:
-        ComputeError: Others without `--broker`.
-    """
-    from compute_nb.service.config import RabbitOptions
-
-    broker = settings.pop("broker")
-    given = {
-        field: settings.pop(option)
-        for option, field in (
-            ("broker_admin", "admin"),
-            ("broker_password_file", "password_file"),
-            ("broker_ca", "ca"),
-        )
-    }
-    for field in ("password_file", "ca"):
-        if given[field] is not None:
-            given[field] = os.path.abspath(given[field])
-    if broker is None and any(given.values()):
-        raise ComputeError("options of the broker need --broker URL beside them")
-    return None if broker is None else RabbitOptions(broker, **given)
-
-
 def _settings(command: Any) -> Any:
     """Adds the options that `run`, `start` and `restart` share."""
     for option in (
@@ -163,7 +123,6 @@ def _settings(command: Any) -> Any:
         click.option("--tls-cert", type=_PEM, help="Certificate, with those above it: https and amqps."),
         click.option("--tls-key", type=_PEM, help="Its key, without a password."),
         click.option("--public-url", help="Where clients reach the web API: https://NAME[:PORT]."),
-        click.option("--amqp-public-url", help="Where they reach the broker: amqps://NAME:PORT."),
         click.option(
             "--limit",
             "limits",
@@ -197,7 +156,7 @@ def _settings(command: Any) -> Any:
             callback=_retention,
             help="How long values are kept once fetched, and if never; at first 30d,180d, then as last time.",
         ),
-        *_BROKER,
+        *broker.OPTIONS,
         _HOME,
     ):
         command = option(command)
@@ -216,7 +175,7 @@ def run(ready_fd: int | None, **settings: Any) -> None:
 
     if settings["retention"] is not None:
         settings["retention"] = _kept(settings["retention"])
-    config = ServiceConfig(rabbit=_rabbit(settings), **settings)
+    config = ServiceConfig(rabbit=broker.rabbit(settings), **settings)
     sys.exit(run_service(config, ready_fd, quiet=ready_fd is not None))
 
 
@@ -224,6 +183,7 @@ def run(ready_fd: int | None, **settings: Any) -> None:
 @_settings
 def start(home: Home, **settings: Any) -> None:
     """Start the service in the background and print its URL; one that runs already stays."""
+    broker.check(settings)
     service = running(home)
     if service is None:
         click.echo(launch(home, settings))
@@ -310,6 +270,7 @@ def restart(home: Home, **settings: Any) -> None:
     """Stop the service and start it again; local endpoints go on with their tasks meanwhile."""
     from filelock import FileLock
 
+    broker.check(settings)
     home.prepare()
     with FileLock(home.start_lock, mode=0o600):  # who misses it meanwhile waits here, and finds the new one
         stop_service(home, keep_agents=True)

@@ -15,7 +15,7 @@ from compute_nb.service.gate import Gate
 from compute_nb.service.limits import UserLimits
 from compute_nb.service.meter import Meter
 from compute_nb.service.publisher import Publisher
-from compute_nb.service.rabbit import RabbitSite
+from compute_nb.service.rabbit.site import RabbitSite
 from compute_nb.service.refusal import Refusal
 from compute_nb.service.store import Store
 from compute_nb.service.supervisor import Supervisor

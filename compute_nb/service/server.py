@@ -33,7 +33,8 @@ from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Parts
 from compute_nb.service.place import place_of, remember
 from compute_nb.service.publisher import Publisher
-from compute_nb.service.rabbit import RabbitBroker, RabbitSite, secret
+from compute_nb.service.rabbit import secret
+from compute_nb.service.rabbit.site import RabbitSite
 from compute_nb.service.retention import Retention
 from compute_nb.service.store import Principal, Store
 from compute_nb.service.supervisor import Supervisor
@@ -203,9 +204,7 @@ class Service:
         own_user = UUID(await store.ensure_meta("own_user", str(uuid4())))
         generations = json.loads(await store.get_meta(GENERATIONS) or "{}")
         keys = BrokerKeys(self._key(), generations)
-        broker: Broker = EmbeddedBroker(keys, sock=amqp_socket, tls=self._tls)
-        if site is not None:
-            broker = RabbitBroker(site, keys)
+        broker = _broker(site, keys, amqp_socket, self._tls)
         publisher = Publisher(broker)
         supervisor = Supervisor(home, store, lambda eid: publisher.command(eid, wire.Stop()))
         gate = Gate(store, own_user, str(home.token_file))
@@ -297,6 +296,16 @@ class Service:
         """Closes the broker before the store, so that what came last is still stored."""
         await parts.broker.stop()
         await parts.collector.idle()
+
+
+def _broker(
+    site: RabbitSite | None, keys: BrokerKeys, sock: socket.socket | None, tls: ssl.SSLContext | None
+) -> Broker:
+    if site is None:
+        return EmbeddedBroker(keys, sock=sock, tls=tls)
+    from compute_nb.service.rabbit.broker import RabbitBroker
+
+    return RabbitBroker(site, keys)
 
 
 class _Dispatches:

@@ -136,7 +136,7 @@ def read_method(payload: bytes) -> base.Frame:
     kind = commands.INDEX_MAPPING.get(int.from_bytes(payload[:4], "big"))
     if kind is None:
         raise Fault(Code.COMMAND_INVALID, f"there is no method {method_id(payload)}", method_id(payload))
-    method: base.Frame = kind.__new__(kind)  # its constructor warns of methods that are out of fashion
+    method: base.Frame = object.__new__(kind)  # its constructor warns of methods that are out of fashion
     try:
         method.unmarshal(payload[4:])
     except UNREADABLE as error:

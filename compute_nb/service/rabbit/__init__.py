@@ -1,7 +1,4 @@
-"""This package is RabbitMQ as the service's broker: what is there, who may log in, what is on its way."""
+"""This package is RabbitMQ as the service's broker: what is there, who may log in, what is on its way.
 
-from compute_nb.service.rabbit import secret
-from compute_nb.service.rabbit.broker import RabbitBroker
-from compute_nb.service.rabbit.site import RabbitSite
-
-__all__ = ["RabbitBroker", "RabbitSite", "secret"]
+It is imported by parts, so that a service with the embedded broker goes without pika.
+"""

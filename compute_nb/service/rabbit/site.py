@@ -5,13 +5,15 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, unquote, urlsplit
-
-import pika
 
 from compute_nb import trust
 from compute_nb.errors import ComputeError
 from compute_nb.loopback import is_loopback
+
+if TYPE_CHECKING:
+    import pika
 
 HEARTBEAT_S = 30
 _AMQP_PORTS = {"amqp": 5672, "amqps": 5671}
@@ -117,6 +119,8 @@ class RabbitSite:
 
     def parameters(self) -> pika.ConnectionParameters:
         """Returns how pika connects as the service."""
+        import pika
+
         options = pika.SSLOptions(self.tls(), self.amqp.host) if self.amqp.tls else None
         return pika.ConnectionParameters(
             host=self.amqp.host,

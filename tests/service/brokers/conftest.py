@@ -14,7 +14,9 @@ import pytest
 from pika.exceptions import AMQPError
 
 from compute_nb.service.broker import Broker, Delivery, EmbeddedBroker
-from compute_nb.service.rabbit import RabbitBroker, RabbitSite, secret
+from compute_nb.service.rabbit import secret
+from compute_nb.service.rabbit.broker import RabbitBroker
+from compute_nb.service.rabbit.site import RabbitSite
 from compute_nb.service.tokens import BrokerKeys, agent_username, client_username
 
 TIMEOUT_S = 20
@@ -133,7 +135,8 @@ def start_embedded() -> BrokerUnderTest:
 
 
 def start_rabbit(options) -> BrokerUnderTest:
-    site = RabbitSite.read(options.broker, secret.password(options.password_file), options.admin)
+    password = secret.password(options.password_file)
+    site = RabbitSite.read(options.broker, password, options.admin, ca=options.ca)
     return BrokerUnderTest("rabbitmq", lambda keys: RabbitBroker(site, keys), site.url)
 
 
