@@ -6,14 +6,17 @@ and systemctl, for which `small_systemd` stands.
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from own_postgresql import programs
+from rabbit import SERVER
 from small_systemd import Unit
 
 from compute_nb.service import ports
@@ -46,21 +49,24 @@ def sections():
 class Machine:
     """A machine in a folder: what the page writes under /etc, /var and /opt is there."""
 
-    def __init__(self, root, postgresql):
-        self.root, self._postgresql = root, postgresql
+    def __init__(self, root, postgresql, rabbit):
+        self.root, self._postgresql, self._rabbit = root, postgresql, rabbit
         self.units, self.run, self.agent = root / "units", root / "run", root / "agent"
         for folder in (self.units, self.run, self.agent, root / "etc", root / "var" / "lib" / "compute-nb"):
             folder.mkdir(parents=True)
-        socks = [ports.listen("127.0.0.1", None, "--port") for _ in range(2)]
-        self.port, amqp = (sock.getsockname()[1] for sock in socks)
-        ports.close_all(socks)
+        sock = ports.listen("127.0.0.1", None, "--port")
+        self.port = sock.getsockname()[1]
+        sock.close()
+        amqp = f"127.0.0.1:{rabbit.amqp_port}"
         self._instead = {
             "/etc/compute-nb": str(root / "etc" / "compute-nb"),
             "/var/lib/compute-nb": str(root / "var" / "lib" / "compute-nb"),
             "/var/backups": str(root / "var" / "backups"),
             "/opt/compute-nb": sys.prefix,
             "--port 443": f"--port {self.port}",
-            "--amqp-port 5671": f"--amqp-port {amqp}",
+            "amqp://compute-nb@127.0.0.1/compute_nb": f"amqp://compute-nb@{amqp}/compute_nb "
+            f"--broker-admin http://127.0.0.1:{rabbit.admin_port}",
+            f"amqps://{HOST}:5671": f"amqp://{amqp}",
             "postgresql:///compute_nb": f"postgresql://compute-nb@127.0.0.1:{postgresql.port}/compute_nb",
             f"https://{HOST}": f"https://localhost:{self.port}",
             HOST: "localhost",
@@ -85,6 +91,8 @@ class Machine:
         prelude = f"""
             set -euo pipefail
             export PATH={programs()}:$PATH PGHOST=127.0.0.1 PGPORT={self._postgresql.port} PGUSER=tester
+            rabbitmqctl() {{ env {self._rabbit_environment()} {SERVER.with_name("rabbitmqctl")} "$@"; }}
+            rabbitmq-plugins() {{ echo "rabbitmq-plugins $*"; }}
             useradd() {{ echo "useradd $*"; }}
             sudo() {{ [ "$1" = -u ]; shift 2; "$@"; }}
             systemctl() {{ HOME={self.agent} {system} "$@"; }}
@@ -96,28 +104,36 @@ class Machine:
         assert done.returncode == 0, done.stdout + done.stderr + self.logs()
         return done.stdout
 
+    def _rabbit_environment(self):
+        return " ".join(f"{name}={shlex.quote(value)}" for name, value in self._rabbit.environment.items())
+
     def logs(self):
         return "".join(path.read_text()[-3000:] for path in self.run.glob("*/output"))
 
     def job(self, home):
         environ = {**os.environ, "COMPUTE_NB_HOME": str(home)}
         command = [sys.executable, "-W", "error", "-c", JOB]
-        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture
-def machine(tmp_path, postgresql):
-    one = Machine(tmp_path, postgresql)
+def machine(tmp_path, postgresql, rabbit):
+    rabbit.call("PUT", "users/guest", {"password": "guest", "tags": ""})
+    one = Machine(tmp_path, postgresql, rabbit)
     yield one
     for name in ("compute-nb-gpu", "compute-nb"):
         if (one.run / name / "pid").exists():
             Unit(one.units, one.run, name).stop()
+    for name in ("users/compute-nb", "vhosts/compute_nb"):
+        with suppress(AssertionError):  # the test ended before it was made
+            rabbit.call("DELETE", name)
 
 
 def bash(blocks):
     return [text for kind, text in blocks if kind == "bash"]
 
 
+@pytest.mark.timeout(600)
 def test_the_page_is_true(machine):
     page = sections()
     headings = list(page)

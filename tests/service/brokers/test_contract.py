@@ -275,3 +275,15 @@ def test_declaring_again_changes_nothing(under_test, channel, lab):
     under_test.call(under_test.broker.declare_queue, f"{lab}.tasks")
     under_test.call(under_test.broker.admit, agent_username(lab))
     assert channel.basic_get(f"{lab}.tasks", auto_ack=True)[2] == b"kept"
+
+
+def test_the_estimate_of_what_is_held_falls_once_it_was_read(under_test, channel, lab):
+    queue = f"{lab}.tasks"
+    publish(under_test, queue, b"x" * 1_000_000)
+    got = read(channel, queue, auto_ack=True)
+    wait_for(channel, lambda: got)
+    deadline = time.monotonic() + TIMEOUT_S
+    while under_test.call(under_test.broker.held_bytes, queue):
+        if under_test.kind == "rabbitmq":
+            under_test.wait(under_test.broker._scales.weigh())
+        assert time.monotonic() < deadline
