@@ -82,6 +82,7 @@ __all__ = [
 ]
 
 Durability = Literal["power", "process"]
+STUCK_S = 15.0
 
 
 class Store(Catalogue, Reader, Ender, Keeper):
@@ -92,11 +93,17 @@ class Store(Catalogue, Reader, Ender, Keeper):
     what it names itself.
     """
 
-    def __init__(self, database: Database, dispatcher: Dispatcher, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        dispatcher: Dispatcher,
+        clock: Callable[[], float],
+        stuck_s: float = STUCK_S,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._dispatcher = dispatcher
-        self._writer = Writer(database, dispatcher, clock)
+        self._writer = Writer(database, dispatcher, clock, stuck_s)
         self._intake = Intake(dispatcher)
         self.accounts = Accounts(self._run)
         self.commits = Histogram()
@@ -120,6 +127,7 @@ class Store(Catalogue, Reader, Ender, Keeper):
         clock: Callable[[], float] = time.time,
         busy_timeout_s: float = 5.0,
         window_characters: int = WINDOW_CHARACTERS,
+        stuck_s: float = STUCK_S,
     ) -> Store:
         """Opens the store's database, made or migrated if need be; blocks, starts no thread.
 
@@ -129,6 +137,7 @@ class Store(Catalogue, Reader, Ender, Keeper):
                 the commit, which outlives the process but not the power. PostgreSQL's commits outlive both.
             clock: Seconds since the epoch.
             busy_timeout_s: How long to wait for another program that has it.
+            stuck_s: How long one commit may take before what is asked meanwhile raises StoreAway.
             window_characters: How many characters of arguments may be on their way to one endpoint.
 
         Raises:
@@ -136,7 +145,7 @@ class Store(Catalogue, Reader, Ender, Keeper):
                 service's.
         """
         database = open_database(place, durable=durability == "power", busy_timeout_s=busy_timeout_s)
-        return cls(database, Dispatcher(window_characters), clock)
+        return cls(database, Dispatcher(window_characters), clock, stuck_s)
 
     def start(self, on_dispatch: Callable[[Leaving], None]) -> None:
         """Starts the threads; to be called on the running loop.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -47,9 +48,12 @@ class Writer:
         database: Owned from now on, but for its closing.
         dispatcher: What leaves at the end of each commit.
         clock: Seconds since the epoch.
+        stuck_s: How long one commit may take before what is asked meanwhile fails at once.
     """
 
-    def __init__(self, database: Database, dispatcher: Dispatcher, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, database: Database, dispatcher: Dispatcher, clock: Callable[[], float], stuck_s: float
+    ) -> None:
         self._database = database
         self._dispatcher = dispatcher
         self._clock = clock
@@ -57,6 +61,8 @@ class Writer:
         self._news = threading.Condition()
         self._stopping = False
         self._away: str | None = None
+        self._stuck_s = stuck_s
+        self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
 
     def start(self, loop: asyncio.AbstractEventLoop, on_dispatch: Callable[[Leaving], None]) -> None:
@@ -86,6 +92,11 @@ class Writer:
                 raise StoreClosed(f"store {self._database.name} is closed")
             if self._away is not None:
                 raise StoreAway(self._away)
+            if self._busy_since is not None and time.monotonic() - self._busy_since > self._stuck_s:
+                raise StoreAway(
+                    f"store {self._database.name} has not answered for more than {self._stuck_s:.0f} s: its "
+                    "disk or server is stuck or overloaded; ask again later"
+                )
             self._jobs.append(_Job(operation, future))
             self._news.notify()
         return future
@@ -94,9 +105,11 @@ class Writer:
 
     def _run(self) -> None:
         while jobs := self._next():
+            self._busy_since = time.monotonic()
             leaving = self._commit_together(jobs)
             if leaving is None:
                 leaving = self._commit_each(jobs)
+            self._busy_since = None
             self._loop.call_soon_threadsafe(self._deliver, jobs, leaving)
 
     def _next(self) -> list[_Job]:
@@ -207,7 +220,7 @@ class Writer:
             self._fail(jobs, closed)
             return []
         with self._news:
-            self._away = None
+            self._away, self._busy_since = None, time.monotonic()
         logger.warning(
             "store %s is back; the commit under way has %scome through",
             *(self._database.name, "" if came_through else "not "),

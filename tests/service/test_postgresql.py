@@ -1,6 +1,7 @@
 """A store whose database is restarted, killed, cut off or another service's: nothing is lost or doubled."""
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -66,6 +67,31 @@ def test_a_cut_network_fails_requests_until_it_is_back(postgresql: PostgresqlSer
         assert len(rig.sent()) == 3
         await rig.finish(run)
         assert await rig.states([task]) == ["SUCCEEDED"]
+        rig.store.close()
+
+    asyncio.run(main())
+
+
+def test_a_stuck_server_holds_up_nobody_who_comes_later(postgresql: PostgresqlServer) -> None:
+    async def main() -> None:
+        place = postgresql.database()
+        rig = Rig(place)
+        await rig.open(stuck_s=0.2)
+        name = place.rsplit("/", 1)[1]
+        ((pid,),) = postgresql.execute(f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}'")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            held_up = asyncio.ensure_future(rig.store.ensure_meta("a", "1"))
+            later, refused = None, 0
+            while not refused:
+                later = asyncio.ensure_future(rig.store.get_meta("a"))
+                await asyncio.wait([later], timeout=0.05)
+                refused += later.done() and isinstance(later.exception(), StoreAway)
+            assert not held_up.done()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert await held_up == "1"
+        assert await rig.store.get_meta("a") == "1"
         rig.store.close()
 
     asyncio.run(main())

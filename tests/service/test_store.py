@@ -267,6 +267,21 @@ def test_marks_of_another_attempt_or_session_change_nothing(play: Play) -> None:
     play(scene)
 
 
+def test_an_error_with_characters_that_nobody_stores_holds_up_no_other(play: Play) -> None:
+    async def scene(rig: Rig) -> None:
+        await rig.hello()
+        first, second = await rig.submit(2)
+        results = (
+            RunResult(Run(first, 0), Outcome.ERROR, "nul \0 and half \ud800", None, 1.0, 2.0),
+            RunResult(Run(second, 0), Outcome.SUCCESS, "value", None, 1.0, 2.0),
+        )
+        assert len((await rig.report(results=results)).results) == 2
+        assert (await rig.row(first)).data == r"nul \x00 and half \ud800"
+        assert (await rig.row(second)).data == "value"
+
+    play(scene)
+
+
 # -- hello ----------------------------------------------------------------------------------------
 
 
