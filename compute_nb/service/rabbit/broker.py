@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,6 +57,7 @@ class RabbitBroker:
         self._session: Session | None = None
         self._published = 0
         self._barriers: dict[int, asyncio.Future[None]] = {}
+        self._gone: set[str] = set()
         self._announced: dict[str, str] = {}
         self._readers = Readers(self._tell, self._declare_queue)
         self._work: list[asyncio.Task[None]] = []
@@ -102,11 +104,13 @@ class RabbitBroker:
     def declare_queue(self, name: str, *, expires_s: float | None = None, owner: str | None = None) -> None:
         """As in the contract; `owner` is what permissions say."""
         self._topology.queues[name] = expires_s
+        self._topology.used(name, time.monotonic())
+        self._gone.discard(name)
         self._declare_queue(name)
 
     def delete_queue(self, name: str) -> None:
         """As in the contract."""
-        self._topology.forget(name)
+        self._forget(name)
         if self._session is not None:
             self._session.out.queue_delete(name)
 
@@ -126,9 +130,12 @@ class RabbitBroker:
         *,
         content_type: str | None = None,
     ) -> bool:
-        """As in the contract; a message to a queue that was found gone is not sent."""
-        if not exchange and routing_key not in self._topology.queues:
-            return False
+        """As in the contract; that a queue is gone is told once, at the message after the one that found out."""
+        if not exchange:
+            if routing_key in self._gone:
+                self._gone.discard(routing_key)
+                return False
+            self._topology.used(routing_key, time.monotonic())
         whole_s = None if timestamp_s is None else int(timestamp_s)
         self._outbox.add(Letter(exchange, routing_key, body, headers, whole_s, content_type))
         self._flush()
@@ -170,6 +177,8 @@ class RabbitBroker:
 
     async def settled(self, timeout_s: float = 10.0) -> bool:
         """As in the contract; False at once while RabbitMQ is away."""
+        if self._session is None:
+            return False
         try:
             async with asyncio.timeout(timeout_s):
                 await self._roster.settled()
@@ -273,6 +282,7 @@ class RabbitBroker:
                     session.out.exchange_declare(exchange, kind, durable=True)
                 for binding in self._topology.bindings:
                     session.out.queue_bind(*binding)
+                self._topology.expire(time.monotonic())
                 await asyncio.sleep(PERIOD_S)
         except ComputeError:
             return  # the session is over
@@ -347,7 +357,11 @@ class RabbitBroker:
             headers, at, kind = properties.headers, properties.timestamp, properties.content_type
             self.publish("", queue, body, headers, at, content_type=kind)
         else:
-            self._topology.forget(queue)
+            self._forget(queue)
+
+    def _forget(self, queue: str) -> None:
+        self._topology.forget(queue)
+        self._gone.add(queue)
 
     def _consume(self, session: Session, queue: str, on_delivery: OnDelivery) -> None:
         def deliver(channel: Any, method: Any, properties: Any, body: bytes) -> None:

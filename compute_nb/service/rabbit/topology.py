@@ -10,6 +10,8 @@ from compute_nb.service.broker.contract import OnDelivery
 class Topology:
     """All that was declared and not deleted since; loop thread only.
 
+    Queues that go away without a consumer are forgotten here, too, when nothing was sent there for as long.
+
     Attributes:
         exchanges: Name to kind.
         queues: Name to the seconds after which it goes away without a consumer; None: never.
@@ -22,9 +24,24 @@ class Topology:
         self.queues: dict[str, float | None] = {}
         self.bindings: dict[tuple[str, str, str], None] = {}
         self.readers: dict[str, OnDelivery] = {}
+        self._used: dict[str, float] = {}
 
     def __repr__(self) -> str:
         return f"<Topology, {len(self.exchanges)} exchanges, {len(self.queues)} queues>"
+
+    def used(self, queue: str, now_s: float) -> None:
+        """A queue was declared or sent to."""
+        if self.queues.get(queue) is not None:
+            self._used[queue] = now_s
+
+    def expire(self, now_s: float) -> None:
+        """Forgets the queues that may well be gone: after a wipe nobody wants them back."""
+        for queue, used_s in tuple(self._used.items()):
+            expires_s = self.queues.get(queue)
+            if expires_s is None or now_s - used_s > expires_s:
+                del self._used[queue]
+                if expires_s is not None:
+                    self.forget(queue)
 
     def forget(self, queue: str) -> None:
         """A queue is gone, with its bindings."""
