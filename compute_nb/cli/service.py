@@ -342,7 +342,8 @@ def _options(name: str, value: object) -> list[str]:
     if value is None:
         return []
     if isinstance(value, Limits):
-        return [f"--limit={key}={number}" for key, number in asdict(value).items()]
+        changed = asdict(value).items() - _DEFAULT_LIMITS.items()
+        return [f"--limit={key}={number}" for key, number in sorted(changed)]
     if isinstance(value, bool):
         return [f"--{words}" if value else f"--no-{words}"]
     return [f"--{words}={value}"]
