@@ -58,6 +58,8 @@ class TaskRoutes:
         first = await self._store.places_of_group(caller.user, task_group_id, None, PAGE)
         self._parts.publisher.open_group_queue(caller.user, task_group_id)
         pages = self._pages(caller.user, task_group_id, first)
+        if len(first) < PAGE:
+            return Response("".join([page async for page in pages]), media_type="application/json")
         return StreamingResponse(pages, media_type="application/json")
 
     async def connection_url(self, _: Request, caller: Caller) -> dict[str, Any]:
@@ -77,8 +79,8 @@ class TaskRoutes:
         before = ""
         while page:
             yield before + ",".join(f'{{"id":"{task_id}","created_at":{at!r}}}' for task_id, at in page)
-            before, last = ",", page[-1][0]
-            page = await self._store.places_of_group(user, task_group_id, last, PAGE)
+            before, last, full = ",", page[-1][0], len(page) == PAGE
+            page = await self._store.places_of_group(user, task_group_id, last, PAGE) if full else []
         yield "]}"
 
 
