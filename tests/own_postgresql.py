@@ -46,6 +46,10 @@ class PostgresqlServer:
         as_user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if USER else []
         return [*as_user, str(self._bin / program), *map(str, words)]
 
+    def tool(self, program: str, url: str, *words: object) -> None:
+        """Runs one of PostgreSQL's own programs on a database."""
+        self._run(program, f"--dbname={url}", *words)
+
     def _run(self, program: str, *words: object) -> None:
         done = subprocess.run(
             self._words(program, *words),

@@ -195,12 +195,26 @@ def start(home: Home, **settings: Any) -> None:
             f"the service runs already, at {service.url}, {'plain' if service.plain else 'with extensions'}: "
             f"`compute-nb service restart {wanted}` changes that"
         )
+    _refuse_other_store(home, service.url, settings["store"])
     port = settings["port"]
     if port and urlsplit(service.url).port != port:
         raise ComputeError(
             f"the service runs already, at {service.url}: `compute-nb service restart --port {port}` moves it"
         )
     click.echo(service.url)
+
+
+def _refuse_other_store(home: Home, url: str, asked: str | None) -> None:
+    from compute_nb.service.place import address, place_of
+
+    if asked is None:
+        return
+    kept, wanted = json.loads(home.service_file.read_text("utf-8"))["store"], address(place_of(home, asked))
+    if kept != wanted:
+        raise ComputeError(
+            f"the service runs already, at {url}, with its state in {kept}: `compute-nb service restart "
+            f"--store {asked}` changes that; what is stored stays where it is"
+        )
 
 
 @group.command()

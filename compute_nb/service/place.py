@@ -41,6 +41,15 @@ def place_of(home: Home, asked: str | None) -> Path | str:
     return asked
 
 
+def address(place: Path | str) -> str:
+    """Returns a place as a service tells of it, without secrets."""
+    if isinstance(place, Path):
+        return f"sqlite:///{place}"
+    from compute_nb.service.database.postgresql import shown
+
+    return shown(place)
+
+
 def remember(home: Home, place: Path | str) -> None:
     """Has the next service of a home use the same store."""
     if isinstance(place, Path):

@@ -70,4 +70,10 @@ def test_a_service_told_where_to_keep_its_state_says_what_is_wrong(compute_nb):
         assert (done.returncode, done.stdout) == (1, "")
         assert why in done.stderr
         assert "pw@" not in done.stderr
+    compute_nb("service", "start")
+    other = compute_nb("service", "start", "--store", "postgresql://me@127.0.0.1:1/x")
+    assert other.returncode == 1
+    assert "the service runs already" in other.stderr
+    assert "restart --store" in other.stderr
+    assert compute_nb("service", "start", "--store", "sqlite").returncode == 0
     assert "30d,180d" in compute_nb("service", "start", "--retention", "x").stderr

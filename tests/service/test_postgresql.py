@@ -145,6 +145,30 @@ def test_a_database_that_cannot_be_used_says_so(postgresql: PostgresqlServer) ->
         Store.open(place)
 
 
+def test_a_dump_restores(postgresql: PostgresqlServer) -> None:
+    """As docs/group-service.md has it: the dump is made while the service runs."""
+
+    async def main() -> None:
+        place, copy, dump = postgresql.database(), postgresql.database(), postgresql.folder / "store.dump"
+        rig = await Rig(place).set_up()
+        await rig.hello()
+        (done, open_one) = await rig.submit(2)
+        await rig.finish(Run(done, 0))
+        postgresql.tool("pg_dump", place, "--format=custom", f"--file={dump}")
+        rig.store.close()
+        postgresql.tool("pg_restore", copy, "--clean", "--if-exists", dump)
+        rig.place = copy
+        rig.sent()
+        await rig.open()
+        assert await rig.states([done, open_one]) == ["SUCCEEDED", "WAITING"]
+        await rig.hello(held=(Run(open_one, 0),))
+        (new,) = await rig.submit(1)
+        assert [run.task_id for run in rig.sent()] == [new], "numbers go on after those of before"
+        rig.store.close()
+
+    asyncio.run(main())
+
+
 def test_an_address_is_shown_without_its_secret() -> None:
     assert (
         shown("postgresql://me:secret@db.lab:5433/tasks?sslmode=require")
