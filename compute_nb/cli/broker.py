@@ -50,8 +50,11 @@ def rabbit(settings: dict[str, Any]) -> RabbitOptions | None:
     return None if broker is None else RabbitOptions(broker, **given)
 
 
-def check(settings: dict[str, Any]) -> None:
+def check(settings: dict[str, Any]) -> str | None:
     """Finds what is wrong before it stands in the list of processes as the service's command line.
+
+    Returns:
+        The broker's name, as a service tells it; None if none was asked for.
 
     Raises:
         ComputeError: An address that can't be meant so, or has a password in it.
@@ -60,5 +63,8 @@ def check(settings: dict[str, Any]) -> None:
     from compute_nb.service.rabbit.site import RabbitSite
 
     options = rabbit(dict(settings))
-    if options is not None and options.broker != EMBEDDED:
-        RabbitSite.read(options.broker, "", options.admin, settings["amqp_public_url"], options.ca)
+    if options is None:
+        return None
+    if options.broker == EMBEDDED:
+        return EMBEDDED
+    return str(RabbitSite.read(options.broker, "", options.admin, settings["amqp_public_url"], options.ca))

@@ -183,7 +183,7 @@ def run(ready_fd: int | None, **settings: Any) -> None:
 @_settings
 def start(home: Home, **settings: Any) -> None:
     """Start the service in the background and print its URL; one that runs already stays."""
-    broker.check(settings)
+    wanted_broker = broker.check(settings)
     service = running(home)
     if service is None:
         click.echo(launch(home, settings))
@@ -196,8 +196,13 @@ def start(home: Home, **settings: Any) -> None:
             f"`compute-nb service restart {wanted}` changes that"
         )
     _refuse_other_store(home, service.url, settings["store"])
+    if wanted_broker not in {None, service.broker}:
+        raise ComputeError(
+            f"the service runs already, at {service.url}, broker: {service.broker}; "
+            "`compute-nb service restart --broker …` changes that"
+        )
     port = settings["port"]
-    if port and urlsplit(service.url).port != port:
+    if port and urlsplit(service.asked_at).port != port:
         raise ComputeError(
             f"the service runs already, at {service.url}: `compute-nb service restart --port {port}` moves it"
         )

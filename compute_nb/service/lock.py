@@ -23,6 +23,7 @@ class Running:
     url: str
     pid: int
     plain: bool = False
+    broker: str = "embedded"
     local_url: str = ""
     tls_sha256: str | None = None
 
@@ -42,6 +43,7 @@ def running(home: Home) -> Running | None:
             str(facts["url"]),
             int(facts["pid"]),
             bool(facts.get("plain")),
+            str(facts.get("broker", "embedded")),
             str(facts.get("local_url") or ""),
             facts.get("tls_sha256"),
         )

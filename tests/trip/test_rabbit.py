@@ -86,6 +86,13 @@ def test_it_is_found_again_by_who_starts_the_service_next(rabbit_home, rabbit) -
         assert executor.submit(square, 7).result(WAIT_S) == 49
 
 
+def test_a_start_changes_no_broker_of_a_running_service(rabbit_home) -> None:
+    home, vhost = rabbit_home
+    assert "restart --broker" in service(home, "start", "--broker=embedded")
+    assert "restart --broker" in service(home, "start", f"--broker={vhost.options.broker}x")
+    assert service(home, "start", f"--broker={vhost.options.broker}").startswith("http://")
+
+
 def test_the_password_is_in_no_process_list_environment_log_or_file_of_the_service(
     rabbit_home, rabbit
 ) -> None:

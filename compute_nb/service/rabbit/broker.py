@@ -130,7 +130,7 @@ class RabbitBroker:
         *,
         content_type: str | None = None,
     ) -> bool:
-        """As in the contract; that a queue is gone is told at the message after the one that found out."""
+        """As in the contract; that a queue is gone is told once, at the message after the returned one."""
         if not exchange:
             if routing_key in self._gone:
                 self._gone.discard(routing_key)
