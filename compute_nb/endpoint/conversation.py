@@ -289,9 +289,9 @@ class Conversation:
         self._serial = news.serial
         gone = {ended.number for ended in news.ended} if news.begun else ()
         for begun in news.begun:
+            logline.told(_log, "begun", [begun.run.task_id])
             if begun.number not in gone:
                 self._running[begun.number] = Started(begun.run, begun.at)
-                logline.told(_log, "begun", [begun.run.task_id])
                 self._outbox.begun(self._running[begun.number])
         self._outbox.printed(news.printed)
         self._write_ends()
