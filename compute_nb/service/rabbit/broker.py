@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pika
+from pika.exceptions import AMQPError
 
 from compute_nb.errors import ComputeError
 from compute_nb.service.broker.contract import Delivery, OnConsumer, OnDelivery
@@ -98,8 +99,8 @@ class RabbitBroker:
     def declare_exchange(self, name: str, kind: str = "topic") -> None:
         """As in the contract."""
         self._topology.exchanges[name] = kind
-        if self._session is not None:
-            self._session.out.exchange_declare(name, kind, durable=True)
+        if (out := self._out) is not None:
+            out.exchange_declare(name, kind, durable=True)
 
     def declare_queue(self, name: str, *, expires_s: float | None = None, owner: str | None = None) -> None:
         """As in the contract; `owner` is what permissions say."""
@@ -111,14 +112,14 @@ class RabbitBroker:
     def delete_queue(self, name: str) -> None:
         """As in the contract."""
         self._forget(name)
-        if self._session is not None:
-            self._session.out.queue_delete(name)
+        if (out := self._out) is not None:
+            out.queue_delete(name)
 
     def bind(self, queue: str, exchange: str, pattern: str) -> None:
         """As in the contract."""
         self._topology.bindings[queue, exchange, pattern] = None
-        if self._session is not None:
-            self._session.out.queue_bind(queue, exchange, pattern)
+        if (out := self._out) is not None:
+            out.queue_bind(queue, exchange, pattern)
 
     def publish(
         self,
@@ -144,14 +145,14 @@ class RabbitBroker:
     def consume(self, queue: str, on_delivery: OnDelivery) -> None:
         """As in the contract."""
         self._topology.readers[queue] = on_delivery
-        if self._session is not None:
+        if self._session is not None and self._session.inward.is_open:
             self._consume(self._session, queue, on_delivery)
 
     def purge(self, queue: str) -> None:
         """As in the contract; what a reader has and has not acknowledged stays."""
-        if self._session is not None:
+        if (out := self._out) is not None:
             self._declare_queue(queue)
-            self._session.out.queue_purge(queue)
+            out.queue_purge(queue)
 
     def announce(self, queue: str, username: str) -> None:
         """As in the contract; told at once, since a count comes late."""
@@ -197,6 +198,8 @@ class RabbitBroker:
         try:
             while len(self._outbox):
                 await session.unless_over(self._barrier_at(NEXT_CONFIRM))
+            if self._out is None:
+                return False
             number = self._send(session, Letter("", "", b"", None, None), mandatory=False)
             await session.unless_over(self._barrier_at(number))
         except ComputeError:
@@ -284,7 +287,7 @@ class RabbitBroker:
                     session.out.queue_bind(*binding)
                 self._topology.expire(time.monotonic())
                 await asyncio.sleep(PERIOD_S)
-        except ComputeError:
+        except (ComputeError, AMQPError):
             return  # the session is over
         except Exception as error:  # noqa: BLE001 - the top of a task
             _log.exception("the readers of queues could not be counted")
@@ -303,14 +306,20 @@ class RabbitBroker:
 
     # -- messages
 
+    @property
+    def _out(self) -> Any:
+        """The channel for what the service declares and sends; None while there is none."""
+        session = self._session
+        return session.out if session is not None and session.out.is_open else None
+
     def _declare_queue(self, name: str) -> None:
-        if self._session is not None and name in self._topology.queues:
-            expires_s = self._topology.queues[name]
-            self._session.out.queue_declare(name, durable=True, arguments=arguments(expires_s))
+        out = self._out
+        if out is not None and name in self._topology.queues:
+            out.queue_declare(name, durable=True, arguments=arguments(self._topology.queues[name]))
 
     def _flush(self) -> None:
         session = self._session
-        if session is None or session.blocked or not session.out.is_open:
+        if session is None or session.blocked or self._out is None:
             return
         while (letter := self._outbox.next()) is not None:
             self._outbox.sent(self._send(session, letter), letter)
