@@ -49,17 +49,30 @@ class Paper:
 
     def save(self, kernel: Kernel) -> Path:
         """Writes the file; the kernel has answered a cell since whatever is to be in it."""
-        for update in kernel.updates[self._applied :]:
-            output = self._shown.get(update["transient"]["display_id"])
-            if output is not None:
-                output.data, output.metadata = map(
-                    nbformat.from_dict, (update["data"], update["metadata"])
-                )
-        self._applied = len(kernel.updates)
+        self._update(kernel)
         if self._plugin:
             self._write_what_was_heard(kernel)
         nbformat.write(self.notebook, self.path)
         return self.path
+
+    def settle(self, kernel: Kernel) -> None:
+        """Waits until all its panels show their end."""
+        while any(not _ended(panel) for panel in self._panels()):
+            kernel.next()
+            self._update(kernel)
+        for panel in self._panels() if self._plugin else ():
+            group = panel.entry.id
+            kernel.says("snapshots", lambda said, group=group: group in said["ended"])
+
+    def _panels(self) -> list[Any]:
+        return [one[PANEL_MIME] for cell in self.notebook.cells for one in _data(cell) if PANEL_MIME in one]
+
+    def _update(self, kernel: Kernel) -> None:
+        for update in kernel.updates[self._applied :]:
+            output = self._shown.get(update["transient"]["display_id"])
+            if output is not None:
+                output.data, output.metadata = map(nbformat.from_dict, (update["data"], update["metadata"]))
+        self._applied = len(kernel.updates)
 
     def _take(self, cell: Any, message: Any) -> None:
         content, kind = message["content"], message["msg_type"]
@@ -93,6 +106,11 @@ class Paper:
 
 def _kept_for(output: Any) -> str:
     return str(output.metadata.get(KEY, {}).get("results", ""))
+
+
+def _ended(panel: Any) -> bool:
+    ends = ("SUCCEEDED", "FAILED", "CANCELLED", "LOST")
+    return sum(panel.counts.get(state, 0) for state in ends) == panel.entry.tasks
 
 
 def _data(cell: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from compute_nb.notebook.memory.page import SNAPSHOT_PACE_S, Page
+from compute_nb.notebook.view.look import DEAD
 
 PANEL_MIME = "application/vnd.compute-nb.panel+json"
 LIVE_MIME = "application/vnd.compute-nb.live+json"
@@ -73,6 +74,8 @@ class Outlet:
 
     def _take_bundle(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
         if not self._resumed:
+            if not (self._view in self._silent if self._view else self._page.known):
+                data = {**data, "text/html": data.get("text/html", "") + DEAD}
             self._publish(data, metadata, display_id, update)
         if self._ended():
             self._page.snapshot(self._group_id, lambda: data, ended=True)

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from compute_nb.notebook.view import look
+
 _LATER = "takes effect when the running cell has ended"
 _PARTS = ("head", "aside", "squares", "notes", "said", "fold", "printed", "results", "blocked")
 _CLASSES = {
@@ -52,7 +54,7 @@ class Widgets:
         self._parts = {
             name: self._html(parts.get(name, ""), *_CLASSES.get(name, ("cnb-live",))) for name in _PARTS
         }
-        self.trouble = self._html("", "cnb-part")
+        self.trouble = self._html(look.STYLE, "cnb-part")
         button = self._button
         self._cancel = button("cancel", f"Ends all open tasks of this run; {_LATER}", cancel)
         again = f"Submits the tasks without a value again, with the same inputs; {_LATER}"
@@ -92,8 +94,8 @@ class Widgets:
 
     def _say(self, text: str) -> None:
         told = f'<div role="alert" style="line-height:1.5">{html.escape(text)}</div>' if text else ""
-        if self.trouble.value != told:
-            self.trouble.value = told
+        if self.trouble.value != look.STYLE + told:
+            self.trouble.value = look.STYLE + told
 
     # -- what moves
 

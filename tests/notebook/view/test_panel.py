@@ -15,6 +15,7 @@ from made_runs import GROUP, end, published, run_of, start
 from compute_nb.errors import ServiceUnreachable
 from compute_nb.future import ComputeFuture
 from compute_nb.notebook.runs.run import Run
+from compute_nb.notebook.view import look
 from compute_nb.notebook.view import panel as panels
 from compute_nb.notebook.view.bundle import PANEL_MIME
 from compute_nb.notebook.view.panel import LIVE_MIME, WIDGET_MIME, Panel
@@ -227,7 +228,7 @@ def test_what_a_click_can_not_do_is_said_in_the_panel():
     assert words(shown.widgets.trouble.value) == "the service <there> does not answer"
     assert 'role="alert"' in shown.widgets.trouble.value
     shown.button("details").click()
-    assert shown.widgets.trouble.value == ""
+    assert shown.widgets.trouble.value == look.STYLE
 
 
 def test_cancel_says_so_at_once_and_cancels_all():
@@ -446,7 +447,7 @@ def test_a_run_without_tasks_has_ended():
     shown.panel.draw()
     assert words(shown.kept()["text/html"]).startswith("sims on local: 0 of 0 done")
     shown.button("details").click()
-    assert not shown.widgets.trouble.value
+    assert shown.widgets.trouble.value == look.STYLE
 
 
 def test_without_ipywidgets_the_output_itself_moves(monkeypatch):
@@ -460,7 +461,7 @@ def test_without_ipywidgets_the_output_itself_moves(monkeypatch):
     end(run.futures[1], TaskState.SUCCEEDED)
     panel.draw()
     told = [words(data["text/html"]) for data, *_ in got if PANEL_MIME in data]
-    assert [re.sub(r"as of \S+", "", one).strip()[:40] for one in told] == [
+    assert [re.sub(r"as of \S+ \S+", "", one).strip()[:40] for one in told] == [
         "sims on local: 0 of 2 done, ○ 2 waiting",
         "sims on local: ✓ 1 of 2 done, ○ 1 waitin",
         "sims on local: ✓ 2 of 2 done waited 1.0 ",
