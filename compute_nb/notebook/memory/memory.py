@@ -8,7 +8,7 @@ this notebook are taken up: a copy, and a colleague's notebook, keep what they s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,14 +30,17 @@ class Found:
     """What a notebook's file, record and the home folder say of its runs.
 
     Attributes:
-        entries: Oldest first.
+        entries: Oldest first, after those that the file has no more, though it was saved since.
         cells: Ids of the cells that there are; None if that is not known.
+        sources: Hashes of their sources, as far as they were saved.
+        shown: Groups whose panel is in an output.
         open_before: Group -> how many of its tasks were open when the notebook was saved.
         elsewhere: Groups in the file that another user's or machine's service has.
     """
 
     entries: Sequence[Entry] = ()
     cells: frozenset[str] | None = None
+    sources: frozenset[str] = frozenset()
     shown: frozenset[str] = frozenset()
     open_before: Mapping[str, int] = field(default_factory=dict)
     elsewhere: Sequence[Entry] = ()
@@ -66,6 +69,7 @@ class Found:
             entry.cell_id is None
             or self.cells is None
             or entry.cell_id in self.cells
+            or entry.source_hash in self.sources
             or entry.id in self.shown
         )
 
@@ -160,9 +164,11 @@ class Memory:
                 foreign[entry.id] = entry
         cells = frozenset(told.cells) if told else saved.cells if saved else None
         panels = saved.panels if saved else ()
+        gone = _gone(saved, entries.values(), {entry.id for entry in theirs})
         return Found(
-            sorted(entries.values(), key=lambda entry: entry.submitted_at),
+            sorted(entries.values(), key=lambda entry: (entry.id not in gone, entry.submitted_at)),
             cells,
+            saved.sources if saved else frozenset(),
             frozenset(panel.entry.id for panel in panels),
             {panel.entry.id: _open(panel) for panel in panels},
             self._elsewhere(foreign.values()),
@@ -184,11 +190,21 @@ class Memory:
         return True
 
 
+def _gone(saved: SavedNotebook | None, entries: Iterable[Entry], said: Collection[str]) -> frozenset[str]:
+    """Returns groups that a file has no more: another branch was checked out, or a merge dropped them.
+
+    A file that was not saved since, or has no record, says nothing of that.
+    """
+    if saved is None or not len(saved.record):
+        return frozenset()
+    return frozenset(one.id for one in entries if one.id not in said and one.submitted_s + 1 < saved.saved_at)
+
+
 def _counts(panel: SavedPanel) -> Mapping[str, int]:
     """Returns how many tasks of a saved panel had which state."""
     counts = panel.panel.get("counts")
     found = counts.items() if isinstance(counts, dict) else ()
-    return {str(state): count for state, count in found if isinstance(count, int)}
+    return {str(state): count for state, count in found if isinstance(count, int) and count > 0}
 
 
 def _open(panel: SavedPanel) -> int:

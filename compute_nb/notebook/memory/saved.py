@@ -47,11 +47,15 @@ class SavedNotebook:
 
     Attributes:
         cells: Ids of its cells; those without one are left out.
+        sources: Hashes of their sources: a cell is the same when something has given it another id.
+        saved_at: When the file was written, seconds since the epoch.
     """
 
     record: Record
     panels: Sequence[SavedPanel]
     cells: frozenset[str]
+    sources: frozenset[str]
+    saved_at: float
 
     def entries(self) -> list[Entry]:
         """Returns the entries of record and panels, oldest first; the record's where both have one."""
@@ -88,7 +92,8 @@ def path_seen(told: Path | None, seen: str) -> Path | None:
 def read_saved(path: Path) -> SavedNotebook | None:
     """Returns what a notebook's file says; None if there is no notebook in it."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        about = path.stat()
+        if about.st_size > _MAX_BYTES:
             return None
         notebook = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -99,7 +104,8 @@ def read_saved(path: Path) -> SavedNotebook | None:
     cells = [cell if isinstance(cell, dict) else {} for cell in cells] if isinstance(cells, list) else []
     record = Record(metadata.get(KEY) if isinstance(metadata, dict) else None)
     ids = frozenset(found for cell in cells if (found := _id_of(cell)) is not None)
-    return SavedNotebook(record, tuple(_panels(cells)), ids)
+    sources = frozenset(source_hash(_text(cell.get("source"))) for cell in cells)
+    return SavedNotebook(record, tuple(_panels(cells)), ids, sources, about.st_mtime)
 
 
 def _panels(cells: Sequence[Mapping[str, Any]]) -> Iterator[SavedPanel]:
