@@ -36,6 +36,7 @@ class Found:
         shown: Groups whose panel is in an output.
         open_before: Group -> how many of its tasks were open when the notebook was saved.
         elsewhere: Groups in the file that another user's or machine's service has.
+        unsure: Groups in the file that were not submitted from here, of whose service only the name is known.
     """
 
     entries: Sequence[Entry] = ()
@@ -44,6 +45,7 @@ class Found:
     shown: frozenset[str] = frozenset()
     open_before: Mapping[str, int] = field(default_factory=dict)
     elsewhere: Sequence[Entry] = ()
+    unsure: Sequence[Entry] = ()
 
     def to_take_up(self) -> list[Entry]:
         """Returns the latest group of each cell that still exists, of each name, and all that may be open."""
@@ -172,6 +174,7 @@ class Memory:
             frozenset(panel.entry.id for panel in panels),
             {panel.entry.id: _open(panel) for panel in panels},
             self._elsewhere(foreign.values()),
+            [entry for entry in foreign.values() if entry.service_id is None],
         )
 
     def _elsewhere(self, foreign: Iterable[Entry]) -> Sequence[Entry]:

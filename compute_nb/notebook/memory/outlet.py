@@ -27,6 +27,7 @@ class Outlet:
         bundle: Makes the display data of the run as it stands now.
         resumed: Whether the run was submitted before this kernel began.
         ended: Whether the run has no open task now.
+        over: Called with each display data of an end.
     """
 
     def __init__(
@@ -38,11 +39,14 @@ class Outlet:
         ended: Callable[[], bool],
         *,
         resumed: bool = False,
+        over: Callable[[], None] = lambda: None,
     ) -> None:
         self._group_id, self._publish, self._page = group_id, publish, page
         self._bundle, self._ended, self._resumed = bundle, ended, resumed
+        self._over = over
         self._silent: set[str] = set()
         self._view = self._model_id = ""
+        self._laid: tuple[Any, Any] | None = None  # a view that may be shown elsewhere
 
     def __call__(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
         """Sends display data: (data, metadata, display_id, is an update)."""
@@ -79,6 +83,7 @@ class Outlet:
             self._publish(data, metadata, display_id, update)
         if self._ended():
             self._page.snapshot(self._group_id, lambda: data, ended=True)
+            self._over()
 
     def _take_view(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
         self._model_id = data[WIDGET_MIME]["model_id"]
@@ -89,3 +94,17 @@ class Outlet:
         self._page.bind(self._group_id, self._model_id)
         if display_id not in self._silent:
             self._publish(data, metadata, display_id, update)
+        elif self._resumed:
+            self._laid = data, metadata
+
+    def lay(self) -> None:
+        """Shows the widget of an open run of before under the running cell."""
+        if self._laid is not None and not self._ended():
+            self._silent.discard(self._view)
+            self._publish(*self._laid, self._view, False)
+
+    def take_down(self) -> None:
+        """Empties what `lay` has shown."""
+        if self._resumed and self._view and self._view not in self._silent:
+            self._silent.add(self._view)
+            self._publish({LIVE_MIME: {"id": ""}, "text/plain": ""}, {}, self._view, True)
