@@ -61,7 +61,8 @@ class Desk:
         self._outputs = Outputs(shell.user_ns)
         self._runs = Runs(shell.user_ns)
         self._scout = Scout()
-        self._page = Page(self._heard, silent_comm)
+        self._memory = Memory(shell.user_ns, HomeFolder.default())
+        self._page = Page(self._heard, silent_comm, changes=self._memory.changes)
         self._screen = Screen(shell, self._page, lambda: int(magics.max_output_lines))
         destinations = Destinations(
             self._runs,
@@ -71,7 +72,6 @@ class Desk:
             say=Lines.say,
             lay=self._screen.lay,
         )
-        self._memory = Memory(shell.user_ns, HomeFolder.default())
         self._recording = Recording(self._page, self._memory)
         self._lines = Lines(
             self._runs,
@@ -131,7 +131,7 @@ class Desk:
 
     def lay_earlier(self) -> None:
         """Shows the runs that were taken up under the running cell, if no page shows them under theirs."""
-        self._screen.shelf.lay()
+        self._screen.shelf.lay(self._memory.drifted())
 
     def _heard(self, seen: NotebookSeen) -> None:
         self._resume.heard(seen)
@@ -233,7 +233,8 @@ class Desk:
     def _record(self, run: Run) -> None:
         """Puts a run into the notebook's record and the home folder's notes."""
         self._page.written_by(client_of(self._shell))
-        problem = self._recording.keep(run.entry) if run.entry is not None and run.futures else ""
+        source = cell_source_of(self._shell)
+        problem = self._recording.keep(run.entry, source) if run.entry is not None and run.futures else ""
         if problem:
             outcome.say(problem)
 

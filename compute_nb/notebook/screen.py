@@ -85,7 +85,7 @@ class Screen:
             over=self.shelf.tell_end,
         )
         if resumed:
-            self.shelf.put(outlet, lambda: self.bundle(run)[0], lambda: run.ended)
+            self.shelf.put(str(run.task_group_id), outlet, lambda: self.bundle(run)[0], lambda: run.ended)
         panel = Panel(run, outlet, self._max_lines())
         executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()

@@ -52,17 +52,21 @@ export const plugin: JupyterFrontEndPlugin<void> = {
     const settings: ISettings = { attach: true, notify: true, longS: 60 };
     followSettings(registry, settings);
 
+    const links = new WeakMap<NotebookPanel, Link>();
     const surroundings = {
       board,
       notebookOf: (resolver: IRenderMime.IResolver | null | undefined) =>
         tracker.find(one => one.content.rendermime.resolver === resolver) ?? null,
-      reload: attach
+      reload: attach,
+      askChanges: (notebook: NotebookPanel, id: string, source: string) =>
+        links.get(notebook)?.askChanges(id, source) ?? false
     };
     rendermime.addFactory(panelFactory(surroundings), BEFORE_WIDGETS);
     rendermime.addFactory(liveFactory(), BEFORE_WIDGETS);
 
     const follow = (notebook: NotebookPanel) => {
       const link = new Link(notebook, board);
+      links.set(notebook, link);
       link.ended.connect((_, ending) => notice(ending, settings));
       attachAfterRestart(notebook, link, board, settings);
       notebook.disposed.connect(() => link.dispose());

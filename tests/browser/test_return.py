@@ -342,5 +342,18 @@ def test_without_the_plugin_names_come_back_and_nothing_is_broken(notebook: Note
     notebook.restart()
     notebook.run(0)
     expect(notebook.output(0)).to_contain_text("bound again: sweep")
+    live = notebook.output(0).get_by_role("button", name="cancel")
+    expect(live).not_to_be_visible()
+    notebook.output(0).locator("summary", has_text="1 earlier run of this notebook").press("Enter")
+    expect(live).to_be_visible()
+    expect(
+        notebook.output(1).get_by_role("button", name="cancel")
+    ).not_to_be_visible()  # died with its kernel
     notebook.end()
     assert not notebook.errors
+    notebook.save()
+    notebook.restart()
+    notebook.open(reset=False)
+    expect(notebook.output(1)).to_contain_text("4 tasks submitted to local")
+    for said in notebook.page.get_by_text("Error displaying widget").all():
+        expect(said).not_to_be_visible()

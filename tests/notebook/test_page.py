@@ -23,9 +23,18 @@ class Wire:
         self.sent: list[Any] = []
         self.seen: list[NotebookSeen] = []
         self.now, self.drawn = 100.0, list[int]()
+        self.asked: list[tuple[str, str]] = []
         self.page = Page(
-            self.seen.append, self.open, lambda page: self.drawn.append(page.draw()), lambda: self.now
+            self.seen.append,
+            self.open,
+            lambda page: self.drawn.append(page.draw()),
+            lambda: self.now,
+            changes=self.changes,
         )
+
+    def changes(self, group_id: str, source: str) -> list[str]:
+        self.asked.append((group_id, source))
+        return ["-steps = 10", "+steps = 20"]
 
     def open(self, on_message: Any) -> Any:
         self.on_message = on_message
@@ -64,7 +73,7 @@ def test_what_is_not_known_is_passed_over(data: Any, wire: Wire) -> None:
 
 
 def test_the_messages_are_as_the_shared_file_has_them(wire: Wire) -> None:
-    live, record, forget, snapshots, results, notes = SHARED["from_kernel"]
+    live, record, forget, snapshots, results, notes, changes = SHARED["from_kernel"]
     wire.page.bind(GROUP, "71ab")
     wire.page.written_by("c1")
     wire.page.record(entry(1))
@@ -82,6 +91,10 @@ def test_the_messages_are_as_the_shared_file_has_them(wire: Wire) -> None:
     assert wire.sent[-1] == results
     wire.page.notes(notes["notes"])
     assert wire.sent[-1] == notes
+    (asked,) = SHARED["asked_by_page"]
+    wire.on_message({"content": {"data": asked}})
+    assert wire.asked == [(GROUP, "steps = 20")]
+    assert wire.sent[-1] == changes
 
 
 def test_a_page_that_has_answered_is_known_and_told_what_there_is(wire: Wire) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError
 from compute_nb.local import find_service
+from compute_nb.notebook.memory.drift import Sources, changes
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.memory.messages import NotebookSeen
 from compute_nb.notebook.memory.saved import SavedNotebook, SavedPanel, path_seen, path_told, read_saved
@@ -100,6 +101,7 @@ class Memory:
 
     def __init__(self, namespace: Mapping[str, Any], home: HomeFolder) -> None:
         self._home, self._index = home, Index(home)
+        self._sources = Sources(home.root / "sources")
         self._told = path_told(namespace)
         self._path = self._told
 
@@ -108,14 +110,31 @@ class Memory:
         """Where the notebook is, as far as is known now."""
         return self._path
 
-    def note(self, entry: Entry) -> None:
-        """Notes a group that was submitted.
+    def note(self, entry: Entry, source: str = "") -> None:
+        """Notes a group that was submitted, and the source of its cell if that is known.
 
         Raises:
             OSError, ComputeError: The home folder can't be written.
         """
         if self._path is not None:
             self._index.note(self._path, entry)
+            if source:
+                self._sources.keep(source)
+
+    def changes(self, group_id: str, source: str) -> Sequence[str] | None:
+        """Returns how a cell's source differs from what a group ran; None if that is not known here."""
+        noted = None if self._path is None else self._index.of(self._path).get(group_id)
+        before = None if noted is None else self._sources.of(noted.source_hash)
+        return None if before is None else changes(before, source)
+
+    def drifted(self) -> dict[str, Sequence[str] | None]:
+        """Returns how cells have changed since the runs that they show, as far as the file was saved."""
+        saved = None if self._path is None else read_saved(self._path)
+        return {
+            panel.entry.id: self.changes(panel.entry.id, panel.source)
+            for panel in (saved.panels if saved else ())
+            if panel.entry.source_hash not in ("", panel.source_hash)
+        }
 
     def forget(self, group_id: str) -> None:
         """Drops a group from the home folder's notes."""

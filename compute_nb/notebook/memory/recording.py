@@ -42,11 +42,11 @@ class Recording:
     def __init__(self, page: Page, memory: Memory) -> None:
         self._page, self._memory = page, memory
 
-    def keep(self, entry: Entry) -> str:
-        """Notes a run; returns why the home folder has no note of it, "" if it has."""
+    def keep(self, entry: Entry, source: str = "") -> str:
+        """Notes a run and its cell's source; returns why the home folder has no note of it, "" if it has."""
         self._page.record(entry)
         try:
-            self._memory.note(entry)
+            self._memory.note(entry, source)
         except (OSError, ComputeError) as problem:
             return f"the home folder has no note of this run: {problem}"
         return ""

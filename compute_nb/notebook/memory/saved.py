@@ -31,14 +31,19 @@ class SavedPanel:
         cell: The cell's place in the notebook.
         cell_id: None where the file has none that is valid.
         panel: The panel's JSON.
-        source_hash: Of the cell's source as it was saved.
+        source: Of the cell as it was saved.
     """
 
     entry: Entry
     cell: int
     cell_id: str | None
     panel: Mapping[str, Any]
-    source_hash: str
+    source: str
+
+    @property
+    def source_hash(self) -> str:
+        """Of its source, as the record has such hashes."""
+        return source_hash(self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ def _panels(cells: Sequence[Mapping[str, Any]]) -> Iterator[SavedPanel]:
                 continue
             entry = Entry.read(panel.get("entry"))
             if entry is not None:
-                yield SavedPanel(entry, place, _id_of(cell), panel, source_hash(_text(cell.get("source"))))
+                yield SavedPanel(entry, place, _id_of(cell), panel, _text(cell.get("source")))
 
 
 def _id_of(cell: Mapping[str, Any]) -> str | None:

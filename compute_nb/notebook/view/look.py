@@ -59,7 +59,7 @@ EXIT = ("!", WARN)
 UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)"
 
 # Of the widget alone: what stays in the file reads well without, also where it would be text (Markdown).
-# The last: nothing is said twice, by the widget and by the panel that outlives it.
+# The last: nothing is said twice, by the widget and by the panel that outlives it and its kernel.
 STYLE = f"""<style>
 .cnb-box, .cnb-box > .widget-html, .cnb-box .cnb-part {{ overflow: hidden; margin: 0 }}
 .cnb-box .widget-html-content {{ line-height: 1.5 }}
@@ -84,12 +84,14 @@ STYLE = f"""<style>
 .cnb-squares i.f {{ border-color: {BAD}; border-radius: 0; color: #fff; background: {BAD} }}
 .cnb-squares i.l {{ border-color: {BAD}; border-radius: 6px; color: #fff; background: {_STRIPES}, {BAD} }}
 .cnb-fold:not(:has(details[open])) + .cnb-folded {{ display: none }}
-.jp-OutputArea:has(.cnb-final) .cnb-live, .jp-OutputArea:has(.cnb-box) .cnb-begun {{ display: none }}
+.jp-OutputArea:has(.cnb-final) .cnb-live,
+.jp-OutputArea:has(.cnb-box:not(.jupyter-widgets-disconnected)) .cnb-begun,
+.jp-OutputArea:has(.cnb-panel) .cnb-box.jupyter-widgets-disconnected {{ display: none }}
 </style>"""
 
 # A widget that died with its kernel would only say that it is not found.
-DEAD = """<style>.jp-OutputArea:has(.cnb-panel) > .jp-OutputArea-child:has(> .jupyter-widgets:not(:has(*))) \
-{ display: none }</style>"""
+DEAD = """<style>.jp-OutputArea:has(.cnb-panel) > .jp-OutputArea-child:has(> .jupyter-widgets)\
+:not(:has(> .jupyter-widgets > *)) { display: none }</style>"""
 
 
 def unbroken(markup: str) -> str:
