@@ -1,6 +1,5 @@
 /** This module is the drift: a panel's word on how the source of its cell differs from what ran. */
 
-import { Widget } from '@lumino/widgets';
 import { sourceHash } from './metadata';
 import { element } from './view';
 
@@ -10,7 +9,8 @@ const PAUSE_MS = 400;
 const KINDS: Readonly<Record<string, string>> = { '-': 'cnbp-gone', '+': 'cnbp-new' };
 
 /** Shows itself while the sources differ; what has changed is asked of the kernel when somebody opens it. */
-export class Drift extends Widget {
+export class Drift {
+  readonly node = element('div', 'cnbp-note cnbp-drift', DRIFTED);
   private readonly _details = element('details', 'cnbp-changes') as HTMLDetailsElement;
   private readonly _lines = element('pre', 'cnbp-diff');
   private _source = '';
@@ -19,18 +19,17 @@ export class Drift extends Widget {
 
   /** @param _ask Asks the kernel how a source differs from what ran; returns whether there is one to ask. */
   constructor(private readonly _ask: (source: string) => boolean) {
-    super({ node: element('div', 'cnbp-note cnbp-drift', DRIFTED) });
     this._lines.tabIndex = 0; // to be scrolled by keys
     this._lines.setAttribute('aria-label', 'what has changed since this run');
     this._details.append(element('summary', '', 'what has changed'), this._lines);
     this._details.addEventListener('toggle', () => this._askOnce());
     this.node.append(this._details);
-    this.hide();
+    this.node.hidden = true;
   }
 
+  /** Asks nothing any more. */
   dispose(): void {
     window.clearTimeout(this._timer);
-    super.dispose();
   }
 
   /**
@@ -41,7 +40,7 @@ export class Drift extends Widget {
   compare(source: string | null, before: string): void {
     const drifted = source !== null && before !== '' && sourceHash(source) !== before;
     this._source = source ?? '';
-    this.setHidden(!drifted);
+    this.node.hidden = !drifted;
     if (drifted && this._details.open) {
       window.clearTimeout(this._timer);
       this._timer = window.setTimeout(() => this._askOnce(), PAUSE_MS);
@@ -50,7 +49,8 @@ export class Drift extends Widget {
 
   /** Takes the kernel's answer, null if it does not know. */
   tell(lines: readonly string[] | null): void {
-    this._lines.replaceChildren(...(lines ?? [UNKNOWN]).map(line => element('span', KINDS[line[0]] ?? '', `${line}\n`)));
+    this._lines.textContent = '';
+    this._lines.append(...(lines ?? [UNKNOWN]).map(line => element('span', KINDS[line[0]] ?? '', `${line}\n`)));
   }
 
   private _askOnce(): void {

@@ -63,7 +63,8 @@ class HiddenRenderer extends Widget implements IRenderMime.IRenderer {
 /** One drawn panel; made by JupyterLab as often as it likes, so it keeps nothing of its own. */
 export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
   private readonly _told = element('div', 'cnbp-told');
-  private readonly _drift: Drift;
+  private readonly _drift = new Drift(source => this._askChanges(source));
+  private readonly _below = new Widget({ node: this._drift.node });
   private _source: ISharedText | null = null;
   private _model: IRenderMime.IMimeModel | null = null;
   private _saved: ISnapshot | null = null;
@@ -80,14 +81,14 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
     this.addClass('cnbp-output');
     this._told.setAttribute('role', 'status');
     this.node.append(this._told);
-    this._drift = new Drift(source => this._askChanges(source));
-    this.addWidget(this._drift);
+    this.addWidget(this._below);
     this._around.board.changed.connect(this._onNews, this);
   }
 
   dispose(): void {
     if (!this.isDisposed) {
       this._leaveSource();
+      this._drift.dispose();
       this._around.board.changed.disconnect(this._onNews, this);
     }
     super.dispose();
@@ -174,7 +175,7 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
       return;
     }
     this._live = live;
-    this.insertWidget(this.widgets.indexOf(this._drift), live);
+    this.insertWidget(this.widgets.indexOf(this._below), live);
   }
 
   private _drawStill(): void {

@@ -18,6 +18,7 @@ MAX_BYTES = 20_000_000
 _LARGEST = 500_000  # characters of one source: comparing more takes long
 _MOST_OF_LINE = 400
 _AROUND = 2
+_FIRST = ("@@ -1,", "@@ -1 ", "@@ -0,")
 _PREFIX = "sha256:"
 
 
@@ -53,7 +54,8 @@ def changes(before: str, now: str) -> Sequence[str]:
         return ["[... the source is too large to be compared ...]"]
     old, new = before.rstrip().splitlines(), now.rstrip().splitlines()
     compared = difflib.unified_diff(old, new, n=_AROUND, lineterm="")
-    lines = [_short("[...]" if line.startswith("@@") else line) for line in list(compared)[2:]]
+    hunks = [line for line in list(compared)[2:] if not line.startswith(_FIRST)]
+    lines = [_short("[...]" if line.startswith("@@") else line) for line in hunks]
     if len(lines) <= MAX_LINES:
         return lines
     left = len(lines) - MAX_LINES + 1
