@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -134,8 +135,9 @@ class _Parser(argparse.ArgumentParser):
         raise CellRefused(message)
 
 
+@functools.cache
 def parser() -> argparse.ArgumentParser:
-    """Returns the parser of the line of a cell."""
+    """Returns the parser of the line of a cell; making it takes longer than all else that is done with it."""
     parser = _Parser(prog="%%compute", add_help=False, allow_abbrev=False)
     parser.add_argument("endpoint", nargs="?", help="local, an alias, an endpoint's id or name")
     add = parser.add_argument

@@ -74,6 +74,7 @@ class Outlet:
     def _take_bundle(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
         if not self._resumed:
             self._publish(data, metadata, display_id, update)
+            self._page.shown(self._group_id)
         if self._ended():
             self._page.snapshot(self._group_id, lambda: data, ended=True)
 

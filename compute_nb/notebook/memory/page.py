@@ -36,7 +36,7 @@ class Page:
         self,
         heard: Callable[[NotebookSeen], None],
         comm: Callable[[Callable[[Any], None]], Any],
-        ask: Callable[[Drawn], None] = pulse.ask,
+        ask: Callable[[Drawn], None] = pulse.ask_soon,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._heard, self._make = heard, comm
@@ -114,6 +114,11 @@ class Page:
                 self._results.pop(group_id, None)
             if self._known:
                 self._say(self._snapshots({group_id: made}, [group_id] if ended else []))
+
+    def shown(self, group_id: str) -> None:
+        """Notes that pages have just got how a group stands, as display data."""
+        with self._lock:
+            self._sent_at[group_id] = self._clock()
 
     def _call_again(self, now: float) -> None:
         """Says once more which widgets draw: a page loaded amid a restart may have missed it."""

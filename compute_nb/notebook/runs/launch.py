@@ -43,6 +43,7 @@ def launch(
     retries: int,
     scout: Scout | None = None,
     going_on: Callable[[str], tuple[Run, Executor] | None] = lambda _: None,
+    sent: Callable[[Run, Executor], None] = lambda *_: None,
     accepted: Callable[[Run], None] = lambda _: None,
 ) -> tuple[Run, Executor]:
     """Submits a cell; returns when all its tasks are on the service's disk.
@@ -52,6 +53,7 @@ def launch(
         points: Each task's own values; None without `--map`.
         scout: Knows what is at the endpoint.
         going_on: Returns the run of this key that is not to be submitted once more.
+        sent: Told of the run while it is on its way; its service may name its group otherwise yet.
         accepted: Told of the run, inside the time in which an Interrupt withdraws it.
 
     Raises:
@@ -80,7 +82,7 @@ def launch(
             own = flight.points if options.command else points
             reuse = _reuse(executor, flight, options, own, notebook)
         sending = Sending(executor, flight.source, flight.points, reuse)
-        futures = sending.all()
+        futures = sending.begin()
         run = Run(
             cell=cell,
             name=options.name,
@@ -101,6 +103,8 @@ def launch(
             key=key,
             send_again=lambda places: sending.again(run.futures, places),
         )
+        sent(run, executor)
+        sending.finish()
         accepted(run)
     except ComputeError as error:
         executor.cancel_all()
