@@ -328,7 +328,7 @@ class Desk:
             lambda: run.ended,
             resumed=resumed,
         )
-        panel = Panel(run, outlet, self._magics.max_output_lines)
+        panel = Panel(run, outlet, self._magics.max_output_lines, outlet.counted)
         executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()
         pulse.ask_soon(outlet)

@@ -7,7 +7,7 @@
 import type { JSONObject } from '@lumino/coreutils';
 import { ISignal, Signal } from '@lumino/signaling';
 import { readSnapshot } from './snapshot';
-import { ISnapshot, PANEL_MIME } from './tokens';
+import { Counts, ISnapshot, PANEL_MIME } from './tokens';
 
 export interface INews<T> {
   readonly notebook: T;
@@ -19,6 +19,8 @@ interface IState {
   live: ReadonlyMap<string, string>;
   notes: Readonly<Record<string, string>>;
   readonly bundles: Map<string, JSONObject>;
+  /** Newer than the bundle of the same group. */
+  readonly counts: Map<string, Counts>;
 }
 
 /** Keeps bindings and snapshots by notebook and group. `T` is whatever stands for an open notebook. */
@@ -75,9 +77,21 @@ export class Board<T extends object> {
     }
   }
 
+  /** Returns how many tasks of a group are in which state, null if its display data is as new. */
+  counts(notebook: T, id: string): Counts | null {
+    return this._states.get(notebook)?.counts.get(id) ?? null;
+  }
+
+  /** Takes how many tasks of a group are in which state. */
+  setCounts(notebook: T, id: string, counts: Counts): void {
+    this._state(notebook).counts.set(id, counts);
+    this._changed.emit({ notebook, id });
+  }
+
   /** Takes display data of a group. */
   setBundle(notebook: T, id: string, bundle: JSONObject): void {
     this._state(notebook).bundles.set(id, bundle);
+    this._state(notebook).counts.delete(id);
     this._changed.emit({ notebook, id });
   }
 
@@ -94,7 +108,7 @@ export class Board<T extends object> {
   private _state(notebook: T): IState {
     let state = this._states.get(notebook);
     if (state === undefined) {
-      state = { live: new Map(), notes: {}, bundles: new Map() };
+      state = { live: new Map(), notes: {}, bundles: new Map(), counts: new Map() };
       this._states.set(notebook, state);
     }
     return state;

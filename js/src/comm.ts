@@ -169,6 +169,11 @@ export class Link implements IDisposable {
       case 'snapshots':
         this._takeSnapshots(message);
         return;
+      case 'counts':
+        for (const [id, counts] of Object.entries(message.counts)) {
+          this._board.setCounts(this._notebook, id, counts);
+        }
+        return;
       case 'notes':
         this._board.setNotes(this._notebook, message.notes);
         return;

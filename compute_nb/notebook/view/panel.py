@@ -49,6 +49,7 @@ class Panel:
     Args:
         publish: Sends display data: (data, metadata, display_id, is an update).
         max_lines: How much printed text is shown.
+        counted: Told how many tasks are in which state, as often as that is drawn while some are open.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Panel:
         run: Run,
         publish: Callable[[Any, Any, str, bool], None],
         max_lines: int,
+        counted: Callable[[Mapping[TaskState, int]], None] = lambda _: None,
     ) -> None:
-        self._run, self._publish = run, publish
+        self._run, self._publish, self._counted = run, publish, counted
         self._max_lines = max_lines
         self._census = Census(run)
         self._lock = threading.RLock()
@@ -136,6 +138,7 @@ class Panel:
             if self._final:
                 self._revive()
             self._last_sent = self._put_moves()
+            self._counted(self._census.last.counts)
             return self._last_sent
 
     def _put_moves(self) -> int:
