@@ -95,9 +95,11 @@ export class Board<T extends object> {
     this._changed.emit({ notebook, id });
   }
 
-  /** Forgets which widgets draw: their kernel is gone. What was heard of the groups stays. */
+  /** Forgets which widgets draw: their kernel is gone. Display data of the groups stays, and lists say what it says. */
   unbind(notebook: T): void {
+    this._state(notebook).counts.clear();
     this.setLive(notebook, {});
+    this.touch(notebook);
   }
 
   /** Says that something else of a notebook has changed: its record, its outputs. */

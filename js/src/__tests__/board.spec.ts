@@ -39,11 +39,17 @@ describe('the board', () => {
     board.setBundle(notebook, A, { [PANEL_MIME]: { entry, counts: { WAITING: 2 } } });
     board.setCounts(notebook, A, { SUCCEEDED: 1, RUNNING: 1 });
     expect(board.counts(notebook, A)).toEqual({ SUCCEEDED: 1, RUNNING: 1 });
-    board.unbind(notebook);
-    expect(board.counts(notebook, A)).not.toBeNull();
     board.setBundle(notebook, A, { [PANEL_MIME]: { entry, counts: { SUCCEEDED: 2 } } });
     expect(board.counts(notebook, A)).toBeNull();
     expect(news).toEqual([A, A, A]);
+  });
+
+  it('forgets counts with the kernel, so that lists and panels say the same', () => {
+    const { board, news, notebook } = listened();
+    board.setCounts(notebook, A, { RUNNING: 1 });
+    board.unbind(notebook);
+    expect(board.counts(notebook, A)).toBeNull();
+    expect(news).toEqual([A, null]);
   });
 
   it('keeps notebooks apart', () => {
