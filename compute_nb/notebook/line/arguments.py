@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from compute_nb.notebook.line.conditions import conditions
+from compute_nb.notebook.line.manner import manner
 from compute_nb.notebook.line.options import Options, names_of, split_map
 from compute_nb.notebook.refusal import CellRefused, nearest
 from compute_nb.tasks import MAX_RETRIES
@@ -225,7 +225,7 @@ def read_cell(given: Sequence[str]) -> Options:
         label=args.label,
         dry_run=args.dry_run,
         new=args.new,
-        conditions=conditions(args),
+        manner=manner(args),
         command=command,
         check=args.check,
     )

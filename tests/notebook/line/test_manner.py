@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 def read(line):
-    return read_cell(words(line)).conditions
+    return read_cell(words(line)).manner
 
 
 def test_what_is_read():
