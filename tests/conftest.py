@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from rabbit import RabbitMQ, Vhost
+from rabbit import missing as no_rabbit
 from small_server import SmallServer, small_server
 
 # As Hypothesis itself does under CI: a busy machine is no fault of what is tested.
@@ -40,6 +42,26 @@ def published_python(pytestconfig) -> str:
 def server() -> Iterator[SmallServer]:
     """Answers REST as a test has it."""
     with small_server() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory) -> Iterator[RabbitMQ]:
+    """The tests' own RabbitMQ, started at its first use. Who stops, kills or wipes it starts it again."""
+    if why := no_rabbit():
+        pytest.skip(why)
+    one = RabbitMQ(tmp_path_factory.mktemp("rabbit"))
+    try:
+        one.start()
+        yield one
+    finally:
+        one.close()
+
+
+@pytest.fixture
+def vhost(rabbit) -> Iterator[Vhost]:
+    """An empty virtual host on it, for one test."""
+    with rabbit.vhost() as one:
         yield one
 
 
