@@ -1,4 +1,4 @@
-"""This module is the manner of a cell: how long its tasks may run, with what, in which form, how repeatably."""
+"""This module is the manner of a cell: how long its tasks run, with what, in which form, how repeatably."""
 
 from __future__ import annotations
 
