@@ -29,6 +29,7 @@ check: $(VENV)/.test ## Lint, format and types, as CI does
 
 bench: $(VENV)/.test ## Measure against the peers, as ratios in one run
 	$(PY) benchmarks/run.py
+	$(PY) benchmarks/prompt.py
 
 clean: ## Remove what was built and installed here
 	rm -rf $(VENV) js/node_modules js/lib compute_nb/labextension dist build .mypy_cache .ruff_cache .pytest_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from compute_nb.notebook.memory.resume import Resume
 from compute_nb.notebook.runs.entry import entry_of, place_of
 from compute_nb.notebook.runs.launch import dry_run, launch
 from compute_nb.notebook.runs.pending import Outputs
+from compute_nb.notebook.runs.record import Entry
 from compute_nb.notebook.runs.results import when_read
 from compute_nb.notebook.runs.retry import retry
 from compute_nb.notebook.runs.run import Run
@@ -160,22 +162,26 @@ class Desk:
             self._screen.lay(*dry_run(cell_of(shell), body, options, values, notebook, endpoint, self._scout))
             return None
         hidden = shadowed(options.name, shell.user_ns)
-        run, executor = launch(
-            cell_of(shell),
-            body,
-            options,
-            values,
-            Notebook(self._home, shell.user_ns_hidden),
-            endpoint=endpoint,
-            retries=defaults.retries if options.retries is None else options.retries,
-            scout=self._scout,
-            going_on=self._going_on,
-            accepted=self._bind,
-        )
-        if run.entry is None:
-            swept = [name for names, _ in options.maps for name in names]
-            place = place_of(executor, HomeFolder.default())
-            run.entry = entry_of(run, cell_source_of(shell), swept, place)
+        swept = [name for names, _ in options.maps for name in names]
+        try:
+            run, executor = launch(
+                cell_of(shell),
+                body,
+                options,
+                values,
+                Notebook(self._home, shell.user_ns_hidden),
+                endpoint=endpoint,
+                retries=defaults.retries if options.retries is None else options.retries,
+                scout=self._scout,
+                going_on=self._going_on,
+                sent=lambda run, executor: self._note(run, executor, swept),
+                accepted=self._bind,
+            )
+        except BaseException:
+            self._recording.withdraw()
+            raise
+        if run.entry is None or run.entry.id != run.task_group_id:
+            run.entry = self._entry(run, executor, swept)
         if hidden:
             outcome.say(hidden)
         try:
@@ -209,6 +215,17 @@ class Desk:
             f"{run.progress()}: attached to it; `--new` submits again"
         )
         return found
+
+    def _note(self, run: Run, executor: Executor, swept: Sequence[str]) -> None:
+        """Has the home folder note a run while it is sent, so that nothing is accepted that is not noted."""
+        run.cell_id = cell_id_of(self._shell)
+        run.entry = self._entry(run, executor, swept)
+        if front_of(self._shell) is Front.PERSON and run.futures:
+            self._recording.begin(run.entry, cell_source_of(self._shell))
+
+    def _entry(self, run: Run, executor: Executor, swept: Sequence[str]) -> Entry:
+        place = place_of(executor, HomeFolder.default())
+        return entry_of(run, cell_source_of(self._shell), swept, place)
 
     def _bind(self, run: Run) -> None:
         run.cell_id = cell_id_of(self._shell)

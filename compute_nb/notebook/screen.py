@@ -86,11 +86,10 @@ class Screen:
         )
         if resumed:
             self.shelf.put(str(run.task_group_id), outlet, lambda: self.bundle(run)[0], lambda: run.ended)
-        panel = Panel(run, outlet, self._max_lines())
+        panel = Panel(run, outlet, self._max_lines(), outlet.counted)
         executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
         panel.show()
-        panel.news()
-        pulse.ask(outlet)
+        pulse.ask_soon(outlet)
 
     def fail(self, error: BaseException, frames: Any) -> None:
         """Shows an error with its frames, and leaves them for `%debug`."""

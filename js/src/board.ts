@@ -7,7 +7,7 @@
 import type { JSONObject } from '@lumino/coreutils';
 import { ISignal, Signal } from '@lumino/signaling';
 import { readSnapshot } from './snapshot';
-import { ISnapshot, PANEL_MIME } from './tokens';
+import { Counts, ISnapshot, PANEL_MIME } from './tokens';
 
 export interface INews<T> {
   readonly notebook: T;
@@ -20,6 +20,8 @@ interface IState {
   notes: Readonly<Record<string, string>>;
   readonly bundles: Map<string, JSONObject>;
   readonly changes: Map<string, readonly string[] | null>;
+  /** Newer than the bundle of the same group. */
+  readonly counts: Map<string, Counts>;
 }
 
 /** Keeps bindings and snapshots by notebook and group. `T` is whatever stands for an open notebook. */
@@ -92,15 +94,29 @@ export class Board<T extends object> {
     }
   }
 
-  /** Takes display data of a group. */
-  setBundle(notebook: T, id: string, bundle: JSONObject): void {
-    this._state(notebook).bundles.set(id, bundle);
+  /** Returns how many tasks of a group are in which state, null if its display data is as new. */
+  counts(notebook: T, id: string): Counts | null {
+    return this._states.get(notebook)?.counts.get(id) ?? null;
+  }
+
+  /** Takes how many tasks of a group are in which state. */
+  setCounts(notebook: T, id: string, counts: Counts): void {
+    this._state(notebook).counts.set(id, counts);
     this._changed.emit({ notebook, id });
   }
 
-  /** Forgets which widgets draw: their kernel is gone. What was heard of the groups stays. */
+  /** Takes display data of a group. */
+  setBundle(notebook: T, id: string, bundle: JSONObject): void {
+    this._state(notebook).bundles.set(id, bundle);
+    this._state(notebook).counts.delete(id);
+    this._changed.emit({ notebook, id });
+  }
+
+  /** Forgets which widgets draw: their kernel is gone. Display data of the groups stays, and lists say what it says. */
   unbind(notebook: T): void {
+    this._state(notebook).counts.clear();
     this.setLive(notebook, {});
+    this.touch(notebook);
   }
 
   /** Says that something else of a notebook has changed: its record, its outputs. */
@@ -111,7 +127,7 @@ export class Board<T extends object> {
   private _state(notebook: T): IState {
     let state = this._states.get(notebook);
     if (state === undefined) {
-      state = { live: new Map(), notes: {}, bundles: new Map(), changes: new Map() };
+      state = { live: new Map(), notes: {}, bundles: new Map(), changes: new Map(), counts: new Map() };
       this._states.set(notebook, state);
     }
     return state;

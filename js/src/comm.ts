@@ -179,6 +179,11 @@ export class Link implements IDisposable {
       case 'changes':
         this._board.setChanges(this._notebook, message.id, message.lines);
         return;
+      case 'counts':
+        for (const [id, counts] of Object.entries(message.counts)) {
+          this._board.setCounts(this._notebook, id, counts);
+        }
+        return;
       case 'notes':
         this._board.setNotes(this._notebook, message.notes);
         return;

@@ -7,7 +7,8 @@
 
 import type { JSONObject, JSONValue } from '@lumino/coreutils';
 import { isObject } from './metadata';
-import { COMM_TARGET } from './tokens';
+import { readCounts } from './snapshot';
+import { COMM_TARGET, Counts } from './tokens';
 
 /** Which widget draws which group now; groups that are not named have none. */
 export interface ILive {
@@ -37,6 +38,12 @@ export interface ISnapshots {
   readonly writer: string | null;
 }
 
+/** How many tasks of open groups are in which state; told as often as their panels move. */
+export interface ICounts {
+  readonly kind: 'counts';
+  readonly counts: Readonly<Record<string, Counts>>;
+}
+
 /** What tasks gave that a cell of before has submitted, as display data for the output kept for it. */
 export interface IResults {
   readonly kind: 'results';
@@ -57,7 +64,7 @@ export interface IChanges {
   readonly lines: readonly string[] | null;
 }
 
-export type KernelMessage = ILive | IRecord | IForget | ISnapshots | IResults | INotes | IChanges;
+export type KernelMessage = ILive | IRecord | IForget | ISnapshots | ICounts | IResults | INotes | IChanges;
 
 /** What a page tells of its notebook, when the kernel opens the comm and after the page was loaded. */
 export interface INotebookMessage {
@@ -107,6 +114,10 @@ export function readMessage(value: unknown): KernelMessage | null {
     case 'snapshots': {
       const ended = Array.isArray(value.ended) ? value.ended.filter(one => typeof one === 'string') : [];
       return { kind: 'snapshots', bundles: objects(value.bundles), ended, writer };
+    }
+    case 'counts': {
+      const pairs = Object.entries(objects(value.counts)).map(([id, counts]) => [id, readCounts(counts)]);
+      return { kind: 'counts', counts: Object.fromEntries(pairs) };
     }
     case 'results':
       return { kind: 'results', results: objects(value.results), writer };

@@ -46,6 +46,13 @@ class Snapshots(TypedDict):
     writer: str | None
 
 
+class Counted(TypedDict):
+    """How many tasks of open groups are in which state: little, and so told as often as a panel moves."""
+
+    kind: Literal["counts"]
+    counts: Mapping[str, Mapping[str, int]]
+
+
 class Results(TypedDict):
     """What tasks gave that a cell of before has submitted, as display data for the output kept for it."""
 
@@ -69,7 +76,7 @@ class Changes(TypedDict):
     lines: Sequence[str] | None
 
 
-Message = Live | Recorded | Forgotten | Snapshots | Results | Notes | Changes
+Message = Live | Recorded | Forgotten | Snapshots | Counted | Results | Notes | Changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ can update them by their display ids any more: pages put its end there, and what
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from compute_nb.notebook.memory.page import SNAPSHOT_PACE_S, Page
 from compute_nb.notebook.view.look import DEAD
+from compute_nb.tasks import TaskState
 
 PANEL_MIME = "application/vnd.compute-nb.panel+json"
 LIVE_MIME = "application/vnd.compute-nb.live+json"
@@ -62,6 +63,10 @@ class Outlet:
             if not self._resumed and display_id not in self._silent:
                 self._publish(data, metadata, display_id, update)
 
+    def counted(self, counts: Mapping[TaskState, int]) -> None:
+        """Tells pages how many tasks are in which state, as the panel has drawn it."""
+        self._page.counts(self._group_id, {state.value: count for state, count in counts.items() if count})
+
     def draw(self) -> int:
         """Tells pages how the run stands, while the panel says so in its widget only."""
         if not self._ended():
@@ -81,6 +86,7 @@ class Outlet:
             if not (self._view in self._silent if self._view else self._page.known):
                 data = {**data, "text/html": data.get("text/html", "") + DEAD}
             self._publish(data, metadata, display_id, update)
+            self._page.shown(self._group_id)
         if self._ended():
             self._page.snapshot(self._group_id, lambda: data, ended=True)
             self._over()

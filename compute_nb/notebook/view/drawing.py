@@ -48,7 +48,8 @@ def _glyph(snapshot: Snapshot, state: TaskState | None) -> str:
 def _track(run: Run, snapshot: Snapshot) -> str:
     total = max(snapshot.total, 1)
     parts = "".join(
-        f'<div style="width:{100 * snapshot.counts[state] / total:.2f}%;background:{colour}"></div>'
+        f'<div style="width:{100 * snapshot.counts[state] / total:.2f}%;min-width:{_least(state)};'
+        f'background:{colour}"></div>'
         for state, colour in look.SEGMENTS
         if snapshot.counts.get(state)
     )
@@ -58,6 +59,11 @@ def _track(run: Run, snapshot: Snapshot) -> str:
         f'aria-valuetext="{html.escape(snapshot.sentence())}"'
     )
     return f'<div {role} style="{look.TRACK}">{parts}</div>'
+
+
+def _least(state: TaskState) -> str:
+    """Returns how wide its part of a bar is at least: one failure of hundreds is seen too."""
+    return "5px" if state in (TaskState.FAILED, TaskState.LOST) else "0"
 
 
 def aside(run: Run, times: Times, left: str = "", *, shows_id: bool = False) -> str:
