@@ -50,7 +50,13 @@ export interface INotes {
   readonly notes: Readonly<Record<string, string>>;
 }
 
-export type KernelMessage = ILive | IRecord | IForget | ISnapshots | IResults | INotes;
+/** What a page has told of its notebook has come, and all that it may have missed is said. */
+export interface IHeardOf {
+  readonly kind: 'heard';
+  readonly client: string;
+}
+
+export type KernelMessage = ILive | IRecord | IForget | ISnapshots | IResults | INotes | IHeardOf;
 
 /** What a page tells of its notebook, when the kernel opens the comm and after the page was loaded. */
 export interface INotebookMessage {
@@ -98,6 +104,8 @@ export function readMessage(value: unknown): KernelMessage | null {
       return { kind: 'results', results: objects(value.results), writer };
     case 'notes':
       return { kind: 'notes', notes: texts(value.notes) };
+    case 'heard':
+      return typeof value.client === 'string' ? { kind: 'heard', client: value.client } : null;
     default:
       return null;
   }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from browser.notebook import Notebook
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -96,7 +97,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def shared_lab(lab: Lab, tmp_path_factory: pytest.TempPathFactory, pytestconfig) -> Iterator[Lab]:
-    """A server with collaboration, which every page has from its mere presence: the other tests are to have none.
+    """A server with collaboration, which its mere presence turns on: the other tests are to have none.
 
     Its packages are in a folder of their own, kept in pytest's cache; all else is the other server's.
     """
@@ -187,3 +188,10 @@ def page(context: BrowserContext) -> Iterator[Page]:
     page = context.new_page()
     yield page
     page.close()
+
+
+@pytest.fixture
+def notebook(lab: Lab, page: Page, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    made = Notebook(lab, page, f"{request.node.name}.ipynb").write()
+    yield made
+    made.release()

@@ -1,4 +1,4 @@
-"""This module is the notebook: one that is open in a real page, what a person does with it, and what is asked of it."""
+"""This module is the notebook: one open in a real page, what a person does there, and what is asked of it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,24 @@ from playwright.sync_api import Locator, Page, expect
 PANEL = "application/vnd.compute-nb.panel+json"
 LOAD = "%load_ext compute_nb"
 SWEEP = (
-    "%%compute local -m s=range(4) -n sweep\n"
+    "%%compute local -m s=range({tasks}) -n {name}\n"
     "import os, time\n"
-    "while not os.path.exists({gate!r}):\n"
+    "while s >= {free} and not os.path.exists({gate!r}):\n"
     "    time.sleep(0.05)\n"
     "s * s"
 )
 
+SAVED = """async ([name, mime, counts]) => {
+  const file = await (await fetch(`/api/contents/${name}?content=1`)).json();
+  const shown = file.content.cells[1].outputs.map(one => one.data?.[mime]?.counts).filter(Boolean);
+  return JSON.stringify(shown) === JSON.stringify([counts]);
+}"""
+
 
 class Notebook:
-    """A notebook open in a real JupyterLab; its tasks end when its gate is opened."""
+    """A notebook open in a real JupyterLab; its tasks end when its gate opens, but for the first `free`."""
+
+    tasks, free = 4, 0
 
     def __init__(self, lab: Any, page: Page, name: str, gate: Path | None = None) -> None:
         self.lab, self.page, self.name = lab, page, name
@@ -40,8 +48,11 @@ class Notebook:
         """Errors in the log of the page that are not the front end's own."""
         return self.errors
 
+    def sweep(self, name: str, tasks: int, free: int = 0) -> str:
+        return SWEEP.format(name=name, tasks=tasks, free=free, gate=str(self.gate))
+
     def write(self, *last: str) -> Self:
-        cells = [LOAD, SWEEP.format(gate=str(self.gate)), *(last or ("sweep.result()",))]
+        cells = [LOAD, self.sweep("sweep", self.tasks, self.free), *(last or ("sweep.result()",))]
         made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(made, self.path)
@@ -59,13 +70,18 @@ class Notebook:
         self.open()
         self.run(0)
         self.run(1)
-        expect(self.output(1)).to_contain_text("0 of 4 done")
+        expect(self.output(1)).to_contain_text(self.begun)
+
+    @property
+    def begun(self) -> str:
+        """What the panel says while the gate is shut."""
+        return f"{self.free} of {self.tasks} done"
 
     def end(self) -> None:
         """Lets the tasks end, and reads their values by the name."""
         self.release()
         self.run(2)
-        expect(self.output(2)).to_contain_text("[0, 1, 4, 9]")
+        expect(self.output(2)).to_contain_text(f"{[s * s for s in range(self.tasks)]}")
 
     def open(self, *, reset: bool = True) -> None:
         self.page.goto(f"{self.lab.url}/lab/tree/{self.name}{'?reset' if reset else ''}")
@@ -140,6 +156,10 @@ class Notebook:
             self.page.keyboard.press("Control+S")
         expect(self.page.locator(".jp-mod-dirty")).to_have_count(0)
 
+    def saves_by_itself(self, **counts: int) -> None:
+        """Waits until the file shows the sweep's one panel with these counts, though nobody saves."""
+        self.page.wait_for_function(SAVED, arg=[self.name, PANEL, counts])
+
     def release(self) -> None:
         self.gate.touch()
 
@@ -172,7 +192,7 @@ class Notebook7(Notebook):
 
 def assert_whole(notebook: Notebook, cell: int = 1) -> None:
     """The panel stands under its cell, has ended, and nothing is broken."""
-    expect(notebook.output(cell)).to_contain_text("4 of 4 done")
+    expect(notebook.output(cell)).to_contain_text(f"{notebook.tasks} of {notebook.tasks} done")
     assert not notebook.page.get_by_text("Error displaying widget").count()
     assert not notebook.page.get_by_text("model not found").count()
     assert not notebook.page.locator(".jp-Dialog").count()
@@ -182,4 +202,4 @@ def assert_whole(notebook: Notebook, cell: int = 1) -> None:
 def assert_moves(notebook: Notebook, cell: int = 1) -> None:
     """The panel is the kernel's own, under its cell."""
     expect(notebook.output(cell).get_by_role("button", name="cancel")).to_be_visible(timeout=60_000)
-    expect(notebook.output(cell)).to_contain_text("0 of 4 done")
+    expect(notebook.output(cell)).to_contain_text(notebook.begun)

@@ -1,12 +1,15 @@
 """Runs come back: under their own cells, bound, counted right, after whatever happens to kernel and page."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser.notebook import PANEL, Notebook, Notebook7, assert_moves, assert_whole
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 
 @pytest.fixture
@@ -18,13 +21,6 @@ def windowing(lab: Any) -> Iterator[None]:
     tracker.write_text('{"windowingMode": "full"}')
     yield
     tracker.unlink()
-
-
-@pytest.fixture
-def notebook(lab: Any, page: Page, request: pytest.FixtureRequest) -> Iterator[Notebook]:
-    made = Notebook(lab, page, f"{request.node.name}.ipynb").write()
-    yield made
-    made.release()
 
 
 def test_restarts_a_kill_and_pages_that_are_loaded_again(notebook: Notebook) -> None:
@@ -51,27 +47,20 @@ def test_restarts_a_kill_and_pages_that_are_loaded_again(notebook: Notebook) -> 
     notebook.run(0)
     assert_moves(notebook)
     notebook.save()
-    with notebook.page.expect_response(lambda reply: reply.request.method == "PUT"):
-        notebook.end()
+    notebook.end()
     assert_whole(notebook)
-    expect(notebook.page.locator(".jp-mod-dirty")).to_have_count(0)
-    counts = notebook.saved()["cells"][1]["outputs"][0]["data"][PANEL]["counts"]
-    assert counts == {"SUCCEEDED": 4}
+    notebook.saves_by_itself(SUCCEEDED=4)
     assert [one["id"] for one in notebook.groups()] == [group["id"]]
 
 
 def test_the_end_comes_while_no_page_is_open(notebook: Notebook) -> None:
     notebook.begin()
-    expect(notebook.page.locator(".jp-mod-dirty")).to_have_count(
-        0
-    )  # a panel that is in no file can't come back
+    expect(notebook.page.locator(".jp-mod-dirty")).to_have_count(0)  # else there is nothing to come back to
     notebook.page.goto("about:blank")
     notebook.release()
     notebook.open(reset=False)
     assert_whole(notebook)
-    notebook.save()
-    counts = notebook.saved()["cells"][1]["outputs"][0]["data"][PANEL]["counts"]
-    assert counts == {"SUCCEEDED": 4}
+    notebook.saves_by_itself(SUCCEEDED=4)
 
 
 def test_a_notebook_that_is_renamed_and_a_copy_that_nobody_trusts(notebook: Notebook) -> None:
@@ -144,8 +133,10 @@ def test_two_tabs_of_one_notebook(notebook: Notebook, page: Page) -> None:
         assert not notebook.page.locator(".jp-Dialog").count()
 
 
-def test_run_all_in_the_middle_of_a_sweep_submits_nothing_again(notebook: Notebook) -> None:
+def test_run_all_in_the_middle_of_a_sweep_of_20_submits_nothing_again(notebook: Notebook, lab: Any) -> None:
+    notebook.tasks, notebook.free = 20, 5
     notebook.write("for _ in sweep: print(_.task_id)")
+    before = tasks_at_service(lab)
     notebook.begin()
     notebook.restart()
     notebook.menu("Run", "Run All Cells")
@@ -159,6 +150,29 @@ def test_run_all_in_the_middle_of_a_sweep_submits_nothing_again(notebook: Notebo
     panels = [out for out in notebook.saved()["cells"][1]["outputs"] if PANEL in out.get("data", {})]
     assert [out["data"][PANEL]["entry"]["id"] for out in panels] == [group["id"]]
     assert [one["id"] for one in notebook.groups()] == [group["id"]]
+    assert tasks_at_service(lab) == before + 20
+
+
+def tasks_at_service(lab: Any) -> int:
+    command = [sys.executable, "-m", "compute_nb.cli", "service", "status", "--json"]
+    told = subprocess.run(command, env=lab.environment, check=False, capture_output=True, text=True)
+    return sum(json.loads(told.stdout).get("tasks", {}).values())
+
+
+def test_a_browser_that_was_closed_while_tasks_run(
+    lab: Any, page: Page, other_browser: BrowserContext
+) -> None:
+    closed = Notebook(lab, other_browser.new_page(), "closed.ipynb").write()
+    closed.begin()
+    expect(closed.page.locator(".jp-mod-dirty")).to_have_count(0)
+    other_browser.close()
+    notebook = closed.seen_in(page)
+    notebook.open()
+    assert_moves(notebook)
+    expect(page.get_by_role("button", name="Compute: 1 running")).to_be_visible()
+    notebook.end()
+    assert_whole(notebook)
+    assert not closed.errors
 
 
 @pytest.mark.usefixtures("without_plugin")

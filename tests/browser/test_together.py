@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from browser.notebook import PANEL, Notebook, assert_moves, assert_whole
+from browser.notebook import Notebook, assert_moves, assert_whole
 from playwright.sync_api import BrowserContext, Page, expect
 
 OPEN = "[...window.jupyterapp.shell.widgets('main')].find(one => one.sessionContext)"
@@ -13,15 +13,10 @@ WATCH = f"""() => {{
   window.saves = 0;
   {OPEN}.context.saveState.connect(() => window.saves++);
   {MODEL}.ydoc.on('afterTransaction', done => {{
-    if (done.local && done.changed.size) window.written.push([...done.changed.values()].flatMap(one => [...one]));
+    if (done.local && done.changed.size) window.written.push(...done.changed.values());
   }});
 }}"""
 RECORD = f"{MODEL}.getMetadata('compute_nb')"
-SAVED = """async ([name, mime]) => {
-  const file = await (await fetch(`/api/contents/${name}?content=1`)).json();
-  const shown = file.content.cells[1].outputs.map(one => one.data[mime]?.counts);
-  return JSON.stringify(shown) === '[{"SUCCEEDED":4}]';
-}"""
 
 
 class Shared(Notebook):
@@ -75,7 +70,7 @@ def test_two_people_see_all_and_the_one_who_runs_the_cell_writes(
             expect(seen.page.get_by_role("button", name="Compute:")).to_be_hidden()
     finally:
         one.release()
-    page.wait_for_function(SAVED, arg=[one.name, PANEL])
+    one.saves_by_itself(SUCCEEDED=4)
     (group,) = one.groups()
     assert one.record == two.record == [group["id"]]
     assert one.written

@@ -61,7 +61,14 @@ class Notes(TypedDict):
     notes: Mapping[str, str]
 
 
-Message = Live | Recorded | Forgotten | Snapshots | Results | Notes
+class HeardOf(TypedDict):
+    """What a page has told of its notebook has come, and all that it may have missed is said."""
+
+    kind: Literal["heard"]
+    client: str
+
+
+Message = Live | Recorded | Forgotten | Snapshots | Results | Notes | HeardOf
 
 
 @dataclass(frozen=True, slots=True)
