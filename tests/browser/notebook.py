@@ -173,6 +173,7 @@ class Notebook:
 class Notebook7(Notebook):
     """The same in Notebook 7, which has errors of its own in its log."""
 
+    # The outer two come with our extension disabled too; the command is its file browser's, and we run none.
     OWN = re.compile(r"reading 'schema'|'filebrowser:open-path' not registered|the debugger state")
 
     @property

@@ -63,6 +63,26 @@ def test_the_end_comes_while_no_page_is_open(notebook: Notebook) -> None:
     notebook.saves_by_itself(SUCCEEDED=4)
 
 
+def test_saves_that_overlap_or_are_called_off(notebook: Notebook) -> None:
+    notebook.begin()
+    for _ in range(5):  # the first in the middle of the one that the submit causes
+        notebook.page.keyboard.press("Control+S")
+    expect(notebook.page.locator(".jp-mod-dirty")).to_have_count(0)
+    assert_moves(notebook)
+    assert not notebook.page.locator(".jp-Dialog").count()
+
+    changed = notebook.saved()
+    changed["metadata"]["by_another_program"] = True
+    notebook.path.write_text(json.dumps(changed), encoding="utf-8")
+    dialog = notebook.page.locator(".jp-Dialog", has_text="File Changed")
+    notebook.page.keyboard.press("Control+S")
+    dialog.get_by_role("button", name="Cancel").click()
+    notebook.release()
+    dialog.get_by_role("button", name="Overwrite").click()  # the end of the run is to be saved, and asks
+    notebook.saves_by_itself(SUCCEEDED=4)
+    assert_whole(notebook)
+
+
 def test_a_notebook_that_is_renamed_and_a_copy_that_nobody_trusts(notebook: Notebook) -> None:
     notebook.begin()
     notebook.rename("renamed")
