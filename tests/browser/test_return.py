@@ -1,6 +1,7 @@
 """Runs come back: under their own cells, bound, counted right, after whatever happens to kernel and page."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from browser.notebook import PANEL, Notebook, Notebook7, assert_moves, assert_whole
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
 
 @pytest.fixture
@@ -63,6 +64,37 @@ def test_the_end_comes_while_no_page_is_open(notebook: Notebook) -> None:
     notebook.saves_by_itself(SUCCEEDED=4)
 
 
+def test_a_greeting_that_is_lost_on_its_way_is_said_again(notebook: Notebook) -> None:
+    notebook.begin()
+    expect(notebook.page.locator(".jp-mod-dirty")).to_have_count(0)
+    lost = loses_once(notebook.page, b'"kind":"notebook"')
+    notebook.open(reset=False)
+    assert_moves(notebook)
+    assert len(lost) == 1
+    notebook.end()
+    assert_whole(notebook)
+
+
+def loses_once(page: Page, words: bytes) -> list[bytes]:
+    """Has the first message to a kernel that has these words go nowhere; returns what was lost."""
+    lost: list[bytes] = []
+
+    def connect(page_side: WebSocketRoute) -> None:
+        server = page_side.connect_to_server()
+
+        def forward(message: str | bytes) -> None:
+            written = message.encode() if isinstance(message, str) else message
+            if words in written and not lost:
+                lost.append(written)
+            else:
+                server.send(message)
+
+        page_side.on_message(forward)
+
+    page.route_web_socket(re.compile("/api/kernels/.*/channels"), connect)
+    return lost
+
+
 def test_saves_that_overlap_or_are_called_off(notebook: Notebook) -> None:
     notebook.begin()
     for _ in range(5):  # the first in the middle of the one that the submit causes
@@ -71,6 +103,8 @@ def test_saves_that_overlap_or_are_called_off(notebook: Notebook) -> None:
     assert_moves(notebook)
     assert not notebook.page.locator(".jp-Dialog").count()
 
+    notebook.open(reset=False)
+    assert_moves(notebook)
     changed = notebook.saved()
     changed["metadata"]["by_another_program"] = True
     notebook.path.write_text(json.dumps(changed), encoding="utf-8")
