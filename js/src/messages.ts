@@ -64,7 +64,13 @@ export interface IChanges {
   readonly lines: readonly string[] | null;
 }
 
-export type KernelMessage = ILive | IRecord | IForget | ISnapshots | ICounts | IResults | INotes | IChanges;
+/** What a page has told of its notebook has come, and all that it may have missed is said. */
+export interface IHeardOf {
+  readonly kind: 'heard';
+  readonly client: string;
+}
+
+export type KernelMessage = ILive | IRecord | IForget | ISnapshots | ICounts | IResults | INotes | IChanges | IHeardOf;
 
 /** What a page tells of its notebook, when the kernel opens the comm and after the page was loaded. */
 export interface INotebookMessage {
@@ -127,6 +133,8 @@ export function readMessage(value: unknown): KernelMessage | null {
       const lines = Array.isArray(value.lines) ? value.lines.filter(one => typeof one === 'string') : null;
       return typeof value.id === 'string' ? { kind: 'changes', id: value.id, lines } : null;
     }
+    case 'heard':
+      return typeof value.client === 'string' ? { kind: 'heard', client: value.client } : null;
     default:
       return null;
   }

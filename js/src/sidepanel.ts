@@ -17,10 +17,19 @@ export class SidePanel extends Widget {
   constructor(
     private readonly _tracker: INotebookTracker,
     private readonly _board: Board<NotebookPanel>,
-    private readonly _reload: () => void
+    private readonly _reload: () => void,
+    leave: () => void
   ) {
     super();
     this.addClass('cnbp-side');
+    this.node.setAttribute('aria-label', 'Compute tasks');
+    this.node.addEventListener('keydown', event => {
+      if (event.key === 'Escape') {
+        event.preventDefault();
+        event.stopPropagation();
+        leave();
+      }
+    });
     const head = element('div', 'cnbp-side-head');
     const button = element('button', 'cnbp-button', 'Reload compute tasks') as HTMLButtonElement;
     button.type = 'button';
@@ -40,6 +49,14 @@ export class SidePanel extends Widget {
     super.dispose();
   }
 
+  /** Whoever opens it by keyboard stands at the first group. */
+  protected onActivateRequest(message: Message): void {
+    super.onActivateRequest(message);
+    this._draw();
+    const first = this._list.querySelector<HTMLElement>('.cnbp-jump:enabled');
+    (first ?? this.node.querySelector<HTMLElement>('.cnbp-button'))?.focus();
+  }
+
   protected onAfterShow(message: Message): void {
     super.onAfterShow(message);
     this.update();
@@ -47,6 +64,10 @@ export class SidePanel extends Widget {
 
   protected onUpdateRequest(message: Message): void {
     super.onUpdateRequest(message);
+    this._draw();
+  }
+
+  private _draw(): void {
     const notebook = this._tracker.currentWidget;
     const groups = notebook === null ? [] : groupsOf(notebook, this._board);
     const focused = this._focused();

@@ -76,7 +76,14 @@ class Changes(TypedDict):
     lines: Sequence[str] | None
 
 
-Message = Live | Recorded | Forgotten | Snapshots | Counted | Results | Notes | Changes
+class HeardOf(TypedDict):
+    """What a page has told of its notebook has come, and all that it may have missed is said."""
+
+    kind: Literal["heard"]
+    client: str
+
+
+Message = Live | Recorded | Forgotten | Snapshots | Counted | Results | Notes | Changes | HeardOf
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,6 +215,7 @@ class Page:
                 self._say(self._given(list(self._results)))
             if self._notes:
                 self._say({"kind": "notes", "notes": self._notes})
+            self._say({"kind": "heard", "client": seen.client})
         self._heard(seen)
 
 
