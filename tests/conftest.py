@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from rabbit import RabbitMQ, Vhost
+from rabbit import missing as no_rabbit
 
 # As Hypothesis itself does under CI: a busy machine is no fault of what is tested.
 settings.register_profile(
@@ -33,6 +35,26 @@ def published_python(pytestconfig) -> str:
                 pytest.skip(f"the published package can't be installed: {made.stderr[-300:]}")
         done.write_text(PUBLISHED)
     return str(python)
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory) -> Iterator[RabbitMQ]:
+    """The tests' own RabbitMQ, started at its first use. Who stops, kills or wipes it starts it again."""
+    if why := no_rabbit():
+        pytest.skip(why)
+    one = RabbitMQ(tmp_path_factory.mktemp("rabbit"))
+    try:
+        one.start()
+        yield one
+    finally:
+        one.close()
+
+
+@pytest.fixture
+def vhost(rabbit) -> Iterator[Vhost]:
+    """An empty virtual host on it, for one test."""
+    with rabbit.vhost() as one:
+        yield one
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,70 +9,9 @@ import time
 from pathlib import Path
 
 from compute_nb.errors import ComputeError
-from compute_nb.service.statements import fill
+from compute_nb.service.migrations import migrations
 
 logger = logging.getLogger(__name__)
-
-# Numbers (`no`) join the tables: they keep rows and indexes a third of the size of ones with ids, and an
-# insert costs 25 us less. Ids are BLOB(16). Times are seconds since the epoch.
-_VERSION_1 = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE tally (state INTEGER PRIMARY KEY, n INTEGER NOT NULL);
-INSERT INTO tally VALUES (0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0);
-CREATE TABLE principal (
-    public_id TEXT PRIMARY KEY, name TEXT NOT NULL, owner BLOB NOT NULL, kind TEXT NOT NULL,
-    secret_hash BLOB NOT NULL, generation INTEGER NOT NULL, scope TEXT NOT NULL, created REAL NOT NULL,
-    revoked REAL
-) WITHOUT ROWID;
-CREATE TABLE function (
-    no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, owner BLOB NOT NULL, name TEXT NOT NULL,
-    meta TEXT NOT NULL, description TEXT, public INTEGER NOT NULL, created REAL NOT NULL, deleted REAL,
-    code TEXT NOT NULL
-);
-CREATE TABLE endpoint (
-    no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, owner BLOB NOT NULL, name TEXT NOT NULL,
-    display_name TEXT, kind TEXT NOT NULL, public INTEGER NOT NULL, registered REAL NOT NULL,
-    deleted REAL, last_seen REAL, journal_id BLOB, boot_id BLOB, agent TEXT, metadata TEXT NOT NULL
-);
-CREATE TABLE task_group (
-    no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, owner BLOB NOT NULL, endpoint INTEGER NOT NULL,
-    created REAL NOT NULL, next_expiry REAL NOT NULL
-);
-CREATE INDEX task_group_due ON task_group (next_expiry);
--- Holds that are not released. AUTOINCREMENT: a number must never come back in the same group.
-CREATE TABLE hold (
-    no INTEGER PRIMARY KEY AUTOINCREMENT, grp INTEGER NOT NULL UNIQUE, since REAL NOT NULL
-);
-CREATE TABLE hold_endpoint (
-    hold INTEGER NOT NULL, endpoint INTEGER NOT NULL, PRIMARY KEY (hold, endpoint)
-) WITHOUT ROWID;
-CREATE TABLE options (no INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, body TEXT NOT NULL);
--- Requests of clients that make no ids. answered: 0 not yet, 1 the reply was written, 2 it was not.
-CREATE TABLE submit (
-    sha256 BLOB NOT NULL, owner BLOB NOT NULL, reply TEXT NOT NULL, answered INTEGER NOT NULL,
-    at REAL NOT NULL, PRIMARY KEY (sha256, owner)
-);
-CREATE INDEX submit_at ON submit (at);
--- hold: 0, or the number under which the task came; it is held as long as that hold exists.
-CREATE TABLE task (
-    no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, state INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    sent_at REAL, started REAL, ended REAL, grp INTEGER NOT NULL, endpoint INTEGER NOT NULL,
-    fn INTEGER NOT NULL, options INTEGER NOT NULL, hold INTEGER NOT NULL, retries INTEGER NOT NULL,
-    submitted REAL NOT NULL, expires REAL NOT NULL, retry_of BLOB
-);
-CREATE INDEX task_of_group ON task (grp, id);
-CREATE INDEX task_outbox ON task (endpoint, grp, hold) WHERE state = {WAITING} AND sent_at IS NULL;
-CREATE INDEX task_out ON task (endpoint) WHERE sent_at IS NOT NULL AND {open};
-CREATE TABLE payload (no INTEGER PRIMARY KEY, args TEXT NOT NULL);
-CREATE TABLE result (no INTEGER PRIMARY KEY, body TEXT, blob TEXT, error_code TEXT);
-"""
-
-# The task that runs in the place of another one; at most one does.
-_VERSION_2 = """
-CREATE UNIQUE INDEX task_retry ON task (retry_of) WHERE retry_of IS NOT NULL;
-"""
-
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
 
 
 class StoreUnusable(ComputeError):
@@ -131,10 +70,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
-    version = _version(connection)
-    if version > len(MIGRATIONS):
+    version, known = _version(connection), len(migrations("sqlite"))
+    if version > known:
         raise StoreUnusable(
-            f"store {path} has schema version {version}, this compute_nb knows up to {len(MIGRATIONS)}: "
+            f"store {path} has schema version {version}, this compute_nb knows up to {known}: "
             "upgrade compute_nb, or set COMPUTE_NB_HOME to another folder; the file was not touched"
         )
 
@@ -152,22 +91,17 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = _version(connection)
     if version == 0:
         connection.execute("CREATE TABLE migration (version INTEGER PRIMARY KEY, at REAL NOT NULL)")
-    for number in range(version + 1, len(MIGRATIONS) + 1):
-        for statement in _statements(fill(MIGRATIONS[number - 1])):
+    missing = migrations("sqlite")[version:]
+    for step in missing:
+        for statement in step.statements:
             connection.execute(statement)
-        connection.execute("INSERT INTO migration (version, at) VALUES (?, ?)", (number, time.time()))
-        logger.info("store %s is at schema version %d", path, number)
+        connection.execute("INSERT INTO migration (version, at) VALUES (?, ?)", (step.number, time.time()))
+        logger.info("store %s is at schema version %d", path, step.number)
     # A service that ended without answering: its clients will ask again.
     connection.execute("UPDATE submit SET answered = 2 WHERE answered = 0")
     connection.execute("COMMIT")
-    if version < len(MIGRATIONS):
+    if missing:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _statements(script: str) -> list[str]:
-    # executescript would commit in between, and half a migration must not stay.
-    without_comments = "\n".join(line for line in script.splitlines() if not line.startswith("--"))
-    return [part for part in without_comments.split(";") if part.strip()]
 
 
 def _sync_folder(folder: Path) -> None:
