@@ -10,6 +10,8 @@ import { sentence, title } from './snapshot';
 import type { IGroup } from './tokens';
 import { bar, element, glyph, moment } from './view';
 
+const GONE = 'Its cell is not in this notebook any more.';
+
 /** Draws itself when it is looked at and something has changed. */
 export class SidePanel extends Widget {
   private readonly _list = element('ul', 'cnbp-list');
@@ -98,7 +100,7 @@ export class SidePanel extends Widget {
     button.type = 'button';
     button.dataset.group = entry.id;
     button.disabled = !there;
-    button.title = there ? 'Go to its cell' : 'Its cell is not in this notebook any more';
+    button.title = there ? 'Go to its cell' : GONE;
     button.addEventListener('click', () => void jump(notebook, group));
     const told = snapshot === null ? 'not heard of yet' : sentence(snapshot);
     button.append(
@@ -110,6 +112,9 @@ export class SidePanel extends Widget {
     row.append(button);
     if (snapshot !== null) {
       row.append(bar(snapshot));
+    }
+    if (!there) {
+      row.append(element('div', 'cnbp-note', GONE));
     }
     if (group.note) {
       row.append(element('span', 'cnbp-note', group.note));

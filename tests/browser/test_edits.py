@@ -55,6 +55,7 @@ def test_cells_that_are_edited_while_their_tasks_run_and_after_a_restart(noteboo
     notebook.key(3, "d", "d")
     expect(notebook.page.locator(".cnbp-output")).to_have_count(0)
     expect(row(notebook, "sweep")).to_have_count(1)
+    expect(row(notebook, "sweep")).to_contain_text("Its cell is not in this notebook any more.")
     notebook.page.keyboard.press("z")
     assert_own(notebook, sweep=3)
     notebook.key(2, "Shift+ArrowDown", "Shift+M")
