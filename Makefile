@@ -29,6 +29,7 @@ check: $(VENV)/.test ## Lint, format and types, as CI does
 
 bench: $(VENV)/.test ## Measure against the peers, as ratios in one run
 	$(PY) benchmarks/run.py
+	$(PY) benchmarks/prompt.py
 
 .PHONY: million
 million: $(VENV)/.test system # A million stored tasks: cost, bytes and sweeps, in SQLite and PostgreSQL (half an hour)
