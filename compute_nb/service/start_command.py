@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid5
 
-from compute_nb.service.addresses import exchange_info, queue_info
+from compute_nb.service.queue_info import exchange_info, queue_info
 from compute_nb.service.rows import UserEndpointRow
 from compute_nb.service.tokens import tasks_queue
 

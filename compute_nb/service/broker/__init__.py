@@ -2,6 +2,8 @@
 
 from compute_nb.service.broker.contract import (
     Broker,
+    Census,
+    Counted,
     Delivery,
     Grants,
     Guard,
@@ -16,6 +18,8 @@ from compute_nb.service.broker.vhost import Mismatch
 
 __all__ = [
     "Broker",
+    "Census",
+    "Counted",
     "Delivery",
     "EmbeddedBroker",
     "Grants",

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pika
+from pika.exceptions import AMQPError
 
 from compute_nb.errors import ComputeError
 from compute_nb.service.broker.contract import Delivery, OnConsumer, OnDelivery, OnTaken
 from compute_nb.service.rabbit.census import PERIOD_S, WEIGH_PERIOD_S, Readers, Scales
 from compute_nb.service.rabbit.management import Management
-from compute_nb.service.rabbit.outbox import Letter, Outbox
+from compute_nb.service.rabbit.outbox import Letter
+from compute_nb.service.rabbit.post import Post
 from compute_nb.service.rabbit.roster import Passwords, Roster
 from compute_nb.service.rabbit.session import Session
 from compute_nb.service.rabbit.site import RabbitSite
@@ -33,8 +34,6 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 PREFETCH = 64
 GIVE_BACK_S = 1.0
-PERSISTENT = 2
-NEXT_CONFIRM = 0  # no message has this number
 
 
 class RabbitBroker:
@@ -52,11 +51,9 @@ class RabbitBroker:
         self._management = Management(site)
         self._roster = Roster(self._management, passwords)
         self._topology = Topology()
-        self._outbox = Outbox()
         self._scales = Scales(self._management)
+        self._post = Post(self._scales.sent)
         self._session: Session | None = None
-        self._published = 0
-        self._barriers: dict[int, asyncio.Future[None]] = {}
         self._gone: set[str] = set()
         self._announced: dict[str, str] = {}
         self._readers = Readers(self._tell, self._declare_queue)
@@ -64,7 +61,7 @@ class RabbitBroker:
 
     def __repr__(self) -> str:
         state = "connected" if self._session else "down"
-        return f"<RabbitBroker {self._site.amqp}: {state}, {len(self._outbox)} unconfirmed>"
+        return f"<RabbitBroker {self._site.amqp}: {state}, {len(self._post)} unconfirmed>"
 
     async def start(self) -> None:
         """Connects, and stays so from then on.
@@ -98,8 +95,8 @@ class RabbitBroker:
     def declare_exchange(self, name: str, kind: str = "topic") -> None:
         """As in the contract."""
         self._topology.exchanges[name] = kind
-        if self._session is not None:
-            self._session.out.exchange_declare(name, kind, durable=True)
+        if (out := self._out) is not None:
+            out.exchange_declare(name, kind, durable=True)
 
     def declare_queue(self, name: str, *, expires_s: float | None = None, owner: str | None = None) -> None:
         """As in the contract; `owner` is what permissions say."""
@@ -111,14 +108,14 @@ class RabbitBroker:
     def delete_queue(self, name: str) -> None:
         """As in the contract."""
         self._forget(name)
-        if self._session is not None:
-            self._session.out.queue_delete(name)
+        if (out := self._out) is not None:
+            out.queue_delete(name)
 
     def bind(self, queue: str, exchange: str, pattern: str) -> None:
         """As in the contract."""
         self._topology.bindings[queue, exchange, pattern] = None
-        if self._session is not None:
-            self._session.out.queue_bind(queue, exchange, pattern)
+        if (out := self._out) is not None:
+            out.queue_bind(queue, exchange, pattern)
 
     def publish(
         self,
@@ -137,21 +134,20 @@ class RabbitBroker:
                 return False
             self._topology.used(routing_key, time.monotonic())
         whole_s = None if timestamp_s is None else int(timestamp_s)
-        self._outbox.add(Letter(exchange, routing_key, body, headers, whole_s, content_type))
-        self._flush()
+        self._post.send(Letter(exchange, routing_key, body, headers, whole_s, content_type))
         return True
 
     def consume(self, queue: str, on_delivery: OnDelivery) -> None:
         """As in the contract."""
         self._topology.readers[queue] = on_delivery
-        if self._session is not None:
+        if self._session is not None and self._session.inward.is_open:
             self._consume(self._session, queue, on_delivery)
 
     def purge(self, queue: str) -> None:
         """As in the contract; what a reader has and has not acknowledged stays."""
-        if self._session is not None:
+        if (out := self._out) is not None:
             self._declare_queue(queue)
-            self._session.out.queue_purge(queue)
+            out.queue_purge(queue)
 
     def announce(self, queue: str, username: str) -> None:
         """As in the contract; told at once, since a count comes late."""
@@ -186,29 +182,9 @@ class RabbitBroker:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._roster.settled()
-                return await self._barrier()
+                return await self._post.settled()
         except TimeoutError:
             return False
-
-    async def _barrier(self) -> bool:
-        """Waits until RabbitMQ has done all that the channel was told.
-
-        It does in order what comes on a channel: a message that it confirms stands behind all before.
-        """
-        session = self._session
-        if session is None:
-            return False
-        try:
-            while len(self._outbox):
-                await session.unless_over(self._barrier_at(NEXT_CONFIRM))
-            number = self._send(session, Letter("", "", b"", None, None), mandatory=False)
-            await session.unless_over(self._barrier_at(number))
-        except ComputeError:
-            return False
-        return True
-
-    def _barrier_at(self, number: int) -> asyncio.Future[None]:
-        return self._barriers.setdefault(number, asyncio.get_running_loop().create_future())
 
     # -- sessions
 
@@ -219,13 +195,12 @@ class RabbitBroker:
             ComputeError: It could not be made; nothing of it is left.
         """
         await self._management.own()
-        session = await Session.open(self._site, self._flush)
+        session = await Session.open(self._site, self._post.flush)
         try:
             forgotten = not await session.knows(self._topology)
             await session.declare(self._topology)
             await self._roster.muster()
             session.out.add_on_return_callback(self._on_return)
-            session.out.confirm_delivery(self._on_confirm)
             session.inward.basic_qos(prefetch_count=PREFETCH)
             session.inward.add_on_cancel_callback(
                 lambda frame: session.end(
@@ -237,12 +212,12 @@ class RabbitBroker:
         except BaseException:
             await session.close()
             raise
-        self._published = 0
         self._session = session
+        self._post.attend(session)
         # What was declared meanwhile is not there yet.
         for queue in self._topology.queues:
             self._declare_queue(queue)
-        self._flush()
+        self._post.flush()
         _log.info("%s: connected, %s queues declared", self._site, len(self._topology.queues))
         if forgotten and self.on_forgotten is not None:
             self.on_forgotten()
@@ -258,8 +233,7 @@ class RabbitBroker:
             finally:
                 counting.cancel()
             self._session = None
-            self._outbox.lost()
-            self._barriers.clear()
+            self._post.lose()
             _log.warning("%s is lost: %s", self._site, why)
             await session.close()
             session = await self._again()
@@ -288,7 +262,7 @@ class RabbitBroker:
                     session.out.queue_bind(*binding)
                 self._topology.expire(time.monotonic())
                 await asyncio.sleep(PERIOD_S)
-        except ComputeError:
+        except (ComputeError, AMQPError):
             return  # the session is over
         except Exception as error:  # noqa: BLE001 - the top of a task
             _log.exception("the readers of queues could not be counted")
@@ -307,48 +281,16 @@ class RabbitBroker:
 
     # -- messages
 
-    def _declare_queue(self, name: str) -> None:
-        if self._session is not None and name in self._topology.queues:
-            expires_s = self._topology.queues[name]
-            self._session.out.queue_declare(name, durable=True, arguments=arguments(expires_s))
-
-    def _flush(self) -> None:
+    @property
+    def _out(self) -> Any:
+        """The channel for what the service declares and sends; None while there is none."""
         session = self._session
-        if session is None or session.blocked or not session.out.is_open:
-            return
-        while (letter := self._outbox.next()) is not None:
-            self._outbox.sent(self._send(session, letter), letter)
-            if not letter.exchange:
-                self._scales.sent(letter.routing_key, len(letter.body))
+        return session.out if session is not None and session.out.is_open else None
 
-    def _send(self, session: Session, letter: Letter, mandatory: bool = True) -> int:
-        properties = pika.BasicProperties(
-            delivery_mode=PERSISTENT,
-            headers=dict(letter.headers) if letter.headers else None,
-            timestamp=letter.timestamp_s,
-            content_type=letter.content_type,
-        )
-        session.out.basic_publish(letter.exchange, letter.routing_key, letter.body, properties, mandatory)
-        self._published += 1
-        return self._published
-
-    def _on_confirm(self, frame: Any) -> None:
-        number, multiple = frame.method.delivery_tag, frame.method.multiple
-        ok = isinstance(frame.method, pika.spec.Basic.Ack)
-        self._outbox.confirmed(number, multiple, ok)
-        for waiting in [n for n in self._barriers if n == number or (multiple and n <= number)]:
-            self._pass(waiting)
-        self._pass(NEXT_CONFIRM)
-        if ok:
-            self._flush()
-        else:
-            _log.warning("%s refused message %s; it is sent again", self._site, number)
-            asyncio.get_running_loop().call_later(GIVE_BACK_S, self._flush)
-
-    def _pass(self, number: int) -> None:
-        future = self._barriers.pop(number, None)
-        if future is not None and not future.done():
-            future.set_result(None)
+    def _declare_queue(self, name: str) -> None:
+        out = self._out
+        if out is not None and name in self._topology.queues:
+            out.queue_declare(name, durable=True, arguments=arguments(self._topology.queues[name]))
 
     def _on_return(self, _: Any, method: Any, properties: Any, body: bytes) -> None:
         """A queue was not there: one that must be is made again, any other's readers are long gone."""

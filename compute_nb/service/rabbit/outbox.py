@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 WINDOW_BYTES = 16 * 1024 * 1024
@@ -12,7 +12,7 @@ WINDOW_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One message of the service."""
+    """One message of the service; its place is given to it by the outbox."""
 
     exchange: str
     routing_key: str
@@ -20,6 +20,7 @@ class Letter:
     headers: Mapping[str, Any] | None
     timestamp_s: int | None
     content_type: str | None = None
+    place: int = 0
 
 
 class Outbox:
@@ -27,10 +28,12 @@ class Outbox:
 
     Attributes:
         held_bytes: Of all their bodies.
+        last_place: Of the letter that came last.
     """
 
     def __init__(self) -> None:
         self.held_bytes = 0
+        self.last_place = 0
         self._waiting: deque[Letter] = deque()
         self._sent: OrderedDict[int, Letter] = OrderedDict()
         self._sent_bytes = 0
@@ -40,8 +43,14 @@ class Outbox:
 
     def add(self, letter: Letter) -> None:
         """Puts one to the end."""
-        self._waiting.append(letter)
+        self.last_place += 1
+        self._waiting.append(replace(letter, place=self.last_place))
         self.held_bytes += len(letter.body)
+
+    def holds(self, place: int) -> bool:
+        """Says if any letter up to that place is still here."""
+        first = self._waiting[0].place if self._waiting else place + 1
+        return first <= place or any(letter.place <= place for letter in self._sent.values())
 
     def next(self) -> Letter | None:
         """Takes the letter that may be sent now; None if there is none, or too much is unconfirmed."""

@@ -131,8 +131,11 @@ def test_whoever_is_expelled_is_cut_off_at_once(under_test, connect):
         connect(under_test.url(agent_username(lab))),
         connect(under_test.url(agent_username(other))),
     )
+    url = under_test.url(agent_username(lab))
     under_test.keys.revoke(agent_username(lab))
     under_test.call(under_test.broker.expel, agent_username(lab))
     with pytest.raises(ConnectionClosedByBroker, match="320"):
         mine.channel()
     assert others.channel().is_open
+    with pytest.raises(ProbableAuthenticationError, match="403"):
+        connect(url)

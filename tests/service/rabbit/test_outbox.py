@@ -42,6 +42,21 @@ def test_one_that_was_refused_goes_again():
     assert len(outbox) == 2
 
 
+def test_who_waits_for_letters_waits_for_those_and_not_for_later_ones():
+    outbox = Outbox()
+    outbox.add(letter(b"1"))
+    outbox.add(letter(b"2"))
+    mine = outbox.last_place
+    outbox.add(letter(b"3"))
+    send_all(outbox, [], 0)
+    assert outbox.holds(mine)
+    outbox.confirmed(2, multiple=True, ok=True)
+    assert not outbox.holds(mine)
+    assert outbox.holds(outbox.last_place)
+    outbox.lost()
+    assert outbox.holds(outbox.last_place)
+
+
 def test_a_window_of_bytes_is_out():
     outbox, sent = Outbox(), []
     for _ in range(4):

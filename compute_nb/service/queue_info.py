@@ -1,4 +1,4 @@
-"""This module is the addresses that agents are told: where each reads and writes, in the published shapes."""
+"""This module is the queue infos that agents get: where each reads and writes, in the published shapes."""
 
 from __future__ import annotations
 
