@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compute_nb.config import Home
+from compute_nb.service.retention import Retention
 
 VERSION = 1
 """Of docs/extensions.md, as the version answer names it."""
@@ -52,6 +53,8 @@ class ServiceConfig:
         idle_s: How long an auto-started one stays without open tasks, watchers or requests.
         plain: True if clients find the published protocol only; agents keep their extensions. None is as
             last time.
+        store: "sqlite", or the `postgresql://` URL of a database, without a password; None is as last time.
+        retention: How long values are kept; None is as last time.
         rabbit: Which RabbitMQ is its broker. None is as last time.
         amqp_public_url: Where agents and clients reach that, if not as the service does.
     """
@@ -64,5 +67,7 @@ class ServiceConfig:
     auto: bool = False
     idle_s: float = 3600.0
     plain: bool | None = None
+    store: str | None = None
+    retention: Retention | None = None
     rabbit: RabbitOptions | None = None
     amqp_public_url: str | None = None
