@@ -113,7 +113,7 @@ class RabbitMQ:
         )
         if not self.ca.exists():
             self._certify()
-        environment = os.environ | self._environment()
+        environment = os.environ | self.environment
         if self._epmd is None:
             command = [*WITH_US, "epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port)]
             self._epmd = subprocess.Popen(command, env=environment)
@@ -151,7 +151,7 @@ class RabbitMQ:
         """Runs `rabbitmqctl` with these words, for what the management API can't do."""
         done = subprocess.run(
             [str(SERVER.with_name("rabbitmqctl")), *words],
-            env=os.environ | self._environment(),
+            env=os.environ | self.environment,
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -223,7 +223,8 @@ class RabbitMQ:
         certificate.cert_chain_pems[0].write_to_path(self.folder / "cert.pem")
         certificate.private_key_pem.write_to_path(self.folder / "key.pem")
 
-    def _environment(self) -> dict[str, str]:
+    @property
+    def environment(self) -> dict[str, str]:
         folder = self.folder
         return {
             "HOME": str(folder / "home"),

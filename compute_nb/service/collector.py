@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from compute_nb import wire
+from compute_nb import logline, wire
 from compute_nb.errors import ComputeError
 from compute_nb.service.broker import Broker, Delivery
 from compute_nb.service.publisher import Publisher
-from compute_nb.service.store import Store, StoreAway
+from compute_nb.service.store import ReportDone, Store, StoreAway
 from compute_nb.service.tokens import agent_username, commands_queue, tasks_queue
 from compute_nb.tasks import Hello, Report
 from compute_nb.wire import MalformedMessage, StatusReport
@@ -87,6 +87,11 @@ class Collector:
     def present(self, endpoint_id: UUID) -> bool:
         """True if an agent of that endpoint reads its tasks now."""
         return endpoint_id in self._reading
+
+    @property
+    def endpoints_present(self) -> int:
+        """How many endpoints have an agent that reads its tasks."""
+        return len(self._reading)
 
     def heartbeat(self, endpoint_id: UUID) -> Heartbeat | None:
         """The last heartbeat since the service began."""
@@ -185,7 +190,8 @@ class Collector:
         delivery.ack()
         if done.stored:
             self._publisher.command(endpoint_id, wire.Stored(done.stored))
-        _log.debug("endpoint %s: %s results stored", endpoint_id, len(done.stored))
+        if _log.isEnabledFor(logging.DEBUG):
+            _tell(endpoint_id, done)
 
     def _give_up(self, endpoint_id: UUID, delivery: Delivery, error: ComputeError) -> None:
         """Drops an agent's connection: it keeps its results, comes again and tells them again."""
@@ -226,6 +232,13 @@ class Collector:
             except ComputeError as error:
                 _log.warning("endpoint %s: %s", endpoint_id, error)
                 return
+
+
+def _tell(endpoint_id: UUID, done: ReportDone) -> None:
+    for move in done.moves:
+        logline.told(_log, move.state.value, [move.task_id], endpoint_id=endpoint_id)
+    for result in done.results:
+        logline.told(_log, f"{result.state.value}, stored", [result.task_id], endpoint_id=endpoint_id)
 
 
 def _sender(delivery: Delivery) -> UUID:

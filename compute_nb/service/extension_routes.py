@@ -8,6 +8,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 
+from compute_nb.loopback import is_loopback
 from compute_nb.service import body
 from compute_nb.service.config import MAX_STATUS_IDS, MAX_WATCH_GROUPS, VERSION
 from compute_nb.service.gate import Caller
@@ -19,6 +20,9 @@ from compute_nb.service.tokens import client_username
 API_VERSION = "2.0.0"
 OLDEST_PEER = "2.0.0"
 MAX_PAGE = 10_000
+
+# What proxies add: who asks through one is not on this host.
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 class ExtensionRoutes:
@@ -40,6 +44,10 @@ class ExtensionRoutes:
         if not self._parts.config.plain:
             answer["compute_nb"] = {"version": VERSION, "service_id": str(self._parts.service_id)}
         return answer
+
+    async def proof(self, request: Request) -> dict[str, str]:
+        """Answers with the proof that this service knows a token."""
+        return {"proof": await self._parts.gate.prove(request)}
 
     async def watch(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Makes a watcher's private queue, or finds it again; its groups need not be there yet."""
@@ -176,7 +184,8 @@ class ExtensionRoutes:
 
     def _own(self, request: Request, caller: Caller, what: str) -> None:
         self._parts.gate.own(caller, what)
-        if request.client is None or request.client.host != "127.0.0.1":
+        forwarded = any(name in request.headers for name in _FORWARDED)
+        if forwarded or request.client is None or not is_loopback(request.client.host):
             raise Refusal(403, "FORBIDDEN", f"only programs on the service's own host may {what}")
 
     def _endpoint(self, row: EndpointRow) -> dict[str, Any]:

@@ -22,6 +22,10 @@ TOKEN = re.compile(r"cnb_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
 _USERNAME = re.compile(r"(u)\.([0-9a-f]{32})|(ep)\.([0-9a-f-]{36})", re.ASCII)
 
 
+GENERATIONS = "broker_generations"
+"""The key in the store under which revoked passwords are counted."""
+
+
 class MalformedToken(ComputeError):
     """A text that is no token of this service."""
 
@@ -164,7 +168,11 @@ class BrokerKeys:
         """What RabbitMQ is to let that user do; None for a name that is none of ours."""
         return grants(username)
 
-    def url(self, username: str, host: str, port: int) -> str:
-        """Returns the address, with user and password, under which that user reaches the embedded broker."""
-        password = self.password(username)
-        return f"amqp://{username}:{password}@{host}:{port}/%2F?heartbeat=30"
+    def url(self, username: str, base: str) -> str:
+        """Returns the address, with user and password, under which that user reaches the broker.
+
+        Args:
+            base: `amqp://host:port`, or `amqps://`.
+        """
+        scheme, _, place = base.partition("://")
+        return f"{scheme}://{username}:{self.password(username)}@{place}/%2F?heartbeat=30"

@@ -85,7 +85,9 @@ class RunningService:
         named = {"Authorization": f"Bearer {self.token if token is None else token}"} | dict(headers)
         link.request(method, path, raw, {k: v for k, v in named.items() if v})
         response = link.getresponse()
-        return response.status, json.loads(response.read())
+        text = response.read()
+        is_json = response.getheader("Content-Type") == "application/json"
+        return response.status, json.loads(text) if is_json else text.decode()
 
     def ok(self, method, path, body=None):
         status, answer = self.call(method, path, body)

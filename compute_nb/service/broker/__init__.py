@@ -2,6 +2,8 @@
 
 from compute_nb.service.broker.contract import (
     Broker,
+    Census,
+    Counted,
     Delivery,
     Grants,
     Guard,
@@ -15,6 +17,8 @@ from compute_nb.service.broker.vhost import Mismatch
 
 __all__ = [
     "Broker",
+    "Census",
+    "Counted",
     "Delivery",
     "EmbeddedBroker",
     "Grants",

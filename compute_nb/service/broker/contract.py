@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Operation = Literal["configure", "read", "write"]
 OnDelivery = Callable[["Delivery"], None]
@@ -175,4 +175,26 @@ class Broker(Protocol):
 
     async def settled(self, timeout_s: float = 10.0) -> bool:
         """Waits until all that was asked for has taken effect; False if that takes longer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What a broker holds at a moment.
+
+    Attributes:
+        connections: Of clients and agents.
+        depths: Queue name -> messages that wait in it.
+    """
+
+    connections: int
+    depths: Mapping[str, int]
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A broker that can be asked what it holds; one that can't tells it elsewhere."""
+
+    def census(self) -> Census:
+        """Returns what it holds now."""
         ...

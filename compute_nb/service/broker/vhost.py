@@ -130,6 +130,10 @@ class Vhost:
         queue = self._queues.get(name)
         return 0 if queue is None else queue.held_bytes
 
+    def depths(self) -> dict[str, int]:
+        """Returns how many messages wait in each queue."""
+        return {name: queue.ready_count for name, queue in self._queues.items()}
+
     def exchange(self, name: str) -> Exchange:
         """Returns an exchange other than the default one.
 
