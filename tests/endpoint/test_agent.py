@@ -13,6 +13,7 @@ from filelock import FileLock
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.agent import Agent, about_python, lend_dill, run_agent, worker_environ
 from compute_nb.endpoint.config import AgentConfig
+from compute_nb.endpoint.settings import Settings
 
 
 def test_thread_pools_share_the_processors_unless_told_otherwise():
@@ -48,7 +49,6 @@ def config(folder, **changes) -> AgentConfig:
         "directory": folder,
         "service_url": "http://127.0.0.1:1",
         "token": "cnb_0_0",
-        "python": sys.executable,
     }
     return AgentConfig(**{**fields, **changes})
 
@@ -71,4 +71,6 @@ def test_the_token_is_not_in_the_text_of_a_configuration(tmp_path):
 
 @pytest.mark.parametrize("workers", [None, 3])
 def test_workers_are_the_usable_processors_unless_given(tmp_path, workers):
-    assert Agent(config(tmp_path, workers=workers))._workers == (workers or machine.usable_cpus())
+    assert Agent(config(tmp_path, settings=Settings(workers=workers)))._workers == (
+        workers or machine.usable_cpus()
+    )
