@@ -53,16 +53,16 @@ def config(folder, **changes) -> AgentConfig:
     return AgentConfig(**{**fields, **changes})
 
 
-def test_a_second_agent_in_a_folder_ends(tmp_path, caplog):
+def test_a_second_agent_in_a_folder_ends(tmp_path, capsys):
     with FileLock(tmp_path / "agent.lock"):
         assert run_agent(config(tmp_path)) == 1
-    assert "another agent runs" in caplog.text
+    assert "another agent runs" in capsys.readouterr().err
 
 
-def test_a_folder_that_can_not_be_made_is_told(tmp_path, caplog):
+def test_a_folder_that_can_not_be_made_is_told(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run_agent(config(tmp_path / "file" / "e")) == 1
-    assert str(tmp_path / "file") in caplog.text
+    assert str(tmp_path / "file") in capsys.readouterr().err
 
 
 def test_the_token_is_not_in_the_text_of_a_configuration(tmp_path):
