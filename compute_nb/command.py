@@ -66,7 +66,7 @@ def run(
     if needs and needs not in os.environ:
         raise RuntimeError(
             f"{needs} is not set on {platform.node()}, so this is no MPI engine: submit it to an endpoint "
-            "that has one (GlobusMPIEngine), with a resource_specification"
+            "that has one (`--engine mpi`, or GlobusMPIEngine), with a resource_specification"
         )
     environ = os.environ.get
     folder = os.path.abspath(environ("GC_TASK_SANDBOX_DIR") or os.curdir)

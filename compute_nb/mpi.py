@@ -28,10 +28,15 @@ class MPIFunction(ShellFunction):
         Raises:
             ValueError: It is empty, has unknown keys, or its numbers don't fit together.
         """
-        return _completed(given or {})
+        return completed(given or {})
 
 
-def _completed(given: Mapping[str, Any]) -> dict[str, Any]:
+def completed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a resource_specification with what was left out.
+
+    Raises:
+        ValueError: As `MPIFunction.specification`.
+    """
     unknown = sorted(map(str, given.keys() - _KEYS))
     if unknown:
         raise ValueError(f"resource_specification has unknown keys {unknown}; known are {sorted(_KEYS)}")

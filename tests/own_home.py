@@ -43,11 +43,12 @@ def terminal_agent(name: str, *options: str) -> Iterator[str]:
 
 
 @contextmanager
-def lab(name: str = "lab", *, plain: bool, workers: int = 2) -> Iterator[Home]:
+def lab(name: str = "lab", *words: str, plain: bool = False, workers: int = 2) -> Iterator[Home]:
     """A home with a service, plain or not, and an agent of ours in its terminal.
 
     Args:
         name: What the endpoint is called.
+        words: More of its command line.
         plain: True for a service without extensions.
         workers: How many the agent has.
     """
@@ -55,7 +56,7 @@ def lab(name: str = "lab", *, plain: bool, workers: int = 2) -> Iterator[Home]:
         service(one, "start", *(["--plain"] if plain else []))
         command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", name]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        agent = subprocess.Popen([*command, "--workers", str(workers)], **quiet)
+        agent = subprocess.Popen([*command, "--workers", str(workers), *words], **quiet)
         for _ in range(1_200):
             names = {row["name"] for row in json.loads(service(one, "status", "--json"))["endpoints"]}
             if name in names:

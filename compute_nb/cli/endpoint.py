@@ -23,26 +23,44 @@ def group() -> None:
 @click.argument("name")
 @click.option("--service", "service_url", help="URL of the service; default: that of the home folder.")
 @click.option("--token-file", type=click.Path(path_type=Path, dir_okay=False), help="For --service.")
-@click.option("--python", default=sys.executable, help="The interpreter that runs tasks; default: this one.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; default: the usable CPUs.")
-def run(
-    name: str, service_url: str | None, token_file: Path | None, python: str, workers: int | None
+@click.option("--engine", help="processes (the default), threads, parsl, dask or mpi.")
+@click.option("--python", help="The interpreter that runs tasks; default: this one.")
+@click.option("--workers", type=click.IntRange(1), help="Tasks at a time; default: the usable CPUs.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="An endpoint.toml, or a Python file with a Parsl `config`; default: that in the endpoint's folder.",
+)
+def run(  # noqa: PLR0917 - click gives them by name
+    name: str,
+    service_url: str | None,
+    token_file: Path | None,
+    engine: str | None,
+    python: str | None,
+    workers: int | None,
+    config_file: Path | None,
 ) -> None:
-    """Run the endpoint NAME here, until Ctrl-C."""
+    """Run the endpoint NAME here, until Ctrl-C; docs/endpoint.md has what its endpoint.toml may say."""
     from compute_nb.endpoint.agent import run_agent
     from compute_nb.endpoint.config import AgentConfig
+    from compute_nb.endpoint.settings import FILE_NAME, read_settings
 
     home = Home.default().prepare()
     directory = home.endpoint_dir(name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own = directory / FILE_NAME
+    settings = read_settings(
+        config_file or (own if own.exists() else None),
+        {"engine": engine, "python": python, "workers": workers},
+    )
     url, token = (service_url, _token(token_file)) if service_url else _own_service(home)
     config = AgentConfig(
         name=name,
         directory=directory,
         service_url=url,
         token=token,
-        python=python,
-        workers=workers,
+        settings=settings,
         home=None if service_url else home,
     )
     sys.exit(run_agent(config))

@@ -6,6 +6,7 @@ had begun.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 import json
@@ -33,7 +34,9 @@ from compute_nb.config import TOKEN_VARIABLE
 from compute_nb.endpoint import machine, modules
 from compute_nb.endpoint.config import AgentConfig
 from compute_nb.endpoint.conversation import Conversation
-from compute_nb.endpoint.engines.processes import ProcessEngine
+from compute_nb.endpoint.custody import read_custody
+from compute_nb.endpoint.engine import Engine
+from compute_nb.endpoint.engines.catalogue import CUSTODY, SLOTS, Site, make_engine
 from compute_nb.endpoint.engines.worker import RUNNER, WorkerPlan
 from compute_nb.endpoint.journal import Journal, open_journal
 from compute_nb.endpoint.registration import Registration
@@ -60,8 +63,9 @@ class Agent:
     """One run of an agent in this process, on its main thread."""
 
     def __init__(self, config: AgentConfig) -> None:
-        self._config, self._folder = config, config.directory
-        self._workers = config.workers or machine.usable_cpus()
+        self._config, self._folder, self._settings = config, config.directory, config.settings
+        self._workers = self._settings.workers or machine.usable_cpus()
+        self._python = self._settings.python or sys.executable
         self._signals = 0
 
     def run(self) -> int:
@@ -81,21 +85,21 @@ class Agent:
         sys.setswitchinterval(SWITCH_INTERVAL_S)  # the engine's thread must not wait 5 ms for this one
         boot_id = machine.boot_id()
         journal = open_journal(self._folder / "journal.db", boot_id)
-        slots = self._folder / "slots"
-        settle_past(journal, slots)
-        about = about_python(self._config.python)
-        engine = ProcessEngine(
-            self._plan(about, journal.journal_id), slots, journal.journal_id, self._workers
-        )
+        settle_past(journal, self._folder)
+        about = about_python(self._python)
+        site = Site(self._folder, journal.journal_id, self._workers, self._plan(about, journal.journal_id))
+        engine = make_engine(self._settings, site)
         found = modules.Modules(about)
-        facts = {**self._facts(about), "modules": found.text()}
+        facts = {**self._facts(about), "modules": found.text(), "engine": engine_facts(engine)}
         metadata = {
             "compute_nb": {"version": 1},
             "endpoint_version": compute_nb.__version__,
             **self._facts(about),
         }
         register = Registration(self._config, metadata).register
-        conversation = Conversation(register, journal, engine, boot_id, facts, modules=found)
+        conversation = Conversation(
+            register, journal, engine, boot_id, facts, modules=found, stop_s=self._settings.stop_s
+        )
         link = Link(conversation, "agent")
         self._on_signals(link)
         conversation.start(link, lambda: link.stop(0))
@@ -103,12 +107,13 @@ class Agent:
         return 0 if conversation.failure is None else 1
 
     def _plan(self, about: Mapping[str, Any], journal_id: UUID) -> WorkerPlan:
-        tasks, logs = self._folder / "tasks_working_dir", self._folder / "logs"
+        settings = self._settings
+        tasks, logs = settings.folder or self._folder / "tasks_working_dir", self._folder / "logs"
         for folder in (tasks, logs):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         packages = None if about.get("dill") else lend_dill(self._folder / "packages")
-        environ = worker_environ(os.environ, self._workers, journal_id)
-        return WorkerPlan(self._config.python, tasks, logs, packages, environ)
+        environ = {**worker_environ(os.environ, self._workers, journal_id), **settings.environ}
+        return WorkerPlan(self._python, tasks, logs, packages, environ, settings.limits.result_chars)
 
     def _facts(self, about: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -142,29 +147,44 @@ def run_agent(config: AgentConfig) -> int:
     return Agent(config).run()
 
 
-def settle_past(journal: Journal, slots: Path) -> None:
+def settle_past(journal: Journal, folder: Path) -> None:
     """Ends what an earlier agent has left running and counts what had begun as broken.
 
     Args:
         journal: Opened, not recovered.
-        slots: The slots file of that agent.
+        folder: Of the endpoint, with the slots or the custody file of that agent's engine.
     """
+    slots, mark = folder / SLOTS, str(journal.journal_id)
     leftovers = read_leftovers(slots, journal.journal_id)
+    handed_over = read_custody(folder / CUSTODY, journal.journal_id)
     if not journal.same_boot:
         journal.recover(None, "the machine was restarted while the endpoint held this task")
-    elif leftovers is None:
+    elif leftovers is None and handed_over is None:
         journal.recover(None, "the endpoint's record of begun tasks was lost while it held this one")
     else:
-        _end_workers(leftovers, str(journal.journal_id))
-        after = read_leftovers(slots, journal.journal_id) or leftovers
+        _wait_for_end(machine.kill_marked(mark) if handed_over is not None else [])
+        _end_workers(leftovers or [], mark)
+        after = read_leftovers(slots, journal.journal_id) or leftovers or []
         begun = [number for leftover in after for number in leftover.begun]
-        journal.recover(begun, "the endpoint's agent was killed or stopped while this task ran")
+        reason = "the endpoint's agent was killed or stopped while this task ran"
+        journal.recover([*begun, *(handed_over or ())], reason)
+
+
+def engine_facts(engine: Engine) -> dict[str, Any]:
+    """Returns what people and programs may know of an engine."""
+    facts = dataclasses.asdict(engine.capabilities)
+    facts.pop("because")
+    return facts
 
 
 def _end_workers(leftovers: list[Leftover], worker_mark: str) -> None:
     doomed = []
     for leftover in leftovers:
         doomed += machine.kill_group(leftover.pid, leftover.start_mark, worker_mark)
+    _wait_for_end(doomed)
+
+
+def _wait_for_end(doomed: list[psutil.Process]) -> None:
     _, alive = psutil.wait_procs(doomed, timeout=DEATH_TIMEOUT_S)
     for process in alive:
         _log.warning("process %d of an earlier agent does not end", process.pid)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compute_nb.config import Home
+from compute_nb.endpoint.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,7 @@ class AgentConfig:
         directory: Its folder: journal, slots, logs, id, and where tasks run by default.
         service_url: The service to register with.
         token: A REST token for it.
-        python: The interpreter that runs the tasks.
-        workers: How many processes at most; None for one a usable processor.
+        settings: What its owner has decided.
         home: The user's home folder if the service is its own one, which the agent may start again.
     """
 
@@ -26,6 +26,5 @@ class AgentConfig:
     directory: Path
     service_url: str
     token: str = field(repr=False)
-    python: str
-    workers: int | None = None
+    settings: Settings = field(default_factory=Settings)
     home: Home | None = None

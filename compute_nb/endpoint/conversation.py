@@ -61,6 +61,7 @@ class Conversation:
         boot_id: Of the machine.
         facts: The `agent` object of hello.
         modules: Those of the workers' Python, told again when they have changed.
+        stop_s: How long running tasks may go on when the link is over.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class Conversation:
         facts: Mapping[str, Any],
         *,
         modules: Modules | None = None,
+        stop_s: float = 0.0,
     ) -> None:
         self._register, self._journal, self._engine = register, journal, engine
         self._boot_id, self._facts, self._modules = boot_id, facts, modules
+        self._stop_s = stop_s
         self._outbox = Outbox(journal.results)
         self._places: Places | None = None
         self._session: UUID | None = None
@@ -172,7 +175,8 @@ class Conversation:
         self.failure = error
         if error is not None:
             _log.error("the endpoint ends: %s", error)
-        self._engine.stop()
+        self._engine.stop(self._stop_s)
+        self._unwritten += self._engine.take().ended
         with contextlib.suppress(JournalFull):
             self._journal.end(self._unwritten)
         self._journal.close()
@@ -274,12 +278,14 @@ class Conversation:
             self._journal.flush()
 
     def _on_cancel(self, runs: Sequence[Run]) -> None:
+        numbers = []
         for run in runs:
             number = self._journal.number(run)
             if number is None:
                 self._cancelled_early.add(run)
             else:
-                self._engine.cancel([number])
+                numbers.append(number)
+        self._engine.cancel(numbers)  # at once: else the end of one lets the next begin
 
     # what the engine says
 
@@ -349,7 +355,7 @@ class Conversation:
         return {
             "heartbeat_period": HEARTBEAT_S,
             "active": True,
-            "engine_type": type(self._engine).__name__,
+            "engine_type": self._engine.capabilities.name,
             "total_workers": status.workers,
             "live_workers": status.alive,
             "pending_tasks": status.waiting,

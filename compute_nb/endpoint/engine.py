@@ -72,11 +72,41 @@ class EngineStatus:
     in_workers: int
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do for a task; what it can't is refused by `endpoint.gate` before the task begins.
+
+    Attributes:
+        name: As `--engine` says it.
+        walltime: It ends a task whose time is over.
+        cancel_running: It ends a task that runs. Where it can't, a cancelled task has ended for its owner
+            and runs on, which its end says.
+        live_text: It tells what a task prints while that runs.
+        resource_specification: It gives a task what this asks for.
+        shares_process: Its tasks run in one process, whose death is that of all of them.
+        because: Why it can't, the end of a sentence about its tasks.
+    """
+
+    name: str
+    walltime: bool = True
+    cancel_running: bool = True
+    live_text: bool = False
+    resource_specification: bool = False
+    shares_process: bool = False
+    because: str = ""
+
+
 class Engine(Protocol):
     """What runs tasks. All methods are called by the agent on its own thread; none of them blocks on a task.
 
-    Between `start` and `stop` every task given to `submit` ends exactly once in the news.
+    Between `start` and `stop` every task given to `submit` ends exactly once in the news. An engine owns its
+    threads and processes: it starts them after `start` only, and none is left after `stop`. Frozen records
+    cross its border, and nothing of what is below it (a pipe, a Parsl or Dask future) ever does.
     """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; the same for its whole life."""
 
     def start(self, on_news: Callable[[], None]) -> None:
         """Called once. `on_news` rings on a thread of the engine when there is something to `take`."""
@@ -96,5 +126,8 @@ class Engine(Protocol):
     def status(self) -> EngineStatus:
         """Called for heartbeats."""
 
-    def stop(self) -> None:
-        """Called once: kills all workers, returns when none is left. What ran is not reported."""
+    def stop(self, patience_s: float = 0.0) -> None:
+        """Called once: begins nothing more, lets what runs go on for `patience_s`, then kills all workers.
+
+        Returns when none is left. What ended meanwhile can still be taken; what was killed is not reported.
+        """

@@ -96,6 +96,31 @@ def kill_group(pid: int, mark: float, worker_mark: str) -> list[psutil.Process]:
     return doomed
 
 
+def kill_marked(worker_mark: str) -> list[psutil.Process]:
+    """Kills every process of this user that was started for a journal, wherever it stands in the tree.
+
+    With a marked leader of a group goes its group: a process that gives itself a title writes over its own
+    environment. A group whose leader has no mark may hold anybody, and is left but for those that have one.
+
+    Args:
+        worker_mark: The value of COMPUTE_NB_WORKER that all of them inherited; the agent itself has none.
+
+    Returns:
+        The processes that were told to die, which may still be there.
+    """
+    marked, groups = [], dict[int, list[psutil.Process]]()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            groups.setdefault(os.getpgid(process.pid), []).append(process)
+            if process.environ().get(WORKER_MARK) == worker_mark:
+                marked.append(process)
+    doomed = {process for leader in marked for process in (leader, *groups.get(leader.pid, ()))}
+    for process in doomed:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGKILL)
+    return list(doomed)
+
+
 def _members(pid: int, mark: float, worker_mark: str) -> list[psutil.Process]:
     now = start_mark(pid)
     if pid == 0 or now not in (0.0, mark):

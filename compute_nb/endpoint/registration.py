@@ -84,7 +84,10 @@ class Registration:
 
     def _register(self, url: str, token: str) -> Places:
         connection = Connection(url, token)
-        fields = {"endpoint_name": self._config.name, "metadata": dict(self._metadata)}
+        fields: dict[str, Any] = {"endpoint_name": self._config.name, "metadata": dict(self._metadata)}
+        allowed = self._config.settings.limits.functions
+        if allowed:
+            fields["allowed_functions"] = sorted(str(function_id) for function_id in allowed)
         known = read_endpoint_id(self._id_file)
         try:
             if known is not None:

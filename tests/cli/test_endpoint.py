@@ -43,3 +43,14 @@ def test_another_service_needs_a_token(compute_nb, tmp_path):
     assert "--token-file" in refused.stderr
     file = f"--token-file={tmp_path / 'none'}"
     assert "can't be read" in compute_nb("endpoint", "run", "lab", "--service=http://x", file).stderr
+
+
+def test_a_file_or_an_option_that_can_not_be_is_one_line(compute_nb, tmp_path):
+    file = tmp_path / "endpoint.toml"
+    file.write_text("worker = 2\n")
+    refused = compute_nb("endpoint", "run", "lab", f"--config={file}")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "did you mean 'workers'?" in refused.stderr
+    refused = compute_nb("endpoint", "run", "lab", "--engine", "thread")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "did you mean 'threads'?" in refused.stderr

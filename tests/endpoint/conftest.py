@@ -11,8 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
+from compute_nb.endpoint.engines.catalogue import Site, make_engine
 from compute_nb.endpoint.engines.processes import ProcessEngine
 from compute_nb.endpoint.engines.worker import WorkerPlan
+from compute_nb.endpoint.settings import Settings
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import Run, new_id
 from compute_nb.wire import pack_buffers
@@ -30,11 +32,23 @@ def packed_source(source: str) -> str:
 class Rig:
     """An engine, and a book of what has come back."""
 
-    def __init__(self, folder: Path, workers: int = 2, python: str = sys.executable, **options):
+    wait_s = WAIT_S
+
+    def __init__(
+        self,
+        folder: Path,
+        workers: int = 2,
+        python: str = sys.executable,
+        settings: Settings | None = None,
+        **options,
+    ):
         packages = options.pop("packages", None)
         self.folder = folder
         self.plan = WorkerPlan(python, folder, folder, packages, dict(os.environ))
-        self.engine = ProcessEngine(self.plan, folder / "slots", uuid4(), workers, **options)
+        if settings is None:
+            self.engine = ProcessEngine(self.plan, folder / "slots", uuid4(), workers, **options)
+        else:
+            self.engine = make_engine(settings, Site(folder, uuid4(), workers, self.plan))
         self.bell = threading.Event()
         self.ended: dict[int, object] = {}
         self.order: list[int] = []
@@ -63,7 +77,7 @@ class Rig:
 
     def pump(self, until) -> None:
         """Takes news until `until()` is true."""
-        limit = time.monotonic() + WAIT_S
+        limit = time.monotonic() + self.wait_s
         while not until():
             assert self.bell.wait(max(0, limit - time.monotonic())), "the engine is silent"
             self.bell.clear()
@@ -131,6 +145,12 @@ def shared(tmp_path_factory):
     rig = Rig(tmp_path_factory.mktemp("rig"))
     yield rig
     rig.stop()
+
+
+@pytest.fixture(scope="session")
+def rig_class():
+    """For tests that make engines of their own kind."""
+    return Rig
 
 
 def is_gone(pid: int) -> bool:

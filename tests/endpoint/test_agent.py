@@ -13,6 +13,7 @@ from filelock import FileLock
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.agent import Agent, about_python, lend_dill, run_agent, worker_environ
 from compute_nb.endpoint.config import AgentConfig
+from compute_nb.endpoint.settings import Settings
 
 
 def test_thread_pools_share_the_processors_unless_told_otherwise():
@@ -48,21 +49,20 @@ def config(folder, **changes) -> AgentConfig:
         "directory": folder,
         "service_url": "http://127.0.0.1:1",
         "token": "cnb_0_0",
-        "python": sys.executable,
     }
     return AgentConfig(**{**fields, **changes})
 
 
-def test_a_second_agent_in_a_folder_ends(tmp_path, caplog):
+def test_a_second_agent_in_a_folder_ends(tmp_path, capsys):
     with FileLock(tmp_path / "agent.lock"):
         assert run_agent(config(tmp_path)) == 1
-    assert "another agent runs" in caplog.text
+    assert "another agent runs" in capsys.readouterr().err
 
 
-def test_a_folder_that_can_not_be_made_is_told(tmp_path, caplog):
+def test_a_folder_that_can_not_be_made_is_told(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run_agent(config(tmp_path / "file" / "e")) == 1
-    assert str(tmp_path / "file") in caplog.text
+    assert str(tmp_path / "file") in capsys.readouterr().err
 
 
 def test_the_token_is_not_in_the_text_of_a_configuration(tmp_path):
@@ -71,4 +71,6 @@ def test_the_token_is_not_in_the_text_of_a_configuration(tmp_path):
 
 @pytest.mark.parametrize("workers", [None, 3])
 def test_workers_are_the_usable_processors_unless_given(tmp_path, workers):
-    assert Agent(config(tmp_path, workers=workers))._workers == (workers or machine.usable_cpus())
+    assert Agent(config(tmp_path, settings=Settings(workers=workers)))._workers == (
+        workers or machine.usable_cpus()
+    )

@@ -100,7 +100,7 @@ class Life:
     def __init__(self, folder, boot_id=BOOT, workers=2):
         self.folder = folder
         journal = open_journal(folder / "journal.db", boot_id)
-        settle_past(journal, folder / "slots")
+        settle_past(journal, folder)
         plan = WorkerPlan(sys.executable, folder, folder, None, dict(os.environ))
         self.journal = journal
         self.engine = ProcessEngine(plan, folder / "slots", journal.journal_id, workers)

@@ -35,9 +35,9 @@ def message(path: Path, runs: list[Run], pause_s: float) -> bytes:
     return wire.encode(Dispatch(uuid4(), {function: code}, (TaskBatch(uuid4(), function, {}, calls),)))
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, engine: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(VICTIM), str(folder)],
+        [sys.executable, str(VICTIM), str(folder), engine],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -48,12 +48,18 @@ def begun(path: Path) -> list[int]:
     return [int(line) for line in path.read_text().split()]
 
 
-@pytest.mark.parametrize(("pause_s", "ends"), [(0.0, 1), (0.0, 60), (0.0, 150), (0.002, 20), (0.03, 10)])
-def test_none_begins_twice_and_what_had_begun_is_broken(tmp_path, pause_s, ends):
+@pytest.mark.parametrize(
+    ("engine", "pause_s", "ends"),
+    [
+        *[("processes", *at) for at in [(0.0, 1), (0.0, 60), (0.0, 150), (0.002, 20), (0.03, 10)]],
+        *[(engine, *at) for engine in ("threads", "mpi") for at in [(0.0, 100), (0.03, 10)]],
+    ],
+)
+def test_none_begins_twice_and_what_had_begun_is_broken(tmp_path, engine, pause_s, ends):
     path = tmp_path / "begun"
     path.touch()
     runs = [Run(new_id(), 0) for _ in range(TASKS if pause_s < 0.01 else 60)]
-    victim = start(tmp_path)
+    victim = start(tmp_path, engine)
     victim.stdin.write(message(path, runs, pause_s).hex() + "\n")
     victim.stdin.close()
     for line in victim.stdout:
@@ -64,7 +70,7 @@ def test_none_begins_twice_and_what_had_begun_is_broken(tmp_path, pause_s, ends)
     victim.stdout.close()
 
     journal = open_journal(tmp_path / "journal.db", machine.boot_id())
-    settle_past(journal, tmp_path / "slots")  # its workers are gone after this
+    settle_past(journal, tmp_path)  # its workers are gone after this
     before = begun(path)
     place = {run: i for i, run in enumerate(runs)}
     held = {place[run] for run in journal.held()}
@@ -79,7 +85,7 @@ def test_none_begins_twice_and_what_had_begun_is_broken(tmp_path, pause_s, ends)
     assert set(before) <= done | broken
     assert len(broken - set(before)) <= 2  # marked, and killed before the first line of the task
 
-    survivor = start(tmp_path)
+    survivor = start(tmp_path, engine)
     survivor.stdin.close()
     assert survivor.wait(timeout=30) == 0
     survivor.stdout.close()

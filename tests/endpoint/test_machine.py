@@ -97,3 +97,12 @@ def test_children_whose_leader_is_gone_are_known_by_their_mark(family):
     assert machine.kill_group(leader.pid, mark, "another") == []
     assert [process.pid for process in machine.kill_group(leader.pid, mark, MINE)] == [child.pid]
     child.wait(timeout=5)
+
+
+def test_what_a_journal_has_started_is_found_wherever_it_is(family):
+    leader, child = family
+    assert machine.kill_marked("another") == []
+    doomed = machine.kill_marked(MINE)
+    assert {process.pid for process in doomed} == {leader.pid, child.pid}
+    assert leader.wait() == -signal.SIGKILL
+    child.wait(timeout=5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 
 import psutil
 import pytest
@@ -34,7 +33,7 @@ def registration(home, **options):
     folder = home.endpoint_dir("lab")
     folder.mkdir(parents=True, exist_ok=True)
     info = local.ensure_service(home)
-    config = AgentConfig("lab", folder, info.url, info.token, sys.executable, home=home)
+    config = AgentConfig("lab", folder, info.url, info.token, home=home)
     return Registration(config, {"compute_nb": {"version": 1}}, **options)
 
 
@@ -72,7 +71,7 @@ def unanswered(home, one):
 def test_a_service_whose_disk_is_full_is_asked_again(tmp_path):
     with small_server() as server:
         server.answers["POST", "/v3/endpoints"] = (507, {"code": "STORE_FULL", "message": "full"})
-        config = AgentConfig("lab", tmp_path, server.url, TOKEN, sys.executable)
+        config = AgentConfig("lab", tmp_path, server.url, TOKEN)
         with pytest.raises(ServiceUnreachable, match="STORE_FULL"):
             Registration(config, {}).register()
         server.answers["POST", "/v3/endpoints"] = (403, {"message": "no"})

@@ -1,4 +1,4 @@
-"""A process that holds tasks as an agent does, in journal and engine, to be killed: FOLDER, tasks on stdin.
+"""A process that holds tasks as an agent does, to be killed: FOLDER ENGINE, tasks on stdin.
 
 Each line of stdin is one message for the journal, in hex. A line on stdout says how many ends are journalled.
 """
@@ -11,18 +11,19 @@ from pathlib import Path
 from compute_nb import wire
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.agent import settle_past
-from compute_nb.endpoint.engines.processes import ProcessEngine
+from compute_nb.endpoint.engines.catalogue import Site, make_engine
 from compute_nb.endpoint.engines.worker import WorkerPlan
 from compute_nb.endpoint.journal import open_journal
+from compute_nb.endpoint.settings import Settings
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     journal = open_journal(folder / "journal.db", machine.boot_id())
-    settle_past(journal, folder / "slots")
+    settle_past(journal, folder)
     environ = {**os.environ, machine.WORKER_MARK: str(journal.journal_id)}
     plan = WorkerPlan(sys.executable, folder, folder, None, environ)
-    engine = ProcessEngine(plan, folder / "slots", journal.journal_id, 2)
+    engine = make_engine(Settings(engine=sys.argv[2]), Site(folder, journal.journal_id, 2, plan))
     bell = threading.Event()
     engine.start(bell.set)
     engine.submit(journal.batches())

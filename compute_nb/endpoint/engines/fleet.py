@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from compute_nb.endpoint.engines.worker import Worker, WorkerPlan, describe_exit
+from compute_nb.endpoint.engines.death import describe_exit
+from compute_nb.endpoint.engines.worker import Worker, WorkerPlan
 from compute_nb.endpoint.slots import Slot
 from compute_nb.endpoint.timers import Timers
 

@@ -21,26 +21,36 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from compute_nb.endpoint.engine import Begun, Ended, EngineBatch, EngineStatus, EngineTask, News
+from compute_nb.endpoint.engine import (
+    Begun,
+    Capabilities,
+    Ended,
+    EngineBatch,
+    EngineStatus,
+    EngineTask,
+    News,
+)
+from compute_nb.endpoint.engines.death import MAX_DUMP_CHARS, death, describe_exit
 from compute_nb.endpoint.engines.fleet import Fleet
 from compute_nb.endpoint.engines.force import CANCELLED, End, Force
 from compute_nb.endpoint.engines.listener import Listener
 from compute_nb.endpoint.engines.newsbox import NewsBox
-from compute_nb.endpoint.engines.worker import Chunk, Worker, WorkerPlan, describe_exit
+from compute_nb.endpoint.engines.worker import Chunk, Worker, WorkerPlan
+from compute_nb.endpoint.gate import Gate, Limits
 from compute_nb.endpoint.sizes import ChunkSizes
 from compute_nb.endpoint.slots import Slot, Slots
 from compute_nb.endpoint.timers import Timers
 from compute_nb.endpoint.turns import Turns
+from compute_nb.errors import ComputeError
 from compute_nb.tasks import ErrorCode, Outcome, RunResult
 
 LOOK_S = 0.05
 MAX_STILLBORN = 3
 KILL_S = 5.0
 IDLE_S = 600.0
-MAX_DUMP_CHARS = 16_000
-MAX_FRAMES = 12
-
-_RUNNERS = f"{os.sep}endpoint{os.sep}runner{os.sep}", '"<_compute_nb_', '"<compute_cell>"'
+CAPABILITIES = Capabilities(
+    "processes", live_text=True, because="it runs each task in one process of one machine"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +68,10 @@ class ProcessEngine:
         workers: How many workers run at most.
         idle_s: A worker that had nothing to do for so long ends; it is started again when it is needed.
         kill_s: How long a task that is to end may take over it before its worker is killed.
+        limits: What the endpoint allows.
     """
+
+    capabilities = CAPABILITIES
 
     def __init__(
         self,
@@ -69,8 +82,10 @@ class ProcessEngine:
         *,
         idle_s: float = IDLE_S,
         kill_s: float = KILL_S,
+        limits: Limits | None = None,
     ) -> None:
         self._max = workers
+        self._gate = Gate(CAPABILITIES, limits or Limits())
         self._slots = Slots(slots_path, journal_id, workers)
         self._turns, self._sizes, self._timers = Turns(), ChunkSizes(), Timers()
         self._selector = selectors.DefaultSelector()
@@ -85,7 +100,7 @@ class ProcessEngine:
         self._starved = False
         self._commands: deque[Callable[[], None]] = deque()
         self._bell, self._ear = socket.socketpair()
-        self._stopping = False
+        self._stopping = self._ending = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     # called by the agent
@@ -123,9 +138,9 @@ class ProcessEngine:
         alive, flying = len(self._fleet.workers), len(self._flying)
         return EngineStatus(self._max, alive, len(self._turns), flying)
 
-    def stop(self) -> None:
-        """Kills all workers and waits for the thread."""
-        self._order(self._stop)
+    def stop(self, patience_s: float = 0.0) -> None:
+        """Takes back what has not begun, waits for what has, kills all workers and waits for the thread."""
+        self._order(lambda: self._stop(patience_s))
         self._thread.join()
         self._slots.close()
 
@@ -161,29 +176,31 @@ class ProcessEngine:
         while self._commands:
             self._commands.popleft()()
 
-    def _stop(self) -> None:
+    def _stop(self, patience_s: float) -> None:
+        self._ending = True
+        for worker in self._fleet.workers:
+            self._force.recall(worker)
+        self._timers.later(patience_s, self._halt)
+
+    def _halt(self) -> None:
         self._stopping = True
 
     # tasks come
 
     def _accept(self, batches: Sequence[EngineBatch]) -> None:
         for batch in batches:
-            wanted = batch.options.get("resource_specification")
-            if not wanted:
-                self._turns.put(batch)
-                continue
-            text = (
-                "this endpoint runs tasks in processes of one machine and takes no "
-                f"resource_specification ({wanted}). MPI functions need an endpoint with an MPI engine "
-                "(GlobusMPIEngine of globus-compute-endpoint; compute_nb has none yet); for all else set "
-                "resource_specification to None"
-            )
-            for task in batch.tasks:
-                self._end(task, End(Outcome.ERROR, text, ErrorCode.REMOTE), None, None)
+            try:
+                self._turns.put(self._gate.admit(batch))
+            except ComputeError as error:
+                for task in batch.tasks:
+                    self._end(task, End(Outcome.ERROR, str(error), ErrorCode.REMOTE), None, None)
 
     def _assign(self) -> None:
         """Gives waiting tasks to workers and starts workers while tasks wait."""
         self._starved = False
+        if self._ending:
+            self._stopping = self._stopping or not self._flying
+            return
         while len(self._turns):
             worker = self._fleet.idle() or self._half_full_worker()
             if worker is not None:
@@ -351,13 +368,14 @@ class ProcessEngine:
         """Ends the task that a worker has taken with it; what it had not begun goes back."""
         if worker.chunks:
             self._listener.hear(worker)  # its last words
+        dump = worker.last_words(MAX_DUMP_CHARS)
         for place, chunk in enumerate(tuple(worker.chunks)):
             begun = max(worker.slot.begun(chunk.record), chunk.ended)
             if not begun and not place:
                 self._end_stillborn(worker, chunk, code)
             self._give_back(chunk, begun)
             for task in chunk.tasks[chunk.ended :]:
-                end = self._force.doom(task.number) or death(worker, code)
+                end = self._force.doom(task.number) or death(f"pid {worker.pid}", code, dump)
                 chunk.last_news = self._end(task, end, worker.slot.begun_at(), None)
             self._chunk_over(worker, chunk)
 
@@ -386,32 +404,3 @@ class ProcessEngine:
         _log.warning("%s", text)
         for task in self._turns.clear():
             self._end(task, End(Outcome.ERROR, text, ErrorCode.WORKER_DIED), None, None)
-
-
-def death(worker: Worker, code: int) -> End:
-    """Returns the end of a task whose worker died under it."""
-    hint = {
-        -signal.SIGKILL: "often that is the system's answer to too little memory",
-        -signal.SIGSEGV: "a compiled library has failed",
-    }.get(code, "the code or a library ended the process")
-    text = (
-        f"WorkerDied: the worker (pid {worker.pid}) {describe_exit(code)} while it ran this task: {hint}. "
-        "The other tasks go on; `retries=1` (in a notebook `--retries 1`) runs such a task once more"
-    )
-    words = frames_in(worker.last_words(MAX_DUMP_CHARS)) if code == -signal.SIGSEGV else ""
-    return End(Outcome.DIED, text + (f"\n{words}" if words else ""), ErrorCode.WORKER_DIED)
-
-
-def frames_in(dump: str) -> str:
-    """Returns the frames of the task's own code in what faulthandler wrote last, innermost first.
-
-    It lists every thread; the one that failed is "Current thread", or "Stack" where it knows no other.
-    """
-    _, _, last = dump.rpartition("Fatal Python error:")
-    _, current, stack = last.partition("Current thread ")
-    if not current:
-        _, _, stack = last.partition("Stack ")
-    _, _, stack = stack.partition("(most recent call first):\n")
-    frames = list(itertools.takewhile(lambda line: line.startswith("  File "), stack.splitlines()))
-    own = [line for line in frames if not any(mark in line for mark in _RUNNERS)]
-    return "\n".join(["it was at (innermost first):", *own[:MAX_FRAMES]]) if own else ""

@@ -18,11 +18,11 @@ from typing import Any
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
 from compute_nb.endpoint.engines.tail import Tail
+from compute_nb.endpoint.gate import MAX_RESULT_CHARS
 from compute_nb.endpoint.slots import Slot
 from compute_nb.endpoint.timers import Timer
 
 RUNNER = Path(__file__).parent.parent / "runner" / "__main__.py"
-MAX_RESULT_CHARS = 10 * 1024 * 1024
 MAX_FRAME_BYTES = 8 * MAX_RESULT_CHARS
 MAX_LOG_BYTES = 10 * 1024 * 1024
 KEPT_LOG_BYTES = 1024 * 1024
@@ -46,6 +46,7 @@ class WorkerPlan:
         logs: Where each worker's output goes.
         packages: A folder that holds dill, for an interpreter that lacks it; None to do without.
         environ: Their environment.
+        result_chars: How large a packed result may be.
     """
 
     python: str
@@ -53,6 +54,7 @@ class WorkerPlan:
     logs: Path
     packages: Path | None
     environ: Mapping[str, str]
+    result_chars: int = MAX_RESULT_CHARS
 
 
 @dataclass(slots=True, eq=False)
@@ -144,7 +146,7 @@ class Worker:
             **self.tail.setup(),
             "folder": os.fspath(plan.folder),
             "packages": packages,
-            "limit": MAX_RESULT_CHARS,
+            "limit": plan.result_chars,
         }
 
     def watch_exit(self) -> int:
@@ -302,14 +304,3 @@ def _open_log_at(path: Path) -> int:
             return size
         path.replace(path.with_suffix(".log.1"))
     return 0
-
-
-def describe_exit(code: int) -> str:
-    """Returns how a process ended, in words."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "unknown"
-    return f"was killed by signal {-code} ({name})"

@@ -9,11 +9,20 @@ import os
 import signal
 import sys
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .pickles import Unfit, dill
 from .pipe import Pipe
 from .worker import Worker
+
+if TYPE_CHECKING:
+    from typing import NoReturn, Protocol
+
+    class Runs(Protocol):
+        """What works until the engine closes the pipe."""
+
+        def run(self) -> None:
+            """Does it."""
 
 
 def die_with(parent: int) -> None:
@@ -59,7 +68,7 @@ def main() -> None:
     if sys.argv[1:] == ["--about"]:
         print(json.dumps(about()))
         return
-    parent = int(sys.argv[1])
+    parent, threads = int(sys.argv[1]), int((sys.argv[2:] or ["0"])[0])
     sys.argv[1:] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
@@ -71,6 +80,12 @@ def main() -> None:
     setup = pipe.receive()
     if setup is None:
         return
+    if threads:
+        from .crowd import Crowd
+
+        crowd = Crowd(pipe, setup, threads)
+        pipe.send([])
+        leave(crowd)
     worker = Worker(pipe, setup)
     pipe.send([])
     if pipe.quiet():
@@ -79,7 +94,7 @@ def main() -> None:
     leave(worker)
 
 
-def leave(worker: Worker) -> None:
+def leave(worker: Runs) -> NoReturn:
     """Works to the end, then goes: a thread that a task has left behind would keep the process for ever."""
     status = 0
     try:

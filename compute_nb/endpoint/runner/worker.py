@@ -91,6 +91,8 @@ class Worker:
                 if self.slot.wanted_gone(self.serial, self.index):  # its SIGINT came too early
                     raise KeyboardInterrupt
                 self.surroundings.enter(task_id, options.get("context") or {})
+                if "environ" in options:
+                    os.environ.update(options["environ"])
                 args, kwargs = arguments(packed)
                 value = self.code(function_id).make()(*args, **kwargs)
                 data = dump(value, options.get("result_serializers") or [])
@@ -100,7 +102,7 @@ class Worker:
             return False, f"SerializationError: {printable(str(error))}", REMOTE
         except BaseException as error:
             return False, error_text(error), REMOTE
-        return self.checked(data)
+        return checked(data, self.limit)
 
     def code(self, function_id: str) -> Any:
         """Returns the maker of a function, read at its first use here."""
@@ -109,16 +111,17 @@ class Worker:
             code = self.codes[function_id] = code_of(code)
         return code
 
-    def checked(self, data: str) -> tuple[bool, str, str | None]:
-        """Refuses a result that is larger than may be sent."""
-        if len(data) <= self.limit:
-            return True, printable(data), None
-        text = (
-            f"MaxResultSizeExceeded({len(data)}, {self.limit}): the result has {len(data):,} characters "
-            f"and at most {self.limit:,} can be sent: write it to a file there and return the path, "
-            "or return less"
-        )
-        return False, text, TOO_LARGE
+
+def checked(data: str, limit: int) -> tuple[bool, str, str | None]:
+    """Returns the end of a task that gave `data`; refuses a result that is larger than may be sent."""
+    if len(data) <= limit:
+        return True, printable(data), None
+    text = (
+        f"MaxResultSizeExceeded({len(data)}, {limit}): the result has {len(data):,} characters "
+        f"and at most {limit:,} can be sent: write it to a file there and return the path, "
+        "or return less"
+    )
+    return False, text, TOO_LARGE
 
 
 def is_importing(frame: FrameType | None) -> bool:

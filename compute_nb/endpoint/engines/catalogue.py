@@ -1,0 +1,112 @@
+"""This module is the catalogue of engines: from the settings of an endpoint to its engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from compute_nb.endpoint import machine
+from compute_nb.endpoint.custody import Custody
+from compute_nb.endpoint.engine import Engine
+from compute_nb.endpoint.engines.pool import Pool, PoolEngine
+from compute_nb.endpoint.engines.worker import WorkerPlan
+from compute_nb.endpoint.settings import Settings
+
+SLOTS, CUSTODY = "slots", "custody"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where an engine is to work.
+
+    Attributes:
+        folder: Of the endpoint: slots or custody file, and what engines below write.
+        journal_id: The journal that task numbers belong to.
+        workers: How many tasks run at a time at most, where the engine below does not say.
+        plan: How worker processes of this machine are started.
+    """
+
+    folder: Path
+    journal_id: UUID
+    workers: int
+    plan: WorkerPlan
+
+
+def make_engine(settings: Settings, site: Site) -> Engine:
+    """Makes an engine that is not started; what it is built on is imported at its start.
+
+    Raises:
+        ComputeError: The nodes of an MPI job can't be read.
+    """
+    if settings.engine == "processes":
+        from compute_nb.endpoint.engines.processes import ProcessEngine
+
+        (site.folder / CUSTODY).unlink(missing_ok=True)
+        return ProcessEngine(
+            site.plan,
+            site.folder / SLOTS,
+            site.journal_id,
+            site.workers,
+            idle_s=settings.idle_s,
+            kill_s=settings.kill_s,
+            limits=settings.limits,
+        )
+    (site.folder / SLOTS).unlink(missing_ok=True)
+    make: Callable[[Settings, Site], Pool] = {
+        "threads": _threads,
+        "parsl": _parsl,
+        "dask": _dask,
+        "mpi": _mpi,
+    }[settings.engine]
+
+    def custody(places: int) -> Custody:
+        return Custody(site.folder / CUSTODY, site.journal_id, places)
+
+    return PoolEngine(make(settings, site), custody, settings.limits)
+
+
+def _threads(settings: Settings, site: Site) -> Pool:
+    from compute_nb.endpoint.engines.threads import ThreadPool
+
+    return ThreadPool(site.plan, site.workers)
+
+
+def _parsl(settings: Settings, site: Site) -> Pool:
+    from compute_nb.endpoint.engines.parsl import ParslPool
+
+    return ParslPool(
+        settings.parsl_config, site.workers, _keeper_setup(settings, site), site.folder / "parsl"
+    )
+
+
+def _dask(settings: Settings, site: Site) -> Pool:
+    from compute_nb.endpoint.engines.dask import DaskPool
+
+    return DaskPool(settings.dask_address, site.workers, _keeper_setup(settings, site), site.folder / "dask")
+
+
+def _mpi(settings: Settings, site: Site) -> Pool:
+    from compute_nb.endpoint.engines.mpi import Cluster, MPIPool, nodes_here
+
+    nodes = settings.mpi_nodes or nodes_here(os.environ)
+    cluster = Cluster(nodes, settings.mpi_slots or site.workers, settings.mpi_launcher)
+    packages = site.plan.packages and os.fspath(site.plan.packages)
+    setup = {**_keeper_setup(settings, site), "python": site.plan.python, "packages": packages}
+    return MPIPool(cluster, setup)
+
+
+def _keeper_setup(settings: Settings, site: Site) -> dict[str, Any]:
+    """What a keeper needs on a machine of which nothing is known: its own Python, unless one is named."""
+    environ = {**settings.environ, machine.WORKER_MARK: str(site.journal_id)}
+    return {
+        "python": settings.python,
+        "folder": os.fspath(site.plan.folder),
+        "packages": None,
+        "limit": settings.limits.result_chars,
+        "kill_s": settings.kill_s,
+        "environ": environ,
+    }

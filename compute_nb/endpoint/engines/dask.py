@@ -1,0 +1,229 @@
+"""This module is the pool of Dask: tasks on the workers of a Dask scheduler, or of a cluster of this machine.
+
+Each thread of a Dask worker keeps a worker process of ours, in which the task runs (`endpoint.runner.visit`).
+Dask would begin a task again after the death of a worker; a plugin on the scheduler lets it fail instead.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from compute_nb.endpoint.engine import Capabilities
+from compute_nb.endpoint.engines.luggage import luggage, visitor
+from compute_nb.endpoint.engines.pool import Figures, WorkerLost, oldest
+from compute_nb.endpoint.machine import WORKER_MARK
+from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.errors import ComputeError
+
+CAPABILITIES = Capabilities("dask", because="it gives each task one thread of a Dask worker")
+PREFIX = "compute-nb"
+WINDOW = 16  # calls a worker, so that its turns of 10 ms between scheduler and client carry many
+CONNECT_S = 30.0
+CLOSE_S = 10.0
+PLUGINS = '''
+import json
+import sys
+import types
+import zlib
+
+from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
+
+
+class OneLife(SchedulerPlugin):
+    """Counts a task of compute_nb as tried so often that the death of its worker is its end."""
+
+    name = "compute-nb-one-life"
+
+    async def start(self, scheduler):
+        self.scheduler = scheduler
+
+    def transition(self, key, start, finish, *args, **kwargs):
+        if finish == "processing" and str(key).startswith("compute-nb-"):
+            task = self.scheduler.tasks[key]
+            task.suspicious = max(task.suspicious, self.scheduler.allowed_failures)
+
+
+class Runner(WorkerPlugin):
+    """Brings the runner to every worker, once."""
+
+    def __init__(self, name, packed):
+        self.name = self.module = name
+        self.packed = packed
+
+    def setup(self, worker):
+        module = types.ModuleType(self.module)
+        exec(json.loads(zlib.decompress(self.packed))["arrival.py"], module.__dict__)
+        module.visit = module.settled(self.module + "_runner", self.packed).visit
+        sys.modules[self.module] = module
+'''
+# What travels with each task is a builtin and text: 20 KB of runner would be most of the work.
+VISIT = "__import__('sys').modules[name].visit(*__import__('json').loads(text))"
+
+_log = logging.getLogger(__name__)
+
+
+class DaskPool:
+    """Gives calls to a Dask client of its own.
+
+    Args:
+        address: Of a scheduler; None for a cluster of this machine.
+        workers: How many that gets.
+        setup: For the keepers of Dask's workers.
+        folder: Where Dask's workers of this machine write.
+    """
+
+    capabilities = CAPABILITIES
+
+    def __init__(self, address: str | None, workers: int, setup: Mapping[str, Any], folder: Path) -> None:
+        self._address, self._workers, self._setup = address, workers, dict(setup)
+        self._folder = folder
+        self._client: Any = None
+        self._cluster: Any = None
+        self._below: dict[str, Any] = {}
+        self._stop = visitor("stop")
+        self.window = WINDOW * workers
+
+    def open(self) -> None:
+        """Connects, anew if the connection is gone.
+
+        Raises:
+            ComputeError: Dask is not installed, or nobody answers.
+        """
+        if self._client is not None:
+            if self._client.status == "running":
+                return
+            _log.warning("the Dask scheduler is gone: connecting anew")
+            self.close()
+        try:
+            import distributed
+        except ImportError as error:
+            raise ComputeError(
+                f"the engine dask needs Dask, which {sys.executable} lacks: run `{sys.executable} -m pip "
+                "install 'compute_nb[dask]'`"
+            ) from error
+        try:
+            target = self._address or self._own_cluster(distributed)
+            self._client = distributed.Client(target, timeout=CONNECT_S, set_as_default=False)
+            for plugin in _plugins():
+                self._client.register_plugin(plugin)
+        except Exception as error:
+            self.close()
+            where = self._address or "a cluster of this machine"
+            raise ComputeError(
+                f"no Dask scheduler at {where}: {type(error).__name__}: {error}; start one by "
+                "`dask scheduler`, or leave `address` under [dask] in endpoint.toml out"
+            ) from error
+        figures = self.figures()
+        self.window = WINDOW * max(figures.workers, figures.alive, 1)
+
+    def _own_cluster(self, distributed: Any) -> Any:
+        mark = self._setup["environ"].get(WORKER_MARK)
+        if mark:  # so that the next agent finds what this one has left
+            os.environ[WORKER_MARK] = mark
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._cluster = distributed.LocalCluster(
+            n_workers=self._workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            local_directory=os.fspath(self._folder),
+        )
+        return self._cluster
+
+    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+        """Gives Dask tasks, all in one message.
+
+        Raises:
+            ComputeError: Dask can't be reached.
+        """
+        self.open()
+        name = luggage()[0]
+        try:
+            below = self._client.map(
+                eval,
+                [VISIT] * len(calls),
+                [{"name": name, "text": json.dumps([self._setup, call])} for call in calls],
+                key=[f"{PREFIX}-{call.task_id}-{uuid.uuid4().hex[:8]}" for call in calls],
+                pure=False,
+                retries=0,
+            )
+        except Exception as error:
+            raise ComputeError(f"Dask takes no task: {type(error).__name__}: {error}") from error
+        futures: list[Future[Answer]] = [Future() for _ in calls]
+        for call, one, future in zip(calls, below, futures, strict=True):
+            self._below[call.task_id] = one
+            self._client.loop.add_callback(self._follow, call.task_id, one, future)
+        return futures
+
+    async def _follow(self, task_id: str, below: Any, future: Future[Answer]) -> None:
+        """Waits for the end of a task, on the client's loop."""
+        try:
+            answer = Answer(*await below._result())
+        except BaseException as error:  # noqa: BLE001 - a cancelled one is no Exception
+            name = type(error).__name__
+            lost = name in ("KilledWorker", "CancelledError", "FutureCancelledError", "FuturesCancelledError")
+            if lost:
+                future.set_exception(
+                    WorkerLost("the Dask worker that ran this task, or the scheduler, is gone")
+                )
+            else:
+                future.set_exception(error)
+        else:
+            future.set_result(answer)
+        finally:
+            self._below.pop(task_id, None)
+
+    def cancel(self, call: Call) -> bool:
+        """Takes a task back, or ends it on the worker that runs it."""
+        below = self._below.get(call.task_id)
+        if below is not None:
+            self._client.loop.add_callback(self._end, call.task_id, below)
+        return below is not None
+
+    async def _end(self, task_id: str, below: Any) -> None:
+        """Ends it where it runs; if it runs nowhere, takes it back."""
+        try:
+            ended = await self._client._run(self._stop, task_id)
+            if not any(ended.values()):
+                await below.cancel()
+        except Exception as error:  # noqa: BLE001 - the scheduler is gone, and the task with it
+            _log.warning("task %s could not be ended: %s", task_id, error)
+
+    def running(self, futures: Sequence[Future[Answer]]) -> Sequence[Future[Answer]]:
+        """Returns the oldest, as many as there are threads."""
+        return oldest(futures, self.figures().alive)
+
+    def figures(self) -> Figures:
+        """Counts threads of Dask's workers."""
+        if self._client is None:
+            return Figures(self._workers, 0)
+        workers = self._client.scheduler_info(n_workers=-1).get("workers", {})
+        alive = sum(worker["nthreads"] for worker in workers.values())
+        return Figures(max(self._workers, alive) if self._address is None else alive, alive)
+
+    def close(self) -> None:
+        """Lets go of the scheduler, and ends a cluster of our own."""
+        client, self._client = self._client, None
+        cluster, self._cluster = self._cluster, None
+        for thing in (client, cluster):
+            if thing is not None:
+                try:
+                    thing.close(timeout=CLOSE_S)
+                except Exception as error:  # noqa: BLE001 - it ends here whatever it says
+                    _log.warning("Dask did not end well: %s", error)
+
+
+def _plugins() -> tuple[Any, Any]:
+    """Makes the plugins, of a module that nobody has, so that they travel by value."""
+    space: dict[str, Any] = {"__name__": "_compute_nb_plugins"}
+    exec(PLUGINS, space)
+    return space["OneLife"](), space["Runner"](*luggage())

@@ -1,0 +1,285 @@
+"""This module is the pool of Parsl: tasks on what a Parsl `Config` describes, a laptop, Slurm, Kubernetes.
+
+Parsl starts blocks of workers and ends them again as its own strategy says; each of its workers keeps a
+worker process of ours, in which the task runs (`endpoint.runner.visit`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from compute_nb.endpoint.engine import Capabilities
+from compute_nb.endpoint.engines.luggage import visitor
+from compute_nb.endpoint.engines.pool import Figures, WorkerLost, oldest, refused
+from compute_nb.endpoint.machine import WORKER_MARK
+from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.errors import ComputeError
+
+CAPABILITIES = Capabilities(
+    "parsl",
+    cancel_running=False,
+    resource_specification=True,
+    because="Parsl has no way to take back what it was given",
+)
+MAX_WINDOW = 4096
+STRATEGY_S = 0.5
+IDLE_S = 600.0
+HEARTBEAT_S = 3
+CLOSE_S = 10.0
+DIE_WITH_PARENT = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+)
+_LOST = ("WorkerLost", "ManagerLost", "VersionMismatch", "InterchangeDied")
+
+_log = logging.getLogger(__name__)
+
+
+class ParslPool:
+    """Gives calls to a DataFlowKernel of its own.
+
+    Args:
+        config_file: A Python file whose `config` is a `parsl.Config`; None for workers of this machine.
+        workers: How many of those.
+        setup: For the keepers of Parsl's workers.
+        folder: For Parsl's run folder and its logs, unless the Config names another.
+    """
+
+    capabilities = CAPABILITIES
+
+    def __init__(
+        self, config_file: Path | None, workers: int, setup: Mapping[str, Any], folder: Path
+    ) -> None:
+        self._file, self._setup, self._folder = config_file, dict(setup), folder
+        self._workers = workers
+        self._kernel: Any = None
+        self._handlers: list[logging.Handler] = []
+        self._open: dict[Future[Answer], None] = {}  # whoever takes one out sets it
+        self._visitor = visitor("visit")
+        self.window = MAX_WINDOW
+
+    def open(self) -> None:
+        """Loads the Config and starts Parsl, anew if it has failed.
+
+        Raises:
+            ComputeError: Parsl is not installed, or the Config can't be used.
+        """
+        if self._kernel is not None:
+            if not self._is_broken():
+                return
+            _log.warning("Parsl has failed: it is started anew")
+            self.close()
+        try:
+            import parsl
+        except ImportError as error:
+            raise ComputeError(
+                f"the engine parsl needs Parsl, which {sys.executable} lacks: run `{sys.executable} -m pip "
+                "install 'compute_nb[parsl]'`"
+            ) from error
+        config = self._config()
+        if config.retries:
+            raise ComputeError(
+                f"{self._file}: `retries={config.retries}` in a Parsl Config would begin tasks again behind "
+                "their owner's back: leave it out; who submits says `retries=`"
+            )
+        self._prepare(config)
+        self._end_with_us(config)
+        logger = logging.getLogger("parsl")
+        logger.propagate = False  # it writes a log of its own
+        before = tuple(logger.handlers)
+        try:
+            self._kernel = parsl.DataFlowKernel(config)
+        except Exception as error:
+            raise ComputeError(
+                f"Parsl can't start with {self._file or 'its workers here'}: {error}"
+            ) from error
+        self._handlers = [one for one in logger.handlers if one not in before]
+        self._workers = sum(_most_workers(one) for one in self._executors())
+        self.window = min(4 * self._workers + 8, MAX_WINDOW)
+
+    def _config(self) -> Any:
+        if self._file is None:
+            return own_config(self._workers)
+        try:
+            spec = importlib.util.spec_from_file_location("compute_nb_parsl_config", self._file)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise ComputeError(f"{self._file} can't be run: {type(error).__name__}: {error}") from error
+        from parsl import Config
+
+        config = getattr(module, "config", None)
+        if not isinstance(config, Config):
+            raise ComputeError(f"{self._file} has no `config` that is a parsl.Config, but {config!r}")
+        return config
+
+    def _prepare(self, config: Any) -> None:
+        """Lets Parsl find its own programs and write its logs beside ours."""
+        if config.run_dir == "runinfo":
+            config.run_dir = os.fspath(self._folder)
+        programs = os.path.dirname(sys.executable)
+        if programs not in os.environ.get("PATH", "").split(os.pathsep):
+            os.environ["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
+        mark = self._setup["environ"].get(WORKER_MARK)
+        if mark:  # so that the next agent finds what this one has left
+            os.environ[WORKER_MARK] = mark
+
+    def _end_with_us(self, config: Any) -> None:
+        """Has an interchange end when this process is killed; it would go on for nobody."""
+        for executor in config.executors if sys.platform == "linux" else ():
+            command = getattr(executor, "interchange_launch_cmd", None)
+            if isinstance(command, list):
+                executor.interchange_launch_cmd = [sys.executable, "-c", DIE_WITH_PARENT, *command]
+
+    def _executors(self) -> list[Any]:
+        return [one for name, one in self._kernel.executors.items() if not name.startswith("_parsl")]
+
+    def _is_broken(self) -> bool:
+        return any(getattr(one, "bad_state_is_set", False) or _has_lost(one) for one in self._executors())
+
+    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+        """Gives Parsl tasks.
+
+        Raises:
+            ComputeError: Parsl can't be started anew after it failed.
+        """
+        self.open()
+        return [self._submit(call) for call in calls]
+
+    def _submit(self, call: Call) -> Future[Answer]:
+        options = dict(call.options)
+        wanted = options.pop("resource_specification", None) or {}
+        try:
+            below = self._kernel.submit(
+                self._visitor,
+                app_args=(self._setup, tuple(call._replace(options=options))),
+                executors="all",
+                cache=False,
+                ignore_for_cache=None,
+                app_kwargs={"parsl_resource_specification": wanted} if wanted else {},
+            )
+        except Exception as error:  # noqa: BLE001 - of its executors, whichever they are
+            return refused(ComputeError(f"Parsl does not take this task: {type(error).__name__}: {error}"))
+        future: Future[Answer] = Future()
+        self._open[future] = None
+        below.add_done_callback(lambda done: self._pass_on(done, future))
+        return future
+
+    def _pass_on(self, done: Future[Any], future: Future[Answer]) -> None:
+        """Called on a thread of Parsl's."""
+        if self._open.pop(future, future) is not None:
+            return  # given up before
+        error = done.exception()
+        if error is None:
+            future.set_result(Answer(*done.result()))
+            return
+        kind = type(error).__name__
+        lost = kind in _LOST or "lost" in kind.lower()
+        text = f"a worker of Parsl was lost while it had this task ({error})"
+        future.set_exception(WorkerLost(text) if lost else error)
+
+    def _give_up(self) -> None:
+        """Ends what Parsl will never tell the end of."""
+        for future in tuple(self._open):
+            if self._open.pop(future, future) is None:
+                future.set_exception(WorkerLost("Parsl's own process was lost while it had this task"))
+
+    def cancel(self, call: Call) -> bool:
+        """Says no: Parsl can't take back what it was given."""
+        return False
+
+    def running(self, futures: Sequence[Future[Answer]]) -> Sequence[Future[Answer]]:
+        """Returns the oldest, as many as there are workers."""
+        return oldest(futures, self.figures().alive)
+
+    def figures(self) -> Figures:
+        """Counts the workers that have connected."""
+        if self._kernel is None:
+            return Figures(self._workers, 0)
+        if self._is_broken():  # who asked it now would wait for ever
+            self._give_up()
+            return Figures(self._workers, 0)
+        return Figures(self._workers, sum(_workers_up(one) for one in self._executors()))
+
+    def close(self) -> None:
+        """Ends Parsl and its blocks; with its interchange gone Parsl would wait for ever, so not long."""
+        if self._kernel is None:
+            return
+        self._give_up()
+        for executor in self._executors() if self._is_broken() else ():
+            blocks = getattr(executor, "blocks_to_job_id", {})
+            executor.provider.cancel(list(blocks.values()))
+        end = threading.Thread(target=_cleaned, args=(self._kernel,), name="parsl-end", daemon=True)
+        self._kernel = None
+        end.start()
+        end.join(CLOSE_S)
+        if end.is_alive():
+            _log.warning("Parsl does not end: it is left alone")
+            return
+        for handler in self._handlers:  # Parsl takes them off and leaves them open
+            handler.close()
+
+
+def own_config(workers: int) -> Any:
+    """Returns a Config for so many workers on this machine, in a block that ends when it is idle.
+
+    Not `htex_auto_scale`: with fewer tasks than workers that ends a block before it has connected.
+    """
+    from parsl import Config, HighThroughputExecutor
+    from parsl.providers import LocalProvider
+
+    executor = HighThroughputExecutor(
+        label="here",
+        address="127.0.0.1",
+        loopback_address="127.0.0.1",
+        max_workers_per_node=workers,
+        cores_per_worker=1e-6,
+        heartbeat_period=HEARTBEAT_S,  # so often it looks for workers that died
+        heartbeat_threshold=10 * HEARTBEAT_S,
+        provider=LocalProvider(init_blocks=1, min_blocks=0, max_blocks=1),
+    )
+    return Config(executors=[executor], strategy="simple", strategy_period=STRATEGY_S, max_idletime=IDLE_S)
+
+
+def _cleaned(kernel: Any) -> None:
+    try:
+        kernel.cleanup()
+    except Exception:  # noqa: BLE001 - it ends here whatever it says
+        _log.warning("Parsl did not end well", exc_info=True)
+
+
+def _has_lost(executor: Any) -> bool:
+    """True if the process is gone through which an executor reaches its workers."""
+    process = getattr(executor, "interchange_proc", None)
+    return process is not None and process.poll() is not None
+
+
+def _most_workers(executor: Any) -> int:
+    """How many workers an executor may have at most."""
+    provider = getattr(executor, "provider", None)
+    blocks = getattr(provider, "max_blocks", 1) or 1
+    nodes = getattr(provider, "nodes_per_block", 1) or 1
+    each = getattr(executor, "max_workers_per_node", None) or getattr(executor, "max_threads", None) or 1
+    if not math.isfinite(each):
+        each = os.cpu_count() or 1
+    return int(blocks * nodes * each)
+
+
+def _workers_up(executor: Any) -> int:
+    managers = getattr(executor, "connected_managers", None)
+    if managers is None:
+        return _most_workers(executor)
+    try:
+        return sum(manager["worker_count"] for manager in managers() if manager["active"])
+    except Exception:  # noqa: BLE001 - its interchange is gone, which the next task tells
+        return 0

@@ -1,0 +1,420 @@
+"""This module is the pool engine: tasks handed one by one to what runs them (threads, Parsl, Dask, MPI).
+
+At most `window` tasks are handed over at a time; the rest waits here, so that task groups take turns and a
+cancel of what waits is exact. What is handed over stands in the custody file and counts as begun.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from compute_nb.endpoint.custody import Custody
+from compute_nb.endpoint.engine import (
+    Begun,
+    Capabilities,
+    Ended,
+    EngineBatch,
+    EngineStatus,
+    EngineTask,
+    News,
+)
+from compute_nb.endpoint.engines.death import death, lost
+from compute_nb.endpoint.engines.force import CANCELLED, End
+from compute_nb.endpoint.engines.newsbox import NewsBox
+from compute_nb.endpoint.gate import Gate, Limits
+from compute_nb.endpoint.runner import keeper
+from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.timers import Timers
+from compute_nb.endpoint.turns import Turns
+from compute_nb.errors import ComputeError
+from compute_nb.tasks import ErrorCode, Outcome, RunResult
+
+LOOK_S = 0.25
+UNSETTLED = 4
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerLost(Exception):
+    """What ran a task is gone, and the task with it; the text says what is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How large a pool is: the most workers it may have, and how many there are."""
+
+    workers: int
+    alive: int
+
+
+class Pool(Protocol):
+    """What runs calls somewhere else. The engine calls all methods on its own thread.
+
+    A future of it gives an `Answer`, or raises `WorkerLost` or what else went wrong; it may be set on any
+    thread.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    @property
+    def window(self) -> int:
+        """How many calls it may have at a time; read once it is open."""
+
+    def open(self) -> None:
+        """Called before the first `submit`; may block.
+
+        Raises:
+            ComputeError: It can't be had; the text says what to do. It is tried again with later tasks.
+        """
+
+    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+        """Takes calls, and gives a future for each; that of one that can't be taken has a ComputeError.
+
+        Raises:
+            ComputeError: None can be taken: they have not begun.
+        """
+
+    def cancel(self, call: Call) -> bool:
+        """Ends a call that was taken; False if that can't be done here."""
+
+    def running(self, futures: Sequence[Future[Answer]]) -> Sequence[Future[Answer]]:
+        """Returns which of these have begun, as far as one can know; they come in the order of `submit`."""
+
+    def figures(self) -> Figures:
+        """Called now and then."""
+
+    def close(self) -> None:
+        """Called last, also if it is not open: ends all that runs and returns when nothing is left."""
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A task that was handed over."""
+
+    task: EngineTask
+    call: Call
+    place: int
+    future: Future[Answer] | None = None
+    doom: End | None = None
+    marked: bool = False
+    over: bool = False
+    last_news: int = 0
+
+
+class PoolEngine:
+    """Hands tasks to a pool; its thread `engine` owns the pool. The contract's methods run on any thread.
+
+    Args:
+        pool: Not open.
+        make_custody: Makes the file for so many tasks.
+        limits: What the endpoint allows.
+    """
+
+    def __init__(self, pool: Pool, make_custody: Callable[[int], Custody], limits: Limits) -> None:
+        self.capabilities = pool.capabilities
+        self._pool, self._make_custody = pool, make_custody
+        self._gate = Gate(pool.capabilities, limits)
+        self._turns, self._timers = Turns(), Timers()
+        self._flights: dict[int, Flight] = {}
+        self._landed: list[Flight] = []
+        self._settled = self._settleable = 0
+        self._custody: Custody | None = None
+        self._figures = pool.figures()
+        self._is_open = self._ending = self._stopping = self._looks = False
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    # called by the agent
+
+    def start(self, on_news: Callable[[], None]) -> None:
+        """Starts the thread, which opens the pool, so that the first task finds it open."""
+        self._news = NewsBox(on_news)
+        self._thread.start()
+        self._commands.put(self._try_early)
+
+    def submit(self, batches: Sequence[EngineBatch]) -> None:
+        """Lines up tasks."""
+        self._commands.put(lambda: self._accept(batches))
+
+    def cancel(self, numbers: Sequence[int]) -> None:
+        """Ends tasks: waiting ones at once, others as far as the pool can."""
+        self._commands.put(lambda: self._cancel(numbers))
+
+    def take(self) -> News:
+        """Returns the news."""
+        return self._news.take()
+
+    def settle(self, serial: int) -> None:
+        """Lets go of tasks whose ends are journalled."""
+        self._settleable = serial
+        if self._custody is not None and self._custody.is_full:
+            self._commands.put(lambda: None)
+
+    def status(self) -> EngineStatus:
+        """Returns how busy the engine is."""
+        figures = self._figures
+        return EngineStatus(figures.workers, figures.alive, len(self._turns), len(self._flights))
+
+    def stop(self, patience_s: float = 0.0) -> None:
+        """Waits for what was handed over, then closes the pool and waits for the thread."""
+        self._commands.put(lambda: self._end_all(patience_s))
+        self._thread.join()
+
+    # the thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._wait()
+                self._timers.run_due()
+                self._assign()
+                self._news.ring()
+        except Exception:  # noqa: BLE001 - the top of the thread
+            _log.critical("the engine failed; the agent ends and starts anew", exc_info=True)
+            os.kill(os.getpid(), signal.SIGABRT)
+        finally:
+            self._pool.close()
+            if self._custody is not None:
+                self._custody.close()
+
+    def _wait(self) -> None:
+        """Runs what others have asked for, once there is something."""
+        try:
+            command = self._commands.get(timeout=self._timers.timeout_s())
+            while True:
+                command()
+                command = self._commands.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _end_all(self, patience_s: float) -> None:
+        self._ending = True
+        self._timers.later(patience_s, self._halt)
+
+    def _halt(self) -> None:
+        self._stopping = True
+
+    def _try_early(self) -> None:
+        try:
+            self._open()
+        except ComputeError as error:
+            _log.warning("%s", error)
+
+    def _open(self) -> None:
+        if not self._is_open:
+            self._pool.open()
+            self._figures = self._pool.figures()
+            if self._custody is None:
+                self._custody = self._make_custody(UNSETTLED * self._pool.window)
+            self._is_open = True
+
+    # tasks come
+
+    def _accept(self, batches: Sequence[EngineBatch]) -> None:
+        for batch in batches:
+            try:
+                self._turns.put(self._gate.admit(batch))
+            except ComputeError as error:
+                for task in batch.tasks:
+                    self._end(task, failed(str(error)), None, None)
+
+    def _assign(self) -> None:
+        """Hands over what waits, as far as there is room."""
+        if self._ending:
+            self._stopping = self._stopping or not self._flights
+            return
+        if not len(self._turns):
+            return
+        try:
+            self._open()
+        except ComputeError as error:
+            _log.warning("%s", error)
+            for task in self._turns.clear():
+                self._end(task, failed(f"{error}. The task has not begun"), None, None)
+            return
+        self._settle()
+        assert self._custody is not None
+        flights = []
+        while len(self._turns) and len(self._flights) < self._pool.window and not self._custody.is_full:
+            taken = self._turns.take(lambda batch: 1)
+            if taken is not None:
+                flights.append(self._take_in(taken[0], taken[1][0]))
+        if flights:
+            self._hand_over(flights)
+
+    def _take_in(self, batch: EngineBatch, task: EngineTask) -> Flight:
+        assert self._custody is not None
+        options = {name: value for name, value in batch.options.items() if name != "user_endpoint_config"}
+        call = Call(str(task.run.task_id), batch.function_id.hex, batch.code, task.args, options)
+        flight = Flight(task, call, self._custody.add(task.number))
+        self._flights[task.number] = flight
+        return flight
+
+    def _hand_over(self, flights: Sequence[Flight]) -> None:
+        try:
+            futures = self._pool.submit([flight.call for flight in flights])
+        except ComputeError as error:
+            for flight in flights:
+                self._land(flight, failed(str(error)))
+            return
+        for flight, future in zip(flights, futures, strict=True):
+            flight.future = future
+            future.add_done_callback(self._teller(flight))
+        if not self._looks:
+            self._looks = True
+            self._timers.later(LOOK_S, self._look)
+
+    def _teller(self, flight: Flight) -> Callable[[Future[Answer]], None]:
+        return lambda future: self._commands.put(lambda: self._ended(flight))
+
+    def _settle(self) -> None:
+        """Takes what is journalled out of the custody file."""
+        assert self._custody is not None
+        if self._settled == self._settleable:
+            return
+        self._settled = self._settleable
+        kept = []
+        for flight in self._landed:
+            if flight.last_news <= self._settled:
+                self._custody.remove(flight.place)
+            else:
+                kept.append(flight)
+        self._landed = kept
+
+    # tasks end
+
+    def _ended(self, flight: Flight) -> None:
+        """A future was set."""
+        assert flight.future is not None
+        if flight.future.cancelled():
+            end = flight.doom or lost("WorkerDied: the task was given up by what ran it")
+            self._land(flight, end)
+            return
+        error = flight.future.exception()
+        if error is None:
+            answer = flight.future.result()
+            self._land(flight, self._end_of(answer, flight), answer.started, answer.ended)
+        elif isinstance(error, ComputeError):
+            self._land(flight, flight.doom or failed(str(error)))
+        elif isinstance(error, WorkerLost):
+            self._land(flight, flight.doom or lost(f"WorkerDied: {error}"))
+        else:
+            name = self.capabilities.name
+            text = f"the engine {name} could not run this task: {type(error).__name__}: {error}"
+            self._land(flight, flight.doom or failed(text))
+
+    def _end_of(self, answer: Answer, flight: Flight) -> End:
+        match answer.kind:
+            case keeper.SUCCESS:
+                return End(Outcome.SUCCESS, answer.data, None)
+            case keeper.DIED:
+                worker, is_shared = f"pid {answer.pid} on {answer.host}", self.capabilities.shares_process
+                return death(worker, answer.code, answer.data, is_shared=is_shared)
+            case keeper.CANCELLED:
+                return CANCELLED
+            case keeper.WALLTIME:
+                return out_of_time(flight.call.options.get("walltime_s") or 0.0)
+            case keeper.NO_WORKER:
+                return failed(
+                    f"no worker could be started on {answer.host} with {answer.data}. The task has not "
+                    "begun; give the endpoint a Python 3.8 or newer that works there (its option `python`)"
+                )
+        return flight.doom or End(Outcome.ERROR, answer.data, answer.code or ErrorCode.REMOTE)
+
+    def _land(
+        self, flight: Flight, end: End, started_at: float | None = None, ended_at: float | None = None
+    ) -> None:
+        """A task has left the pool; it may have ended for its owner before."""
+        del self._flights[flight.task.number]
+        if not flight.over:
+            flight.over = True
+            flight.last_news = self._end(flight.task, end, started_at, ended_at)
+        self._landed.append(flight)
+
+    def _end(self, task: EngineTask, end: End, started_at: float | None, ended_at: float | None) -> int:
+        result = RunResult(task.run, *end, started_at, ended_at or time.time())
+        return self._news.ended(Ended(task.number, result))
+
+    # tasks are ended, and looked at
+
+    def _cancel(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            task = self._turns.find(number)
+            flight = self._flights.get(number)
+            if task is not None:
+                self._turns.drop(number)
+                self._end(task, CANCELLED, None, None)
+            elif flight is not None and not flight.over:
+                flight.doom = CANCELLED
+                if not self._pool.cancel(flight.call):
+                    self._let_run(flight)
+
+    def _let_run(self, flight: Flight) -> None:
+        """Ends a task for its owner that can't be ended where it is."""
+        name, because = self.capabilities.name, self.capabilities.because
+        text = (
+            f"the task was cancelled, but this endpoint's engine, {name}, can't end a task that was begun: "
+            f"{because}. It may run on; its value will be set aside"
+        )
+        _log.warning("task %s: %s", flight.call.task_id, text)
+        flight.over = True
+        flight.last_news = self._end(flight.task, CANCELLED._replace(data=text), None, None)
+
+    def _look(self) -> None:
+        """Tells which tasks run, and how large the pool is."""
+        self._figures = self._pool.figures()
+        flights = {
+            flight.future: flight
+            for flight in self._flights.values()
+            if flight.future is not None and not flight.future.done()
+        }
+        for future in self._pool.running(tuple(flights)):
+            flight = flights[future]
+            if not flight.marked and not flight.over:
+                flight.marked = True
+                self._news.begun(Begun(flight.task.number, flight.task.run, time.time()))
+        self._looks = bool(self._flights)
+        if self._looks:
+            self._timers.later(LOOK_S, self._look)
+
+
+def failed(text: str, code: str = ErrorCode.REMOTE) -> End:
+    """Returns the end of a task that could not be run as it asked."""
+    return End(Outcome.ERROR, text, code)
+
+
+def out_of_time(walltime_s: float) -> End:
+    """Returns the end of a task that was ended after its walltime."""
+    text = (
+        f"WalltimeExceeded: the task had run for its walltime of {walltime_s:g} s and was ended; "
+        "give it a longer walltime or less to do"
+    )
+    return failed(text, ErrorCode.WALLTIME)
+
+
+def refused(error: ComputeError) -> Future[Answer]:
+    """Returns the future of a call that was not taken."""
+    future: Future[Answer] = Future()
+    future.set_exception(error)
+    return future
+
+
+def oldest(futures: Sequence[Future[Answer]], alive: int) -> Sequence[Future[Answer]]:
+    """Returns the futures that so many workers run if they take them in order."""
+    return futures[:alive]
+
+
+def begun(futures: Sequence[Future[Any]]) -> Sequence[Future[Any]]:
+    """Returns the futures that say themselves that they run."""
+    return [future for future in futures if future.running()]

@@ -1,0 +1,323 @@
+"""This module is the keeper of a worker: it starts one, gives it a task at a time and tells how each ended.
+
+It is for hosts that are not ours, a worker of Parsl or Dask or a thread of the agent: whatever a task does
+to its process, the host goes on. A keeper belongs to one thread; `stop` may be called from any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+from typing import Any, NamedTuple
+
+LENGTH = struct.Struct("!I")
+MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+LOG = "worker-0.log"  # a cell reads what programs print from a file that is called so
+RING_BYTES = 32 + 65_536
+# Places in the file of words: a record of serial, count, begun, limit; then those of `slots`.
+RECORD, CANCEL, LOG_WORD, BEGUN_DOUBLE, WORDS_BYTES = 0, 8, 10, 6, 64
+NO_LIMIT = 0xFFFFFFFF
+PREFIX = "compute_nb_"  # of folders for a process whose id follows, also those of `arrival`
+MAX_STARTS = 3
+MAX_WORDS = 16_000
+MAX_LOG_BYTES = 10 * 1024 * 1024
+
+SUCCESS, ERROR, DIED, CANCELLED, WALLTIME, NO_WORKER = (
+    "success",
+    "error",
+    "died",
+    "cancelled",
+    "walltime",
+    "no worker",
+)
+
+
+class Call(NamedTuple):
+    """One task; `code` and `args` are packed."""
+
+    task_id: str
+    function_id: str
+    code: str
+    args: str
+    options: dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """How a task ended.
+
+    Attributes:
+        kind: SUCCESS, ERROR, DIED, CANCELLED, WALLTIME or NO_WORKER.
+        data: The packed value, the text of the error, or the last words of the worker.
+        code: The error's code; of a worker that died its exit code.
+        pid: Of that worker.
+        host: Where.
+    """
+
+    kind: str
+    data: str
+    code: Any
+    started: float
+    ended: float
+    pid: int
+    host: str
+
+
+class Keeper:
+    """Keeps one worker process for one thread of the host.
+
+    Args:
+        setup: `python` (None: the host's own), `folder` where tasks run, `packages` that holds dill or None,
+            `limit` of a result in characters, `environ` that is added, `kill_s` that a task may take to end.
+    """
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        import sys
+
+        self.setup, self.python = setup, setup["python"] or sys.executable
+        sweep()
+        self.place = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_")
+        self.folder = setup["folder"] or self.place
+        self.process: Any = None
+        self.exit = (0, 0)
+        self.known = ""
+        self.serial = 0
+        self.turn = threading.Lock()
+        self.running = ""
+        self.doom: str | None = None
+        self.ears, self.mouth = os.pipe()
+        with open(os.path.join(self.place, "words"), "w+b") as file:
+            file.truncate(WORDS_BYTES)
+            self.map = mmap.mmap(file.fileno(), WORDS_BYTES)
+        self.words: Any = memoryview(self.map).cast("I")
+        self.since: Any = memoryview(self.map).cast("d")
+
+    def call(self, call: Call) -> Answer:
+        """Runs a task and waits for its end."""
+        with self.turn:
+            self.running, self.doom = call.task_id, None
+        try:
+            answer = self.tried(call)
+        finally:
+            with self.turn:
+                self.running = ""
+            while select.select([self.ears], [], [], 0)[0]:
+                os.read(self.ears, 64)
+        return answer
+
+    def stop_all(self) -> None:
+        """Kills the worker if it runs a task, whichever; from any thread."""
+        with self.turn:
+            process = self.process
+            if self.running and process is not None:
+                self.doom = CANCELLED
+                with contextlib.suppress(OSError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def stop(self, task_id: str) -> bool:
+        """Ends a task if it is the one that runs here."""
+        with self.turn:
+            if self.running != task_id:
+                return False
+            self.doom = CANCELLED
+            os.write(self.mouth, b"\0")
+            return True
+
+    def close(self) -> None:
+        """Ends the worker and removes what is left of it."""
+        self.kill()
+        shutil.rmtree(self.place, ignore_errors=True)
+
+    def tried(self, call: Call) -> Answer:
+        """Runs a task on the worker, or on another one if that ends before the task has begun."""
+        words = ""
+        for _ in range(MAX_STARTS):
+            try:
+                self.ready()
+                answer = self.given(call)
+            except OSError as error:
+                words = f"{type(error).__name__}: {error}"
+                self.kill()
+                continue
+            if answer is not None:
+                return answer
+            words = self.last_words()
+        return self.answer(NO_WORKER, f"{self.python}: {words or 'it said nothing'}", None)
+
+    # the worker
+
+    def ready(self) -> None:
+        """Starts a worker unless one is up."""
+        if self.process is not None:
+            return
+        os.makedirs(self.folder, exist_ok=True)
+        log = os.path.join(self.place, LOG)
+        with tempfile.TemporaryFile() as live, open(log, "wb") as output:
+            live.truncate(RING_BYTES)
+            self.process = subprocess.Popen(
+                [self.python, MAIN, str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                cwd=self.folder,
+                env={**os.environ, **self.setup["environ"]},
+                start_new_session=True,
+                pass_fds=(live.fileno(),),
+                bufsize=0,
+            )
+            self.known = ""
+            setup = {
+                "slots": os.path.join(self.place, "words"),
+                "cancel": CANCEL,
+                "begun": BEGUN_DOUBLE,
+                "log": LOG_WORD,
+                "records": [RECORD, RECORD],
+                "folder": self.folder,
+                "packages": self.setup["packages"],
+                "limit": self.setup["limit"],
+                "live": live.fileno(),
+            }
+            self.send(json.dumps(setup))
+            if self.receive() is None:
+                raise OSError(f"it {self.buried()} before it was up; its last words: {self.last_words()}")
+
+    def kill(self) -> None:
+        """Ends the worker by force."""
+        if self.process is not None:
+            self.signal(signal.SIGKILL)
+            self.buried()
+
+    def buried(self) -> str:
+        """Waits for the worker's end, ends what it has left in its group; returns how it ended."""
+        process, self.process = self.process, None
+        code = process.wait()
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.stdin.close()
+        process.stdout.close()
+        self.exit = process.pid, code
+        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the worker and its process group."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.process.pid, number)
+
+    def last_words(self) -> str:
+        """Returns the end of what the worker has written."""
+        try:
+            with open(os.path.join(self.place, LOG), "rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - MAX_WORDS))
+                return log.read().decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+
+    def bound_log(self) -> None:
+        """Begins the worker's log anew if it has grown large; the worker writes on."""
+        log = os.path.join(self.place, LOG)
+        with contextlib.suppress(OSError):
+            if os.path.getsize(log) > MAX_LOG_BYTES:
+                os.truncate(log, 0)
+
+    # one task
+
+    def given(self, call: Call) -> Answer | None:
+        """Gives a task to the worker; None if that ended before it began the task."""
+        self.serial += 1
+        words = self.words
+        words[RECORD : RECORD + 4] = memoryview(struct.pack("=4I", self.serial, 1, 0, NO_LIMIT)).cast("I")
+        frame: dict[str, Any] = {
+            "chunk": self.serial,
+            "record": 0,
+            "function": call.function_id,
+            "options": call.options,
+            "tasks": [[call.task_id, call.args]],
+        }
+        if self.known != call.function_id:
+            frame.update(code=call.code, forget=self.known)
+            self.known = call.function_id
+        self.bound_log()
+        with contextlib.suppress(OSError):  # it is dead, which is told below
+            self.send(json.dumps(frame))
+        found = self.receive(call.options.get("walltime_s"))
+        if found is None:
+            self.buried()
+            if self.doom is not None:
+                return self.answer(self.doom, "", None)
+            return self.answer(DIED, self.last_words(), self.exit[1]) if words[RECORD + 2] else None
+        _, _, ok, data, code, started, ended = found
+        kind = SUCCESS if ok else self.doom or ERROR
+        return Answer(kind, data, code, started, ended, 0, "")
+
+    def answer(self, kind: str, data: str, code: Any) -> Answer:
+        """Returns the end of a task of which the worker has told nothing."""
+        now = time.time()
+        pid = self.exit[0] if kind == DIED else 0
+        return Answer(kind, data, code, self.since[BEGUN_DOUBLE] or now, now, pid, os.uname().nodename)
+
+    # frames
+
+    def send(self, text: str) -> None:
+        """Writes a frame."""
+        body = text.encode()
+        rest = memoryview(LENGTH.pack(len(body)) + body)
+        while rest:
+            rest = rest[os.write(self.process.stdin.fileno(), rest) :]
+
+    def receive(self, walltime_s: float | None = None) -> Any:
+        """Waits for a frame and ends the task on the way if it is to end; None if the worker has ended."""
+        source = self.process.stdout.fileno()
+        data = b""
+        size = None
+        ends_at = None if walltime_s is None else time.monotonic() + walltime_s
+        kills_at = None
+        while size is None or len(data) < size:
+            dues = [due for due in (ends_at, kills_at) if due is not None]
+            pause_s = min(max(0.0, min(dues) - time.monotonic()), 86_400.0) if dues else None
+            news = select.select([source, self.ears], [], [], pause_s)[0]
+            now = time.monotonic()
+            if source in news:
+                part = os.read(source, 1 << 20)
+                if not part:
+                    return None
+                data += part
+                if size is None and len(data) >= 4:
+                    size = 4 + LENGTH.unpack_from(data)[0]
+                continue
+            if self.ears in news:
+                os.read(self.ears, 64)
+                kills_at = self.interrupt(now)
+            elif kills_at is not None and now >= kills_at:
+                self.signal(signal.SIGKILL)
+                kills_at = None
+            elif ends_at is not None and now >= ends_at:
+                ends_at = None
+                with self.turn:
+                    self.doom = self.doom or WALLTIME
+                kills_at = self.interrupt(now)
+        return json.loads(data[4:])
+
+    def interrupt(self, now: float) -> float:
+        """Asks the task to end; returns when that is to be enforced."""
+        self.words[CANCEL + 1] = 1
+        self.words[CANCEL] = self.serial
+        self.signal(signal.SIGINT)
+        return now + float(self.setup["kill_s"])
+
+
+def sweep() -> None:
+    """Removes the folders of hosts that were killed."""
+    place = tempfile.gettempdir()
+    for name in os.listdir(place):
+        pid = name[len(PREFIX) :].partition("_")[0] if name.startswith(PREFIX) else ""
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}") and os.path.exists("/proc/self"):
+            shutil.rmtree(os.path.join(place, name), ignore_errors=True)

@@ -1,0 +1,44 @@
+"""The engine on a Dask scheduler that somebody else has started."""
+
+import distributed
+import pytest
+
+from compute_nb.tasks import Outcome
+
+ONCE = (
+    "def die(path):\n    import os, time\n    with open(path, 'a') as file:\n        file.write('x')\n"
+    "    os.kill(os.getppid(), 9)\n    time.sleep(60)\n"
+)
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        local_directory=str(tmp_path / "theirs"),
+    ) as cluster:
+        yield cluster
+
+
+def test_an_address_is_used_and_left_running(fresh, scheduler, tmp_path):
+    rig = fresh("dask", dask_address=scheduler.scheduler_address)
+    assert rig.values(rig.submit("def double(x):\n    return 2 * x\n", *range(20))) == [*range(0, 40, 2)]
+    assert scheduler.scheduler.allowed_failures == 3  # as it was: only tasks of ours have one life
+    path = tmp_path / "begun"
+    assert rig.failure(ONCE, str(path)).outcome is Outcome.DIED
+    assert path.read_text() == "x"
+    rig.engine.stop()
+    rig.stop = lambda: None
+    assert scheduler.scheduler.status is distributed.Status.running
+
+
+def test_a_scheduler_that_is_not_there_fails_tasks_with_its_address(fresh, monkeypatch):
+    monkeypatch.setattr("compute_nb.endpoint.engines.dask.CONNECT_S", 0.3)
+    rig = fresh("dask", dask_address="tcp://127.0.0.1:9")
+    result = rig.failure("def f():\n    return 1\n")
+    assert result.outcome is Outcome.ERROR
+    assert "tcp://127.0.0.1:9" in result.data
+    assert "has not begun" in result.data

@@ -1,0 +1,87 @@
+"""The engine on a Parsl Config of the user's own."""
+
+import threading
+import time
+
+import psutil
+import pytest
+
+from compute_nb.endpoint.engines.parsl import ParslPool
+from compute_nb.errors import ComputeError
+from compute_nb.tasks import ErrorCode, Outcome
+
+CONFIG = """\
+from parsl import Config, HighThroughputExecutor
+from parsl.providers import LocalProvider
+
+config = Config(
+    executors=[
+        HighThroughputExecutor(
+            label="block",
+            address="127.0.0.1",
+            loopback_address="127.0.0.1",
+            max_workers_per_node=1,
+            cores_per_worker=0.1,
+            heartbeat_period=2,
+            provider=LocalProvider(init_blocks=0, min_blocks=0, max_blocks=1),
+        )
+    ],
+    strategy="simple",
+    strategy_period=0.2,
+    max_idletime=0.5,
+)
+"""
+PID = "def pid():\n    import os\n    return os.getppid()\n"
+
+
+def test_blocks_go_out_with_work_and_in_without_and_a_lost_interchange_is_told(fresh, tmp_path, monkeypatch):
+    monkeypatch.setattr("compute_nb.endpoint.engines.parsl.CLOSE_S", 1.0)
+    path = tmp_path / "config.py"
+    path.write_text(CONFIG)
+    rig = fresh("parsl", parsl_config=path)
+    first = rig.call(PID)
+    log = tmp_path / "parsl" / "000" / "parsl.log"
+    process = psutil.Process(first) if psutil.pid_exists(first) else None
+    limit, pause = time.monotonic() + 60, threading.Event()
+    while process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < limit, "the block has not gone in"
+        pause.wait(0.05)
+    second = rig.call(PID)
+    assert second != first
+    running = rig.submit("def nap():\n    import time\n    time.sleep(60)\n")
+    rig.pump(lambda: running[0] in rig.begun)
+    (executor,) = rig.engine._pool._executors()
+    executor.interchange_proc.kill()
+    (result,) = rig.results(running)
+    assert (result.outcome, result.error_code) == (Outcome.DIED, ErrorCode.WORKER_DIED)
+    rig.engine.stop()
+    rig.stop = lambda: None
+    text = log.read_text()
+    assert "Launched block 0" in text
+    assert "Launched block 1" in text
+    left = [one for one in psutil.Process().children(recursive=True) if str(tmp_path) in _words(one)]
+    assert not left
+
+
+def _words(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("from parsl import Config\nconfig = Config(executors=[], retries=2)\n", "leave it out"),
+        ("config = 5\n", "no `config` that is a parsl.Config"),
+        ("import no_such_thing\n", "ModuleNotFoundError"),
+    ],
+)
+def test_a_config_that_can_not_be_used_is_told(tmp_path, text, said):
+    path = tmp_path / "config.py"
+    path.write_text(text)
+    pool = ParslPool(path, 1, {"environ": {}}, tmp_path)
+    with pytest.raises(ComputeError, match=said) as caught:
+        pool.open()
+    assert str(path) in str(caught.value)

@@ -1,0 +1,52 @@
+"""The custody file, also after a kill."""
+
+from uuid import UUID
+
+import pytest
+
+from compute_nb.endpoint import machine
+from compute_nb.endpoint.agent import settle_past
+from compute_nb.endpoint.custody import Custody, read_custody
+from compute_nb.endpoint.journal import open_journal
+
+JOURNAL = UUID(int=3)
+
+
+def test_what_is_handed_over_is_there_until_it_is_removed(tmp_path):
+    path = tmp_path / "custody"
+    custody = Custody(path, JOURNAL, 3)
+    places = [custody.add(number) for number in (7, 8, 9)]
+    assert custody.is_full
+    custody.remove(places[1])
+    assert not custody.is_full
+    assert sorted(read_custody(path, JOURNAL)) == [7, 9]
+    assert sorted([7, 9, custody.add(10)][:2]) == [7, 9]
+    assert sorted(read_custody(path, JOURNAL)) == [7, 9, 10]
+    custody.close()
+    assert sorted(read_custody(path, JOURNAL)) == [7, 9, 10]
+
+
+@pytest.mark.parametrize("spoil", ["gone", "other", "short", "text"])
+def test_what_is_not_known_is_none(tmp_path, spoil):
+    path = tmp_path / "custody"
+    custody = Custody(path, JOURNAL, 3)
+    custody.add(1)
+    custody.close()
+    journal = JOURNAL
+    match spoil:
+        case "gone":
+            path.unlink()
+        case "other":
+            journal = UUID(int=4)
+        case "short":
+            path.write_bytes(path.read_bytes()[:-1])
+        case "text":
+            path.write_text("hello")
+    assert read_custody(path, journal) is None
+
+
+def test_an_endpoint_without_either_file_counts_all_as_begun(tmp_path):
+    journal = open_journal(tmp_path / "journal.db", machine.boot_id())
+    settle_past(journal, tmp_path)
+    assert list(journal.held()) == []
+    journal.close()
