@@ -29,6 +29,7 @@ check: $(VENV)/.test ## Lint, format and types, as CI does
 
 bench: $(VENV)/.test ## Measure against the peers, as ratios in one run
 	$(PY) benchmarks/run.py
+	$(PY) benchmarks/prompt.py
 
 .PHONY: million
 million: $(VENV)/.test system # A million stored tasks: cost, bytes and sweeps, in SQLite and PostgreSQL (half an hour)
@@ -86,4 +87,5 @@ system: # What the tests need beside Python packages; without root or sudo the t
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  $(call DEBIAN,chromium fonts-dejavu-core,Chromium)
 	@[ -x /usr/sbin/rabbitmq-server ] || $(call DEBIAN,rabbitmq-server,RabbitMQ)
+	@command -v systemd-analyze >/dev/null || $(call DEBIAN,systemd,systemd-analyze)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call DEBIAN,postgresql,PostgreSQL)

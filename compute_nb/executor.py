@@ -14,10 +14,10 @@ from compute_nb.conditions import Conditions
 from compute_nb.destination import Destination
 from compute_nb.functions import chunk_function, sends_bytecode
 from compute_nb.future import ComputeFuture
+from compute_nb.parcel import MAX_TASKS, Parcel
 from compute_nb.reloaded import ReloadedTasks
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.shell import ShellFunction
-from compute_nb.submitter import MAX_TASKS, Parcel
 from compute_nb.tasks import TaskState, new_id, new_ids
 from compute_nb.terms import Terms
 

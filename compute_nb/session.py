@@ -20,10 +20,11 @@ from compute_nb.errors import ComputeError, LoginWanted, NotOffered
 from compute_nb.future import ComputeFuture
 from compute_nb.groups import GroupQueues
 from compute_nb.ledger import Ledger
+from compute_nb.parcel import Parcel
 from compute_nb.reach import Reach
 from compute_nb.reloaded import ReloadedTasks
 from compute_nb.spool import spool_of
-from compute_nb.submitter import Parcel, Submitter
+from compute_nb.submitter import Submitter
 from compute_nb.tasks import TaskState, new_ids
 from compute_nb.terms import Terms
 from compute_nb.watcher import ResultWatcher

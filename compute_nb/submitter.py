@@ -19,8 +19,9 @@ from uuid import UUID
 
 from compute_nb import published, routes
 from compute_nb.connection import Connection
-from compute_nb.errors import ComputeError, EndpointNotFound, ServiceUnreachable, SubmitRefused
+from compute_nb.errors import ComputeError, ServiceUnreachable, SubmitRefused
 from compute_nb.future import ComputeFuture
+from compute_nb.parcel import MAX_CHARACTERS, MAX_TASKS, Parcel, chunks, refusal, terms_of
 from compute_nb.reach import Reach
 from compute_nb.tasks import Submission, TaskSpec
 from compute_nb.terms import Terms, user_runtime
@@ -29,8 +30,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MAX_TASKS = 1_000
-MAX_CHARACTERS = 1_000_000
 PATIENCE_S = 60.0
 LONGEST_PAUSE_S = 5.0
 _CLOSED = "the submitter of this process was closed before it could send this"
@@ -50,14 +49,6 @@ class Watching(Protocol):
 
     def name(self, names: Iterable[tuple[ComputeFuture, UUID]]) -> None:
         """The request has been answered: so it has named these tasks, and none else."""
-
-
-class Parcel(NamedTuple):
-    """One task to be sent; `args` is the packed text of its arguments."""
-
-    future: ComputeFuture
-    function_id: UUID
-    args: str
 
 
 class _Whole(NamedTuple):
@@ -207,10 +198,10 @@ class Submitter:
             except queue.Empty:
                 break
         for parcels in by_terms.values():
-            yield from _chunks(parcels)
+            yield from chunks(parcels)
 
     def _send(self, parcels: Sequence[Parcel]) -> None:
-        terms = _terms(parcels[0])
+        terms = terms_of(parcels[0])
         wanted = self._still_wanted(parcels, terms)
         if not wanted:
             return
@@ -269,7 +260,7 @@ class Submitter:
 
     def _send_whole_published(self, terms: Terms, parcels: Sequence[Parcel]) -> None:
         """Sends a group in parts: what was accepted before a refusal can't be taken back."""
-        left = list(_chunks(parcels))
+        left = list(chunks(parcels))
         while left:
             wanted = self._still_wanted(left.pop(0), terms)
             if wanted and not self._send_published(terms, wanted):
@@ -279,20 +270,20 @@ class Submitter:
             self._refuse(chunk, terms, stopped)
 
     def _send_whole(self, parcels: Sequence[Parcel]) -> None:
-        terms = _terms(parcels[0])
+        terms = terms_of(parcels[0])
         wanted = self._still_wanted(parcels, terms)
         if not wanted:
             return
         if self._published:
             self._send_whole_published(terms, wanted)
             return
-        chunks = list(_chunks(wanted))
+        requests = list(chunks(wanted))
         try:
-            for chunk in chunks[:-1]:
+            for chunk in requests[:-1]:
                 self._post(terms, chunk, hold=True)
                 if self._given_up(wanted, terms):
                     return
-            self._post(terms, chunks[-1], hold=False)
+            self._post(terms, requests[-1], hold=False)
         except Exception as error:  # noqa: BLE001 - as above
             self._withdraw(wanted)
             self._refuse(wanted, terms, _as_own(error))
@@ -366,12 +357,12 @@ class Submitter:
         self, parcels: Sequence[Parcel], terms: Terms, error: ComputeError, *, answered: bool = False
     ) -> None:
         """Ends futures; `answered` if the service took the request and what it said of them can't be used."""
-        refusal = _refusal(terms, parcels, error, answered)
+        told = refusal(terms, parcels, error, answered)
         futures = [parcel.future for parcel in parcels]
         self._watching.discard(futures)
         for future in futures:
-            future.fail(refusal)
-        terms.ledger.refuse(len(futures), refusal)
+            future.fail(told)
+        terms.ledger.refuse(len(futures), told)
         terms.ledger.tell(futures)
 
     def _withdraw(self, parcels: Sequence[Parcel]) -> None:
@@ -416,7 +407,7 @@ class Submitter:
                 item.answer.set_exception(error)
             elif isinstance(item, Parcel | _Whole):
                 parcels = [item] if isinstance(item, Parcel) else item.parcels
-                self._refuse(parcels, _terms(parcels[0]), SubmitRefused(str(error)))
+                self._refuse(parcels, terms_of(parcels[0]), SubmitRefused(str(error)))
 
 
 def _as_own(error: Exception) -> ComputeError:
@@ -425,50 +416,3 @@ def _as_own(error: Exception) -> ComputeError:
     own = SubmitRefused(f"they can't be sent: {type(error).__name__}: {error}")
     own.__cause__ = error
     return own
-
-
-def _terms(parcel: Parcel) -> Terms:
-    terms = parcel.future.terms
-    assert terms is not None
-    return terms
-
-
-def _chunks(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
-    """Cuts tasks of the same terms into requests."""
-    chunk: list[Parcel] = []
-    size = 0
-    max_tasks = min(MAX_TASKS, _terms(parcels[0]).batch_size)
-    for parcel in parcels:
-        if chunk and (len(chunk) >= max_tasks or size + len(parcel.args) > MAX_CHARACTERS):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(parcel)
-        size += len(parcel.args)
-    yield chunk
-
-
-def _refusal(terms: Terms, parcels: Sequence[Parcel], error: ComputeError, answered: bool) -> ComputeError:
-    count = len(parcels)
-    tasks, were = ("1 task", "was") if count == 1 else (f"{count:,} tasks", "were")
-    where = f"{tasks} of group {terms.task_group_id} for endpoint {terms.endpoint_id}"
-    if isinstance(error, ServiceUnreachable):
-        kind: type[ComputeError] = ServiceUnreachable
-        text = (
-            f"{where} got no answer: {error}. If the service had taken them, reload_tasks of the group finds "
-            "them when it is back; else submit again"
-        )
-    elif answered:
-        kind, text = SubmitRefused, f"{where} can't be followed: {error}"
-    else:
-        unknown = error.http_status == 404 and not _names_a_function(parcels, error)
-        kind = EndpointNotFound if unknown else SubmitRefused
-        text = f"{where} {were} refused, none was accepted: {error}"
-    refusal = kind(text)
-    refusal.code, refusal.http_status, refusal.__cause__ = error.code, error.http_status, error
-    return refusal
-
-
-def _names_a_function(parcels: Sequence[Parcel], error: ComputeError) -> bool:
-    """True if it is a function of these tasks that the service does not know, not the endpoint."""
-    said = str(error)
-    return any(str(function_id) in said for function_id in {parcel.function_id for parcel in parcels})

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from own_postgresql import PostgresqlServer, programs
 from rabbit import RabbitMQ, Vhost
 from rabbit import missing as no_rabbit
+from small_server import SmallServer, small_server
 
 # As Hypothesis itself does under CI: a busy machine is no fault of what is tested.
 settings.register_profile(
@@ -36,6 +37,13 @@ def published_python(pytestconfig) -> str:
                 pytest.skip(f"the published package can't be installed: {made.stderr[-300:]}")
         done.write_text(PUBLISHED)
     return str(python)
+
+
+@pytest.fixture
+def server() -> Iterator[SmallServer]:
+    """Answers REST as a test has it."""
+    with small_server() as one:
+        yield one
 
 
 @pytest.fixture(scope="session")

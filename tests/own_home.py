@@ -29,6 +29,20 @@ def own_home() -> Iterator[Home]:
 
 
 @contextmanager
+def terminal_agent(name: str, *options: str) -> Iterator[str]:
+    """An agent of ours in its terminal, far from the notebook's folder; its service runs. Yields its name."""
+    command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", name, *options]
+    agent = subprocess.Popen(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert agent.stderr is not None
+    try:
+        assert any("is connected" in line for line in agent.stderr)
+        yield name
+    finally:
+        agent.terminate()
+        agent.communicate(timeout=30)
+
+
+@contextmanager
 def lab(name: str = "lab", *, plain: bool, workers: int = 2) -> Iterator[Home]:
     """A home with a service, plain or not, and an agent of ours in its terminal.
 

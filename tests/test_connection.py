@@ -5,17 +5,11 @@ from __future__ import annotations
 import socket
 
 import pytest
-from small_server import SECRET, TOKEN, small_server
+from small_server import SECRET, TOKEN
 
 from compute_nb import proof
 from compute_nb.connection import Connection, Repeat, is_loopback
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
-
-
-@pytest.fixture
-def server():
-    with small_server() as one:
-        yield one
 
 
 @pytest.fixture

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from small_server import TOKEN, small_server
+from small_server import TOKEN
 
 from compute_nb import published
 from compute_nb.config import Home, ServiceSettings
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable, SubmitRefused
 from compute_nb.future import ComputeFuture
+from compute_nb.parcel import Parcel
 from compute_nb.proof import Prove
 from compute_nb.reach import Reach
-from compute_nb.submitter import Parcel, Submitter
+from compute_nb.submitter import Submitter
 from compute_nb.tasks import TaskState, new_id
 from compute_nb.terms import Terms
 
@@ -37,12 +38,6 @@ class Watching:
         for future, task_id in names:
             future.name(task_id)
             self.named.append(future)
-
-
-@pytest.fixture
-def server():
-    with small_server() as one:
-        yield one
 
 
 @pytest.fixture

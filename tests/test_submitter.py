@@ -7,7 +7,7 @@ import json
 import threading
 
 import pytest
-from small_server import ECHO, TOKEN, small_server
+from small_server import ECHO, TOKEN
 
 from compute_nb.config import Home, ServiceSettings, write_private
 from compute_nb.errors import (
@@ -17,8 +17,9 @@ from compute_nb.errors import (
     SubmitRefused,
 )
 from compute_nb.future import ComputeFuture
+from compute_nb.parcel import MAX_TASKS, Parcel
 from compute_nb.reach import Reach
-from compute_nb.submitter import MAX_TASKS, Parcel, Submitter
+from compute_nb.submitter import Submitter
 from compute_nb.tasks import new_id
 from compute_nb.terms import Terms
 
@@ -48,12 +49,6 @@ class Gate:
     def __call__(self, _connection):
         self.entered.set()
         assert self.open.wait(20)
-
-
-@pytest.fixture
-def server():
-    with small_server() as one:
-        yield one
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@
 import type { JSONObject } from '@lumino/coreutils';
 import { ISignal, Signal } from '@lumino/signaling';
 import { readSnapshot } from './snapshot';
-import { ISnapshot, PANEL_MIME } from './tokens';
+import { Counts, ISnapshot, PANEL_MIME } from './tokens';
 
 export interface INews<T> {
   readonly notebook: T;
@@ -19,6 +19,9 @@ interface IState {
   live: ReadonlyMap<string, string>;
   notes: Readonly<Record<string, string>>;
   readonly bundles: Map<string, JSONObject>;
+  readonly changes: Map<string, readonly string[] | null>;
+  /** Newer than the bundle of the same group. */
+  readonly counts: Map<string, Counts>;
 }
 
 /** Keeps bindings and snapshots by notebook and group. `T` is whatever stands for an open notebook. */
@@ -45,6 +48,22 @@ export class Board<T extends object> {
   setNotes(notebook: T, notes: Readonly<Record<string, string>>): void {
     this._state(notebook).notes = notes;
     this.touch(notebook);
+  }
+
+  /** Returns how the source of a group's cell differs from what ran, null if the kernel does not know. */
+  changes(notebook: T, id: string): readonly string[] | null {
+    return this._states.get(notebook)?.changes.get(id) ?? null;
+  }
+
+  /** Whether the kernel has been asked that and has answered. */
+  hasChanges(notebook: T, id: string): boolean {
+    return this._states.get(notebook)?.changes.has(id) ?? false;
+  }
+
+  /** Takes the kernel's answer. */
+  setChanges(notebook: T, id: string, lines: readonly string[] | null): void {
+    this._state(notebook).changes.set(id, lines);
+    this._changed.emit({ notebook, id });
   }
 
   /** Returns the newest display data of a group, null if the kernel has sent none. */
@@ -75,15 +94,29 @@ export class Board<T extends object> {
     }
   }
 
-  /** Takes display data of a group. */
-  setBundle(notebook: T, id: string, bundle: JSONObject): void {
-    this._state(notebook).bundles.set(id, bundle);
+  /** Returns how many tasks of a group are in which state, null if its display data is as new. */
+  counts(notebook: T, id: string): Counts | null {
+    return this._states.get(notebook)?.counts.get(id) ?? null;
+  }
+
+  /** Takes how many tasks of a group are in which state. */
+  setCounts(notebook: T, id: string, counts: Counts): void {
+    this._state(notebook).counts.set(id, counts);
     this._changed.emit({ notebook, id });
   }
 
-  /** Forgets which widgets draw: their kernel is gone. What was heard of the groups stays. */
+  /** Takes display data of a group. */
+  setBundle(notebook: T, id: string, bundle: JSONObject): void {
+    this._state(notebook).bundles.set(id, bundle);
+    this._state(notebook).counts.delete(id);
+    this._changed.emit({ notebook, id });
+  }
+
+  /** Forgets which widgets draw: their kernel is gone. Display data of the groups stays, and lists say what it says. */
   unbind(notebook: T): void {
+    this._state(notebook).counts.clear();
     this.setLive(notebook, {});
+    this.touch(notebook);
   }
 
   /** Says that something else of a notebook has changed: its record, its outputs. */
@@ -94,7 +127,7 @@ export class Board<T extends object> {
   private _state(notebook: T): IState {
     let state = this._states.get(notebook);
     if (state === undefined) {
-      state = { live: new Map(), notes: {}, bundles: new Map() };
+      state = { live: new Map(), notes: {}, bundles: new Map(), changes: new Map(), counts: new Map() };
       this._states.set(notebook, state);
     }
     return state;

@@ -14,7 +14,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 import type { Board } from './board';
 import { Greeting } from './greeting';
-import { heard, IForget, INotebookMessage, IRecord, ISnapshots, KernelMessage } from './messages';
+import { heard, IChangesMessage, IForget, INotebookMessage, IRecord, ISnapshots, KernelMessage } from './messages';
 import * as metadata from './metadata';
 import * as outputs from './outputs';
 import { saverOf } from './saver';
@@ -72,6 +72,13 @@ export class Link implements IDisposable {
   /** Whether the kernel has spoken to this page, so that it need not be asked to attach. */
   get isConnected(): boolean {
     return this._comms.size > 0;
+  }
+
+  /** Asks how the source of a group's cell differs from what ran; returns whether there is a kernel to ask. */
+  askChanges(id: string, source: string): boolean {
+    const question: IChangesMessage = { kind: 'changes', id, source };
+    this._comms.forEach(({ comm }) => comm.send(question as unknown as JSONObject));
+    return this.isConnected;
   }
 
   dispose(): void {
@@ -198,6 +205,14 @@ export class Link implements IDisposable {
         return;
       case 'snapshots':
         this._takeSnapshots(message);
+        return;
+      case 'changes':
+        this._board.setChanges(this._notebook, message.id, message.lines);
+        return;
+      case 'counts':
+        for (const [id, counts] of Object.entries(message.counts)) {
+          this._board.setCounts(this._notebook, id, counts);
+        }
         return;
       case 'notes':
         this._board.setNotes(this._notebook, message.notes);

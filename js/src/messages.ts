@@ -7,7 +7,8 @@
 
 import type { JSONObject, JSONValue } from '@lumino/coreutils';
 import { isObject } from './metadata';
-import { COMM_TARGET } from './tokens';
+import { readCounts } from './snapshot';
+import { COMM_TARGET, Counts } from './tokens';
 
 /** Which widget draws which group now; groups that are not named have none. */
 export interface ILive {
@@ -37,6 +38,12 @@ export interface ISnapshots {
   readonly writer: string | null;
 }
 
+/** How many tasks of open groups are in which state; told as often as their panels move. */
+export interface ICounts {
+  readonly kind: 'counts';
+  readonly counts: Readonly<Record<string, Counts>>;
+}
+
 /** What tasks gave that a cell of before has submitted, as display data for the output kept for it. */
 export interface IResults {
   readonly kind: 'results';
@@ -50,13 +57,20 @@ export interface INotes {
   readonly notes: Readonly<Record<string, string>>;
 }
 
+/** How the source of a group's cell differs from what ran; null if the kernel does not know. */
+export interface IChanges {
+  readonly kind: 'changes';
+  readonly id: string;
+  readonly lines: readonly string[] | null;
+}
+
 /** What a page has told of its notebook has come, and all that it may have missed is said. */
 export interface IHeardOf {
   readonly kind: 'heard';
   readonly client: string;
 }
 
-export type KernelMessage = ILive | IRecord | IForget | ISnapshots | IResults | INotes | IHeardOf;
+export type KernelMessage = ILive | IRecord | IForget | ISnapshots | ICounts | IResults | INotes | IChanges | IHeardOf;
 
 /** What a page tells of its notebook, when the kernel opens the comm and after the page was loaded. */
 export interface INotebookMessage {
@@ -67,6 +81,13 @@ export interface INotebookMessage {
   readonly client: string;
   /** The client id that this browser tab had before it was loaded again. */
   readonly previous: string | null;
+}
+
+/** Asks how the source of a group's cell differs from what ran. */
+export interface IChangesMessage {
+  readonly kind: 'changes';
+  readonly id: string;
+  readonly source: string;
 }
 
 /** What the kernel has said, and the comm on which it is answered. */
@@ -100,10 +121,18 @@ export function readMessage(value: unknown): KernelMessage | null {
       const ended = Array.isArray(value.ended) ? value.ended.filter(one => typeof one === 'string') : [];
       return { kind: 'snapshots', bundles: objects(value.bundles), ended, writer };
     }
+    case 'counts': {
+      const pairs = Object.entries(objects(value.counts)).map(([id, counts]) => [id, readCounts(counts)]);
+      return { kind: 'counts', counts: Object.fromEntries(pairs) };
+    }
     case 'results':
       return { kind: 'results', results: objects(value.results), writer };
     case 'notes':
       return { kind: 'notes', notes: texts(value.notes) };
+    case 'changes': {
+      const lines = Array.isArray(value.lines) ? value.lines.filter(one => typeof one === 'string') : null;
+      return typeof value.id === 'string' ? { kind: 'changes', id: value.id, lines } : null;
+    }
     case 'heard':
       return typeof value.client === 'string' ? { kind: 'heard', client: value.client } : null;
     default:

@@ -47,6 +47,7 @@ export const plugin: JupyterFrontEndPlugin<void> = {
     const settings: ISettings = { attach: true, notify: true, longS: 60 };
     followSettings(registry, settings);
 
+    const links = new WeakMap<NotebookPanel, Link>();
     const reload = (notebook: NotebookPanel) => {
       attach(notebook.sessionContext).catch(error => console.warn('compute_nb: the kernel went', error));
     };
@@ -54,13 +55,16 @@ export const plugin: JupyterFrontEndPlugin<void> = {
       board,
       notebookOf: (resolver: IRenderMime.IResolver | null | undefined) =>
         tracker.find(one => one.content.rendermime.resolver === resolver) ?? null,
-      reload
+      reload,
+      askChanges: (notebook: NotebookPanel, id: string, source: string) =>
+        links.get(notebook)?.askChanges(id, source) ?? false
     };
     rendermime.addFactory(panelFactory(surroundings), BEFORE_WIDGETS);
     rendermime.addFactory(liveFactory(), BEFORE_WIDGETS);
 
     const follow = (notebook: NotebookPanel) => {
       const link = new Link(notebook, board);
+      links.set(notebook, link);
       link.ended.connect((_, ending) => notice(ending, settings));
       const attacher = new Attacher(
         notebook.sessionContext,

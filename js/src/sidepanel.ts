@@ -96,7 +96,7 @@ export class SidePanel extends Widget {
     const { entry, snapshot } = group;
     const row = element('li', 'cnbp-row');
     const button = element('button', 'cnbp-jump') as HTMLButtonElement;
-    const there = cellOf(notebook, entry.id, entry.cell_id) >= 0;
+    const there = cellOf(notebook, entry) >= 0;
     button.type = 'button';
     button.dataset.group = entry.id;
     button.disabled = !there;
@@ -125,7 +125,7 @@ export class SidePanel extends Widget {
 
 /** Goes to the cell of a group. */
 async function jump(notebook: NotebookPanel, group: IGroup): Promise<void> {
-  const index = cellOf(notebook, group.entry.id, group.entry.cell_id);
+  const index = cellOf(notebook, group.entry);
   if (index < 0) {
     return;
   }

@@ -1,7 +1,7 @@
 /** This module is the snapshot: what a panel's JSON says, and the words for it. */
 
 import { isObject, readEntry } from './metadata';
-import type { GroupState, ISnapshot } from './tokens';
+import type { Counts, GroupState, ISnapshot } from './tokens';
 
 const WORDS: Readonly<Record<string, string>> = {
   SUCCEEDED: 'done',
@@ -23,14 +23,24 @@ export function readSnapshot(value: unknown): ISnapshot | null {
   if (entry === null) {
     return null;
   }
+  return {
+    entry,
+    counts: readCounts(value.counts),
+    startedAt: time(value.started_at),
+    endedAt: time(value.ended_at)
+  };
+}
+
+/** Returns how many tasks are in which state, as far as it can be read. */
+export function readCounts(value: unknown): Counts {
   const counts: Record<string, number> = {};
-  for (const [state, count] of Object.entries(isObject(value.counts) ? value.counts : {})) {
+  for (const [state, count] of Object.entries(isObject(value) ? value : {})) {
     const known = state.toUpperCase();
     if (known in WORDS && Number.isSafeInteger(count) && (count as number) > 0) {
       counts[known] = count as number;
     }
   }
-  return { entry, counts, startedAt: time(value.started_at), endedAt: time(value.ended_at) };
+  return counts;
 }
 
 /** Returns how many tasks have ended in whatever way. */

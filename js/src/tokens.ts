@@ -24,10 +24,13 @@ export interface IEntry {
   readonly submitted_at: string;
 }
 
+/** How many tasks are in which state; states without tasks are left out. */
+export type Counts = Readonly<Record<string, number>>;
+
 /** How a group stood when it was last heard of. Times are seconds since the epoch. */
 export interface ISnapshot {
   readonly entry: IEntry;
-  readonly counts: Readonly<Record<string, number>>;
+  readonly counts: Counts;
   readonly startedAt: number | null;
   readonly endedAt: number | null;
 }

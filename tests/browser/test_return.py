@@ -125,6 +125,7 @@ def test_a_notebook_that_is_renamed_and_a_copy_that_nobody_trusts(notebook: Note
     copy = notebook.copy()
     notebook.end()
     assert_whole(notebook)
+    assert_tells_what_has_changed(notebook)
     copy.open()
     expect(copy.output(1)).to_contain_text("0 of 4 done")
     expect(copy.output(1)).to_contain_text("The source of this cell has changed since this run.")
@@ -132,6 +133,22 @@ def test_a_notebook_that_is_renamed_and_a_copy_that_nobody_trusts(notebook: Note
     expect(copy.output(1)).to_contain_text("This kernel does not follow the run")
     assert not copy.output(0).get_by_text("bound again").count()
     assert not copy.errors
+
+
+def assert_tells_what_has_changed(notebook: Notebook) -> None:
+    """The panel of a run says so while its cell has another source, and by keys also what that is."""
+    drift = notebook.output(1).locator(".cnbp-drift")
+    expect(drift).not_to_be_visible()
+    notebook.cell(1).locator(".cm-content").click()
+    notebook.page.keyboard.press("Control+End")
+    notebook.page.keyboard.type("  # <b>twice</b>")
+    expect(drift).to_contain_text("The source of this cell has changed since this run.")
+    drift.locator("summary").press("Enter")
+    expect(drift.locator(".cnbp-new")).to_have_text("+s * s  # <b>twice</b>\n")
+    expect(drift.locator(".cnbp-gone")).to_have_text("-s * s\n")
+    notebook.cell(1).locator(".cm-content").click()
+    notebook.page.keyboard.press("Control+Z")
+    expect(drift).not_to_be_visible()
 
 
 def test_a_server_that_is_started_again(notebook: Notebook, lab: Any) -> None:
@@ -237,5 +254,18 @@ def test_without_the_plugin_names_come_back_and_nothing_is_broken(notebook: Note
     notebook.restart()
     notebook.run(0)
     expect(notebook.output(0)).to_contain_text("bound again: sweep")
+    live = notebook.output(0).get_by_role("button", name="cancel")
+    expect(live).not_to_be_visible()
+    notebook.output(0).locator("summary", has_text="1 earlier run of this notebook").press("Enter")
+    expect(live).to_be_visible()
+    expect(
+        notebook.output(1).get_by_role("button", name="cancel")
+    ).not_to_be_visible()  # died with its kernel
     notebook.end()
     assert not notebook.errors
+    notebook.save()
+    notebook.restart()
+    notebook.open(reset=False)
+    expect(notebook.output(1)).to_contain_text("4 tasks submitted to local")
+    for said in notebook.page.get_by_text("Error displaying widget").all():
+        expect(said).not_to_be_visible()

@@ -1,15 +1,18 @@
-"""A real IPython shell in this process, and the way of a cell through the harness without a service."""
+"""A real IPython shell in this process, and the ways of a cell: through the harness alone, and all of it."""
 
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from own_home import own_home
 from traitlets.config import Config
 
+from compute_nb.config import Home as HomeFolder
 from compute_nb.notebook.body.cell import analyse
 from compute_nb.notebook.cargo.capture import Captured, capture, pack_points
 from compute_nb.notebook.cargo.namespace import Notebook
@@ -93,6 +96,22 @@ def shell(ipython: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     ipython.execution_count = 1
     yield Shell(ipython)
     _forget_names(ipython)
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[HomeFolder]:
+    """A home folder with a service of its own, that of the module."""
+    with own_home() as home:
+        yield home
+
+
+@pytest.fixture
+def nb(home: HomeFolder, shell: Shell, tmp_path: Path) -> Shell:
+    """A notebook whose cells go the whole way: service, broker, agent and workers; `folder` is a new one."""
+    if "ComputeMagics" not in shell.ip.magics_manager.registry:
+        shell.ip.run_line_magic("load_ext", "compute_nb")
+    shell.names["folder"] = str(tmp_path)
+    return shell
 
 
 def _forget_names(ip: Any) -> None:

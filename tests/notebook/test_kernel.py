@@ -75,13 +75,18 @@ class Person:
         """Runs a cell; returns its messages up to the idle status, or further up to one of type `until`."""
         asked = self.client.execute(code, allow_stdin=True)
         messages, idle = [], False
-        while not (idle and (until == "idle" or any(m["msg_type"] == until for m in messages))):
+
+        def is_one(message: Any, kind: str) -> bool:
+            # Not the extension's own messages to pages, which `%load_ext` sends too.
+            if message["msg_type"] != kind:
+                return False
+            return kind != "comm_msg" or message["content"]["data"].get("method") == "update"
+
+        while not (idle and (until == "idle" or any(is_one(m, until) for m in messages))):
             message = self.client.get_iopub_msg(timeout=30)
             own = message["parent_header"].get("msg_id") == asked
             messages.append(message)
-            # Not the extension's own messages to pages, which `%load_ext` sends too.
-            moves = message["msg_type"] != "comm_msg" or message["content"]["data"].get("method") == "update"
-            if message["msg_type"] == interrupt_on and moves:
+            if is_one(message, interrupt_on):
                 self.manager.interrupt_kernel()
                 interrupt_on = ""
             if own and message["content"].get("execution_state") == "idle":
@@ -118,6 +123,27 @@ def test_a_panel_follows_the_tasks_at_a_bounded_rate(person):
     moves = of_type(messages, "comm_msg")
     assert 1 <= len(moves) <= 10 * max(took.total_seconds(), 1)
     assert not of_type(messages, "stream", "execute_result")
+
+
+def test_at_the_prompt_there_is_little_of_a_panel_and_all_of_it_soon_after(person):
+    cell = "%%compute local -m s=range(4) -n g\nopen(gate).read(s)"
+    person.run("import os, tempfile; gate = tempfile.mktemp(); os.mkfifo(gate)")
+    person.run(cell, until="comm_msg")
+    messages = person.run(cell.replace("-n g", "-n h --new"))
+    (box,) = [one["comm_id"] for one in of_type(messages, "comm_open")]
+    assert len(messages) < 10
+    while box not in [one["comm_id"] for one in of_type(messages, "comm_msg")]:
+        messages.append(person.client.get_iopub_msg(timeout=30))
+    opened = [one["data"]["state"] for one in of_type(messages, "comm_open")]
+    assert [one["description"] for one in opened if one.get("description")] == [
+        "cancel",
+        "retry failed",
+        "details",
+        "id",
+    ]
+    assert len(opened) <= 12
+    assert not [one for one in opened if one["_model_name"].endswith(("LayoutModel", "StyleModel"))]
+    person.run("%compute cancel --all")
 
 
 def test_an_interrupt_stops_the_waiting_only(person):
@@ -163,15 +189,15 @@ def test_the_widget_keeps_the_end_and_no_button(person):
     (ended, *_) = [place for place, text in enumerate(texts) if "3 of 4 done, 1 failed" in text]
     assert failed < ended
     assert any("1 failed" in text and " running" in text for text in texts[:ended])
-    assert {"disabled": True} in states
-    assert {"display": "none"} in states
+    (unshown, *_) = [m["comm_id"] for m in shown if m["data"].get("state", {}).get("display") == "none"]
+    assert {"disabled": True, "layout": f"IPY_MODEL_{unshown}"} in states
     assert not of_type(messages, "comm_close")
 
 
 def test_a_running_group_that_is_shown_again_does_not_look_live(person):
     person.run("%%compute local -n g -m s=[1]\nimport time\ntime.sleep(1 + s)")
     (shown,) = of_type(person.run("g"), "execute_result")
-    assert re.search(r"as of \d\d:\d\d:\d\d", shown["data"]["text/html"])
+    assert re.search(r"as of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", shown["data"]["text/html"])
     assert "progressbar" not in shown["data"]["text/html"]
     (shown,) = of_type(person.run("%compute wait\ng"), "execute_result")
     assert "progressbar" in shown["data"]["text/html"]
@@ -345,7 +371,7 @@ def test_what_a_running_task_prints_stands_in_its_panel(person):
     parts = []
     while "half way &lt;i&gt;" not in "".join(parts):
         message = person.client.get_iopub_msg(timeout=30)
-        if message["msg_type"] == "comm_msg":
+        if message["msg_type"] in ("comm_open", "comm_msg"):
             parts.append(str(message["content"]["data"].get("state", {}).get("value", "")))
         assert message["msg_type"] != "stream"
     person.client.execute("open(gate, 'w').close()", allow_stdin=True)

@@ -6,11 +6,10 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import CancelledError
 
 import pytest
-from own_home import own_home, service
+from own_home import service
 
 from compute_nb.config import Home
 from compute_nb.errors import DeserializationError, SerializationError, TaskExecutionFailed, WorkerDied
@@ -19,18 +18,7 @@ from compute_nb.notebook.line.options import words
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.runs.pending import OutputPending, Pending
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_service() -> Iterator[None]:
-    with own_home():
-        yield
-
-
-@pytest.fixture
-def nb(shell):
-    if "ComputeMagics" not in shell.ip.magics_manager.registry:
-        shell.ip.run_line_magic("load_ext", "compute_nb")
-    return shell
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_value_of_a_waiting_cell_is_the_cells_own(nb, capsys):

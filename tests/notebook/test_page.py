@@ -23,9 +23,18 @@ class Wire:
         self.sent: list[Any] = []
         self.seen: list[NotebookSeen] = []
         self.now, self.drawn = 100.0, list[int]()
+        self.asked: list[tuple[str, str]] = []
         self.page = Page(
-            self.seen.append, self.open, lambda page: self.drawn.append(page.draw()), lambda: self.now
+            self.seen.append,
+            self.open,
+            lambda page: self.drawn.append(page.draw()),
+            lambda: self.now,
+            changes=self.changes,
         )
+
+    def changes(self, group_id: str, source: str) -> list[str]:
+        self.asked.append((group_id, source))
+        return ["-steps = 10", "+steps = 20"]
 
     def open(self, on_message: Any) -> Any:
         self.on_message = on_message
@@ -64,7 +73,7 @@ def test_what_is_not_known_is_passed_over(data: Any, wire: Wire) -> None:
 
 
 def test_the_messages_are_as_the_shared_file_has_them(wire: Wire) -> None:
-    live, record, forget, snapshots, results, notes, heard = SHARED["from_kernel"]
+    live, record, forget, snapshots, counts, results, notes, changes, heard = SHARED["from_kernel"]
     wire.page.bind(GROUP, "71ab")
     wire.page.written_by("c1")
     wire.page.record(entry(1))
@@ -78,10 +87,16 @@ def test_the_messages_are_as_the_shared_file_has_them(wire: Wire) -> None:
     assert wire.sent[2] == forget
     assert wire.sent[3] == {"kind": "live", "live": {}}
     assert wire.sent[-1] == {**snapshots, "writer": "c1"}
+    wire.page.counts(GROUP, counts["counts"][GROUP])
+    assert wire.sent[-1] == counts
     wire.page.results(GROUP, results["results"][GROUP])
     assert wire.sent[-1] == results
     wire.page.notes(notes["notes"])
     assert wire.sent[-1] == notes
+    (asked,) = SHARED["asked_by_page"]
+    wire.on_message({"content": {"data": asked}})
+    assert wire.asked == [(GROUP, "steps = 20")]
+    assert wire.sent[-1] == changes
 
 
 def test_a_page_that_has_answered_is_known_and_told_what_there_is(wire: Wire) -> None:
@@ -156,3 +171,31 @@ def test_snapshots_of_open_groups_are_few_and_only_for_pages_that_read_them(wire
     wire.page.snapshot("a", bundle, ended=True)
     assert len(made) == 3
     assert wire.sent[-1]["ended"] == ["a"]
+
+
+def test_how_tasks_stand_is_told_as_often_as_it_changes_and_at_once_to_a_page_that_comes(wire: Wire) -> None:
+    wire.page.bind("a", "1")
+    wire.page.counts("a", {"RUNNING": 2})
+    assert [said["kind"] for said in wire.sent] == ["live"]
+    assert wire.hello()[-2] == {"kind": "counts", "counts": {"a": {"RUNNING": 2}}}
+    wire.page.counts("a", {"RUNNING": 2})
+    wire.page.counts("a", {"RUNNING": 1, "SUCCEEDED": 1})
+    assert [said["counts"] for said in wire.sent if said["kind"] == "counts"][1:] == [
+        {"a": {"RUNNING": 1, "SUCCEEDED": 1}}
+    ]
+    wire.page.snapshot("a", dict, ended=True)
+    assert "counts" not in {said["kind"] for said in wire.hello()}
+
+
+def test_counts_that_wait_to_be_sent_go_in_one_message() -> None:
+    wire = Wire()
+    wire.page.bind("a", "1")
+    wire.hello()
+    wire.page._ask = lambda _: None  # the pulse is busy
+    for number in range(3):
+        wire.page.counts("a", {"SUCCEEDED": number + 1})
+        wire.page.counts("b", {"RUNNING": number + 1})
+    while wire.page.weight():
+        wire.page.draw()
+    assert wire.sent[-1] == {"kind": "counts", "counts": {"a": {"SUCCEEDED": 3}, "b": {"RUNNING": 3}}}
+    assert [said["kind"] for said in wire.sent].count("counts") == 1

@@ -19,7 +19,7 @@ from compute_nb.notebook.cargo.namespace import Notebook
 from compute_nb.notebook.cargo.payload import function_source
 from compute_nb.notebook.kit.harness import Cell
 from compute_nb.notebook.kit.travelled import Module
-from compute_nb.notebook.line.conditions import JSON, PICKLE
+from compute_nb.notebook.line.manner import JSON, PICKLE
 from compute_nb.notebook.line.options import Options
 from compute_nb.notebook.refusal import CellRefused
 
@@ -75,8 +75,8 @@ def pack_cell(  # noqa: PLR0917
     swept = {name for names, _ in options.maps for name in names}
     if options.command:
         return _command(cell, body, options, points, notebook)
-    conditions = options.conditions
-    plain = conditions.inputs_as == JSON
+    manner = options.manner
+    plain = manner.inputs_as == JSON
     own = pack_points(points if points is not None else [{}], notebook, plain=plain)
     captured = capture(
         body,
@@ -87,7 +87,7 @@ def pack_cell(  # noqa: PLR0917
         guard_secrets=guard_secrets and endpoint != LOCAL,
         plain=plain,
     )
-    for name in sorted(swept) if conditions.seed is None else ():
+    for name in sorted(swept) if manner.seed is None else ():
         if name not in body.reads and name not in captured.lazy_reads and not body.open_ended:
             raise CellRefused(
                 f"`--map {name}=...`: the cell never reads `{name}`, so {unread(name, swept)}; if they are "
@@ -102,8 +102,8 @@ def pack_cell(  # noqa: PLR0917
         captured.imports,
         captured.values,
         options.outputs,
-        None if conditions.seed is None else (conditions.seed, inspect.getsource(seeds)),
-        conditions.results_as,
+        None if manner.seed is None else (manner.seed, inspect.getsource(seeds)),
+        manner.results_as,
         tuple(map(tuple, modules)),  # type: ignore[arg-type] # of four, as they travel
         captured.notes,
     )

@@ -19,7 +19,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 from compute_nb.config import Home
 from compute_nb.errors import ComputeError
 from compute_nb.notebook.line.arguments import SUBCOMMANDS, parser
-from compute_nb.notebook.line.conditions import JSON, PICKLE
+from compute_nb.notebook.line.manner import JSON, PICKLE
 from compute_nb.notebook.memory.recent import recent
 
 if TYPE_CHECKING:

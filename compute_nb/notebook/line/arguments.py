@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from compute_nb.notebook.line.conditions import conditions
+from compute_nb.notebook.line.manner import manner
 from compute_nb.notebook.line.options import Options, names_of, split_map
 from compute_nb.notebook.refusal import CellRefused, nearest
 from compute_nb.tasks import MAX_RETRIES
@@ -134,8 +135,9 @@ class _Parser(argparse.ArgumentParser):
         raise CellRefused(message)
 
 
+@functools.cache
 def parser() -> argparse.ArgumentParser:
-    """Returns the parser of the line of a cell."""
+    """Returns the parser of the line of a cell; making it takes longer than all else that is done with it."""
     parser = _Parser(prog="%%compute", add_help=False, allow_abbrev=False)
     parser.add_argument("endpoint", nargs="?", help="local, an alias, an endpoint's id or name")
     add = parser.add_argument
@@ -223,7 +225,7 @@ def read_cell(given: Sequence[str]) -> Options:
         label=args.label,
         dry_run=args.dry_run,
         new=args.new,
-        conditions=conditions(args),
+        manner=manner(args),
         command=command,
         check=args.check,
     )

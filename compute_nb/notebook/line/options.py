@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from compute_nb.notebook.line.conditions import Conditions
+from compute_nb.notebook.line.manner import Manner
 from compute_nb.notebook.refusal import CellRefused, kind_of, nearest
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Options:
     wait: bool | None
     retries: int | None
     label: str
-    conditions: Conditions = field(default_factory=Conditions)
+    manner: Manner = field(default_factory=Manner)
     command: str = ""
     check: bool = False
     dry_run: bool = False

@@ -46,6 +46,13 @@ class Snapshots(TypedDict):
     writer: str | None
 
 
+class Counted(TypedDict):
+    """How many tasks of open groups are in which state: little, and so told as often as a panel moves."""
+
+    kind: Literal["counts"]
+    counts: Mapping[str, Mapping[str, int]]
+
+
 class Results(TypedDict):
     """What tasks gave that a cell of before has submitted, as display data for the output kept for it."""
 
@@ -61,6 +68,14 @@ class Notes(TypedDict):
     notes: Mapping[str, str]
 
 
+class Changes(TypedDict):
+    """How the source of a group's cell differs from what ran; `lines` is None if that is not known here."""
+
+    kind: Literal["changes"]
+    id: str
+    lines: Sequence[str] | None
+
+
 class HeardOf(TypedDict):
     """What a page has told of its notebook has come, and all that it may have missed is said."""
 
@@ -68,7 +83,7 @@ class HeardOf(TypedDict):
     client: str
 
 
-Message = Live | Recorded | Forgotten | Snapshots | Results | Notes | HeardOf
+Message = Live | Recorded | Forgotten | Snapshots | Counted | Results | Notes | Changes | HeardOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +120,19 @@ class NotebookSeen:
             client,
             previous if isinstance(previous, str) else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesAsked:
+    """A page asks how the source of a group's cell differs from what ran."""
+
+    id: str
+    source: str
+
+    @classmethod
+    def read(cls, data: object) -> ChangesAsked | None:
+        """Returns what a page has sent, None if it is something else."""
+        if not isinstance(data, dict) or data.get("kind") != "changes":
+            return None
+        group_id, source = data.get("id"), data.get("source")
+        return cls(group_id, source) if isinstance(group_id, str) and isinstance(source, str) else None

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from compute_nb.notebook.memory.messages import TARGET, Message, NotebookSeen
+from compute_nb.notebook.memory.messages import TARGET, ChangesAsked, Message, NotebookSeen
 from compute_nb.notebook.runs.record import Entry
 from compute_nb.notebook.view.pulse import MESSAGES, Drawn, pulse
 
@@ -30,17 +30,20 @@ class Page:
         comm: Makes the kernel's end of the comm, without a word to anybody, and has it call its argument.
         ask: Has it drawn when its turn comes.
         clock: Seconds that only grow.
+        changes: Says how a source differs from what a group ran, None if nobody knows.
     """
 
     def __init__(
         self,
         heard: Callable[[NotebookSeen], None],
         comm: Callable[[Callable[[Any], None]], Any],
-        ask: Callable[[Drawn], None] = pulse.ask,
+        ask: Callable[[Drawn], None] = pulse.ask_soon,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        changes: Callable[[str, str], Sequence[str] | None] = lambda *_: None,
     ) -> None:
         self._heard, self._make = heard, comm
-        self._ask, self._clock = ask, clock
+        self._ask, self._clock, self._changes = ask, clock, changes
         self._queue: list[Message] = []
         self._lock = threading.RLock()
         self._comm: Any = None
@@ -49,6 +52,7 @@ class Page:
         self._live: dict[str, str] = {}
         self._recorded: dict[str, Entry] = {}
         self._sent_at: dict[str, float] = {}
+        self._counts: dict[str, Mapping[str, int]] = {}
         self._called_at = 0.0
         self._ended: dict[str, Bundle] = {}
         self._results: dict[str, Bundle] = {}
@@ -108,12 +112,26 @@ class Page:
             self._sent_at[group_id] = now
             made = dict(bundle())
             if ended:
+                self._counts.pop(group_id, None)
                 self._ended[group_id] = made
             else:
                 self._ended.pop(group_id, None)
                 self._results.pop(group_id, None)
             if self._known:
                 self._say(self._snapshots({group_id: made}, [group_id] if ended else []))
+
+    def counts(self, group_id: str, counts: Mapping[str, int]) -> None:
+        """Tells how many tasks of an open group are in which state, if that has changed."""
+        with self._lock:
+            if self._counts.get(group_id) != counts:
+                self._counts[group_id] = dict(counts)
+                if self._known:
+                    self._say({"kind": "counts", "counts": {group_id: self._counts[group_id]}})
+
+    def shown(self, group_id: str) -> None:
+        """Notes that pages have just got how a group stands, as display data."""
+        with self._lock:
+            self._sent_at[group_id] = self._clock()
 
     def _call_again(self, now: float) -> None:
         """Says once more which widgets draw: a page loaded amid a restart may have missed it."""
@@ -163,11 +181,23 @@ class Page:
     def _say(self, message: Message) -> None:
         if message["kind"] == "live":  # it tells all, so that an older one says nothing
             self._queue = [one for one in self._queue if one["kind"] != "live"]
+        elif message["kind"] == "counts":  # those of all groups that wait to be sent go in one
+            told: dict[str, Mapping[str, int]] = {}
+            for one in self._queue:
+                told.update(one["counts"] if one["kind"] == "counts" else {})
+            message = {"kind": "counts", "counts": {**told, **message["counts"]}}
+            self._queue = [one for one in self._queue if one["kind"] != "counts"]
         self._queue.append(message)
         self._ask(self)
 
     def _on_message(self, message: Any) -> None:
-        seen = NotebookSeen.read(message.get("content", {}).get("data"))
+        data = message.get("content", {}).get("data")
+        asked = ChangesAsked.read(data)
+        if asked is not None:
+            lines = self._changes(asked.id, asked.source)
+            with self._lock:
+                self._say({"kind": "changes", "id": asked.id, "lines": lines})
+        seen = NotebookSeen.read(data)
         if seen is None:
             return
         with self._lock:
@@ -177,6 +207,8 @@ class Page:
             self._say({"kind": "live", "live": dict(self._live)})
             for entry in self._recorded.values():
                 self._say({"kind": "record", "entry": entry.to_json(), "writer": self._writer})
+            if self._counts:
+                self._say({"kind": "counts", "counts": dict(self._counts)})
             if self._ended:
                 self._say(self._snapshots(dict(self._ended), list(self._ended)))
             if self._results:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from compute_nb.errors import ComputeError
@@ -37,19 +40,50 @@ class Noted:
 
 
 class Recording:
-    """Notes the runs of one kernel, lists and drops what is noted; the main thread's alone."""
+    """Notes the runs of one kernel, lists and drops what is noted; the main thread's alone.
+
+    The thread `compute_nb note` lives while the home folder is told of one run.
+    """
 
     def __init__(self, page: Page, memory: Memory) -> None:
         self._page, self._memory = page, memory
+        self._begun: Entry | None = None
+        self._told: Future[str] = Future()
 
-    def keep(self, entry: Entry) -> str:
-        """Notes a run; returns why the home folder has no note of it, "" if it has."""
+    def begin(self, entry: Entry, source: str = "") -> None:
+        """Has the home folder note a run, beside what the caller does: it is on its way to the service.
+
+        Args:
+            source: Of its cell, "" if that is not known.
+        """
+        self._begun, self._told = entry, Future()
+        threading.Thread(target=self._note, args=(entry, source, self._told), name="compute_nb note").start()
+
+    def keep(self, entry: Entry, source: str = "") -> str:
+        """Notes a run that was accepted; returns why the home folder has no note of it, "" if it has."""
+        if self._begun is None or self._begun.id != entry.id:  # of before, or its service has named it
+            self.withdraw()
+            self.begin(entry, source)
+        self._begun = None
         self._page.record(entry)
+        return self._told.result()
+
+    def withdraw(self) -> None:
+        """Drops what was begun and not kept: the service has not taken it."""
+        begun, self._begun = self._begun, None
+        if begun is not None and not self._told.result():
+            with contextlib.suppress(OSError, ComputeError):
+                self._memory.forget(begun.id)
+
+    def _note(self, entry: Entry, source: str, told: Future[str]) -> None:
         try:
-            self._memory.note(entry)
+            self._memory.note(entry, source)
         except (OSError, ComputeError) as problem:
-            return f"the home folder has no note of this run: {problem}"
-        return ""
+            told.set_result(f"the home folder has no note of this run: {problem}")
+        except BaseException as problem:  # noqa: BLE001 - the top of a thread: whoever waits must hear
+            told.set_exception(problem)
+        else:
+            told.set_result("")
 
     def noted(self) -> list[Noted]:
         """Returns what is recorded of this notebook's groups, oldest first; asks no service."""

@@ -6,29 +6,22 @@ that what a crash or a disk has damaged counts as none. The oldest go when it ge
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import logging
 import os
-import queue
 import tempfile
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from compute_nb.config import Home
+from compute_nb.stock import MAX_BYTES, Stock
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 1_000_000_000
-_KEPT = 0.9  # of the limit, so that not every result makes room for itself
-_EXIT_S = 2.0
-
 
 class Cache:
-    """The results of one home. Owner of the thread `compute_nb cache`, which writes; `put` starts it.
-
-    All methods are for any thread; `put` does not block.
+    """The results of one home. All methods are for any thread; `put` does not block.
 
     Args:
         folder: Made if need be; the one above it is there.
@@ -36,11 +29,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
-        self._queue: queue.Queue[tuple[str, str] | None] = queue.Queue()
-        self._size: int | None = None
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._stock: Stock[tuple[str, str]] = Stock(folder, "??/*", max_bytes, self._keep, "cache")
 
     def get(self, key: str) -> str | None:
         """Returns the result under a key, None if there is none; what is used becomes the newest."""
@@ -56,44 +45,31 @@ class Cache:
 
     def put(self, key: str, result: str) -> None:
         """Has a result written, soon."""
-        self._queue.put((key, result))
-        with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="compute_nb cache", daemon=True)
-                self._thread.start()
-                atexit.register(self.close, _EXIT_S)
+        self._stock.put((key, result))
 
     def flush(self) -> None:
         """Blocks until all that was put so far is written."""
-        self._queue.join()
+        self._stock.flush()
 
     def close(self, timeout_s: float) -> None:
         """Writes what is waiting and ends the thread, within `timeout_s` seconds."""
-        with self._starting:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            self._queue.put(None)
-            thread.join(timeout_s)
-            atexit.unregister(self.close)
+        self._stock.close(timeout_s)
 
     # -- the cache's thread -------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
+    def _keep(self, items: Sequence[tuple[str, str]]) -> None:
+        for key, result in items:
             try:
-                self._write(*item)
+                self._write(key, result)
             except OSError as error:  # a full disk, say: the task itself is not hurt
                 log.info("a result was not kept for --cache: %s", error)
-            finally:
-                self._queue.task_done()
-        self._queue.task_done()
 
     def _write(self, key: str, result: str) -> None:
         data = result.encode("utf-8", "surrogatepass")
-        if len(data) > self._max_bytes * _KEPT:
+        if not self._stock.fits(len(data)):
             return
         path = self._path(key)
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._stock.folder.mkdir(mode=0o700, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")  # 0600
         try:
@@ -104,33 +80,10 @@ class Cache:
             with contextlib.suppress(OSError):
                 os.unlink(name)
             raise
-        self._size = self._measure() if self._size is None else self._size + len(data)
-        if self._size > self._max_bytes:
-            self._make_room()
-
-    def _files(self) -> list[tuple[float, int, Path]]:
-        found = []
-        for path in self._folder.glob("??/*"):
-            with contextlib.suppress(OSError):  # another kernel may have removed it
-                facts = path.stat()
-                found.append((facts.st_mtime, facts.st_size, path))
-        return found
-
-    def _measure(self) -> int:
-        return sum(size for _, size, _ in self._files())
-
-    def _make_room(self) -> None:
-        files = sorted(self._files())
-        self._size = sum(size for _, size, _ in files)
-        for _, size, path in files:
-            if self._size <= self._max_bytes * _KEPT:
-                break
-            with contextlib.suppress(OSError):
-                path.unlink()
-            self._size -= size
+        self._stock.grown(len(data))
 
     def _path(self, key: str) -> Path:
-        return self._folder / key[:2] / key[2:]
+        return self._stock.folder / key[:2] / key[2:]
 
 
 def _head(data: bytes) -> bytes:

@@ -16,7 +16,7 @@ from compute_nb.notebook.cargo.namespace import Notebook
 from compute_nb.notebook.cargo.packing import Flight, modules_beside, pack_cell
 from compute_nb.notebook.cargo.there import Scout
 from compute_nb.notebook.line.arguments import SUBCOMMANDS
-from compute_nb.notebook.line.conditions import JSON, Conditions
+from compute_nb.notebook.line.manner import JSON, Manner
 from compute_nb.notebook.line.options import Options
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.runs.cache import cache_of
@@ -43,6 +43,7 @@ def launch(
     retries: int,
     scout: Scout | None = None,
     going_on: Callable[[str], tuple[Run, Executor] | None] = lambda _: None,
+    sent: Callable[[Run, Executor], None] = lambda *_: None,
     accepted: Callable[[Run], None] = lambda _: None,
 ) -> tuple[Run, Executor]:
     """Submits a cell; returns when all its tasks are on the service's disk.
@@ -52,6 +53,7 @@ def launch(
         points: Each task's own values; None without `--map`.
         scout: Knows what is at the endpoint.
         going_on: Returns the run of this key that is not to be submitted once more.
+        sent: Told of the run while it is on its way; its service may name its group otherwise yet.
         accepted: Told of the run, inside the time in which an Interrupt withdraws it.
 
     Raises:
@@ -66,21 +68,21 @@ def launch(
     executor = Executor(
         endpoint,
         label=options.label or options.name or cell,
-        serializer=_serializer(options.conditions, notebook),
+        serializer=_serializer(options.manner, notebook),
         result_serializers=["compute_nb.serialize.JSONData"],
         retries=retries,
-        walltime=options.conditions.walltime_s,
+        walltime=options.manner.walltime_s,
         resource_specification=_resources(options),
-        user_endpoint_config=options.conditions.config,
+        user_endpoint_config=options.manner.config,
     )
     try:
         _check(flight, scout or Scout(), endpoint, executor, notebook)
         reuse = None
-        if options.conditions.cache:
+        if options.manner.cache:
             own = flight.points if options.command else points
             reuse = _reuse(executor, flight, options, own, notebook)
         sending = Sending(executor, flight.source, flight.points, reuse)
-        futures = sending.all()
+        futures = sending.begin()
         run = Run(
             cell=cell,
             name=options.name,
@@ -101,6 +103,8 @@ def launch(
             key=key,
             send_again=lambda places: sending.again(run.futures, places),
         )
+        sent(run, executor)
+        sending.finish()
         accepted(run)
     except ComputeError as error:
         executor.cancel_all()
@@ -203,10 +207,10 @@ def _reuse(
     values = {}
     if not options.command:
         beside = modules_beside(body, captured, flight.own.modules if flight.own else (), notebook)
-        form = body.shows, body.postponed, options.outputs, options.conditions.results_as
-        what += (*form, options.conditions.seed, captured.imports, [tuple(module) for module in beside])
+        form = body.shows, body.postponed, options.outputs, options.manner.results_as
+        what += (*form, options.manner.seed, captured.imports, [tuple(module) for module in beside])
         values = {name: notebook.home.namespace[name] for name in captured.names}
-    recipe = Recipe((where, what), values, points, options.conditions.seed is not None)
+    recipe = Recipe((where, what), values, points, options.manner.seed is not None)
     terms = Terms(
         executor.endpoint_id, executor.task_group_id, serializer=executor.serializer, label=executor.label
     )
@@ -214,7 +218,7 @@ def _reuse(
 
 
 def _resources(options: Options) -> Mapping[str, Any] | None:
-    resources = options.conditions.resources
+    resources = options.manner.resources
     if options.command != "mpi":
         return resources
     try:
@@ -223,6 +227,6 @@ def _resources(options: Options) -> Mapping[str, Any] | None:
         raise CellRefused(f"`--resources`: {error}") from None
 
 
-def _serializer(conditions: Conditions, notebook: Notebook) -> CellSerializer:
-    inputs = JSONData() if conditions.inputs_as == JSON else None
-    return CellSerializer(notebook.home, inputs, plain=conditions.results_as == (JSON,))
+def _serializer(manner: Manner, notebook: Notebook) -> CellSerializer:
+    inputs = JSONData() if manner.inputs_as == JSON else None
+    return CellSerializer(notebook.home, inputs, plain=manner.results_as == (JSON,))

@@ -31,11 +31,11 @@ def key_of(  # noqa: PLR0917
         terms: Where it goes, and how often it is tried.
         secret: Of the home folder: the key stands in the notebook and tells nobody what the inputs are.
     """
-    conditions = replace(options.conditions, cache=False)
+    manner = replace(options.manner, cache=False)
     said = (options.name, options.label, options.outputs, options.command, options.check)
     body = flight.body.source, flight.body.shows, flight.body.postponed
-    limits = conditions.walltime_s, conditions.resources, conditions.config
-    forms = conditions.inputs_as, conditions.results_as, conditions.seed
+    limits = manner.walltime_s, manner.resources, manner.config
+    forms = manner.inputs_as, manner.results_as, manner.seed
     values = {name: notebook.home.namespace[name] for name in flight.captured.names}
     given = None if points is None else [dict(point) for point in points]
     commands = list(flight.points) if options.command else None

@@ -25,17 +25,30 @@ class Sending:
     def __init__(self, executor: Executor, source: str, packed: Sequence[Any], reuse: Reuse | None) -> None:
         self._executor, self._source, self._packed = executor, source, packed
         self._reuse = reuse
+        self._fresh: tuple[Sequence[int], Sequence[ComputeFuture]] = (), ()
 
-    def all(self) -> list[ComputeFuture]:
-        """Returns the futures of all tasks, in their order, once the service has those that it needs.
+    def begin(self) -> list[ComputeFuture]:
+        """Returns the futures of all tasks, in their order; those that the service needs are on their way.
+
+        Raises:
+            ComputeError: It can't be reached or refuses the function.
+        """
+        futures = {} if self._reuse is None else dict(self._reuse.futures)
+        places = [place for place in range(len(self._packed)) if place not in futures]
+        self._fresh = places, self._submitted(places)
+        futures.update(zip(*self._fresh, strict=True))
+        return [futures[place] for place in range(len(self._packed))]
+
+    def finish(self) -> None:
+        """Returns when the service has all of them on its disk.
 
         Raises:
             ComputeError: It refuses them or can't be reached.
         """
-        futures = {} if self._reuse is None else dict(self._reuse.futures)
-        places = [place for place in range(len(self._packed)) if place not in futures]
-        futures.update(zip(places, self._sent(places), strict=True))
-        return [futures[place] for place in range(len(self._packed))]
+        places, futures = self._fresh
+        if places:
+            self._executor.wait_accepted()
+        self._keep(places, futures)
 
     def again(self, futures: Sequence[ComputeFuture], places: Sequence[int]) -> list[ComputeFuture]:
         """Returns the futures of what runs in the places of tasks that gave no value.
@@ -46,7 +59,8 @@ class Sending:
         try:
             fresh = self._executor.retry_tasks([futures[place] for place in places])
         except NotOffered:  # a service that keeps no inputs for us; this kernel still has them
-            return self._sent(places)
+            fresh = self._submitted(places)
+            self._executor.wait_accepted()
         self._keep(places, fresh)
         return fresh
 
@@ -54,17 +68,14 @@ class Sending:
         """Returns what the task in a place was sent with."""
         return TaskInputs(self._source, place, self._packed[place])
 
-    def _sent(self, places: Sequence[int]) -> list[ComputeFuture]:
+    def _submitted(self, places: Sequence[int]) -> list[ComputeFuture]:
         if not places:
             return []
         function_id = self._executor.register_source_code(self._source, FUNCTION_NAME)
         calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
             ((place, self._packed[place]), {}) for place in places
         ]
-        futures = self._executor.submit_many(function_id, calls)
-        self._executor.wait_accepted()
-        self._keep(places, futures)
-        return futures
+        return self._executor.submit_many(function_id, calls)
 
     def _keep(self, places: Sequence[int], futures: Sequence[ComputeFuture]) -> None:
         for place, future in zip(places, futures, strict=True) if self._reuse is not None else ():

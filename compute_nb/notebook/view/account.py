@@ -43,7 +43,6 @@ class Account:
             "head": drawing.bar(run, snapshot),
             "aside": drawing.aside(run, times_of(self._census), self._left(), shows_id=True),
             "notes": drawing.details(self._notes(snapshot)) + drawing.warnings(run.loss_lines()),
-            "blocked": self._blocked(),
             "said": self.saying(snapshot),
             **self._printed(),
         }
@@ -53,6 +52,13 @@ class Account:
             self._squares_at = now
             parts["squares"] = squares.markup(self._census.codes, run.known_place)
         return parts
+
+    def instead(self) -> str:
+        """Returns what to do instead of a click while the main thread waits for these tasks, "" else."""
+        if not self._run.blocks:
+            return ""
+        then = f"`%compute cancel {self._run.handle}` then ends the tasks"
+        return drawing.small(f"the cell waits: interrupt (■) stops the waiting; {then}")
 
     def _left(self) -> str:
         """Returns when the rest may be done, "" while nobody can say."""
@@ -70,13 +76,6 @@ class Account:
         first = min((p for p in map(self._census.codes.find, _OPEN) if p >= 0), default=None)
         why = self._run.outage() if first is None else self._run.standstill(self._run.futures[first])
         return why or ""
-
-    def _blocked(self) -> str:
-        """Returns what to do instead of a click while the main thread waits for these tasks."""
-        if not self._run.blocks:
-            return ""
-        then = f"`%compute cancel {self._run.handle}` then ends the tasks"
-        return drawing.small(f"the cell waits: interrupt (■) stops the waiting; {then}")
 
     def _notes(self, snapshot: Snapshot) -> list[str]:
         lines = [self._away(), self._failure(snapshot), *self._run.notes, *self._run.earlier_lines()]

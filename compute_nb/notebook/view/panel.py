@@ -27,7 +27,7 @@ from compute_nb.notebook.view.bundle import below, bundle, found
 from compute_nb.notebook.view.pulse import pulse
 from compute_nb.notebook.view.shown import plain_results, results_bundle
 from compute_nb.notebook.view.times import times_of
-from compute_nb.notebook.view.widgets import Widgets
+from compute_nb.notebook.view.widgets import Offer, Widgets
 from compute_nb.tasks import TaskState
 
 LIVE_MIME = "application/vnd.compute-nb.live+json"
@@ -35,7 +35,7 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 _HEART_S = 1.0
 _SOON_S = 0.02
 _END_MESSAGES, _FEW_MESSAGES = 9, 4
-_TURN_MESSAGES = 2  # more, when buttons go or come because a cell waits or has stopped waiting
+_TURN_MESSAGES = 3  # more, when buttons go or come because a cell waits or has stopped waiting
 _KEPT = 50
 
 _ended: deque[Panel] = deque()
@@ -49,6 +49,7 @@ class Panel:
     Args:
         publish: Sends display data: (data, metadata, display_id, is an update).
         max_lines: How much printed text is shown.
+        counted: Told how many tasks are in which state, as often as that is drawn while some are open.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Panel:
         run: Run,
         publish: Callable[[Any, Any, str, bool], None],
         max_lines: int,
+        counted: Callable[[Mapping[TaskState, int]], None] = lambda _: None,
     ) -> None:
-        self._run, self._publish = run, publish
+        self._run, self._publish, self._counted = run, publish, counted
         self._max_lines = max_lines
         self._census = Census(run)
         self._lock = threading.RLock()
@@ -79,8 +81,7 @@ class Panel:
             return None
         total, group = len(self._run.futures), self._run.task_group_id or ""
         does = self._cancel, self._retry, self._inspect
-        parts = self._account.parts()
-        return Widgets(ipywidgets, self._lock, *does, parts=parts, total=total, task_group_id=group)
+        return Widgets(ipywidgets, self._lock, *does, total=total, task_group_id=group)
 
     def show(self) -> None:
         """Puts the panel under the running cell."""
@@ -89,12 +90,11 @@ class Panel:
                 self._show()
         finally:
             self._shown = True
+            pulse.ask_soon(self)
 
     def _show(self) -> None:
         self._put_bundle(update=False)
         if self._widgets is not None:
-            self._blocked = self._run.blocks
-            self._widgets.offer(cancel=True, retry=_missed(self._census.last), blocked=self._blocked)
             self._put_view(self._widgets.box, update=False)
         if not self._run.waited_for:
             self._put_results(_nothing(), update=False)
@@ -138,6 +138,7 @@ class Panel:
             if self._final:
                 self._revive()
             self._last_sent = self._put_moves()
+            self._counted(self._census.last.counts)
             return self._last_sent
 
     def _put_moves(self) -> int:
@@ -158,14 +159,10 @@ class Panel:
 
     def _move(self, widgets: Widgets) -> int:
         snapshot = self._census.last
-        self._blocked = self._run.blocks
-        sent = widgets.put(self._account.parts())
-        sent += widgets.offer(
-            cancel=True,
-            retry=_missed(snapshot),
-            cancelling=self._cancelling,
-            blocked=self._blocked,
-        )
+        instead = self._account.instead()
+        self._blocked = bool(instead)
+        offer = Offer(True, _missed(snapshot), self._cancelling, instead)
+        sent = widgets.draw(self._account.parts(), offer)
         place = widgets.inspected
         return sent if place is None or self._run.futures[place].done() else sent + widgets.refresh()
 
@@ -191,21 +188,19 @@ class Panel:
     def _end(self, widgets: Widgets) -> int:
         run, snapshot = self._run, self._census.last
         marks = squares.markup(self._census.codes, run.known_place) if snapshot.total > 1 else ""
-        sent = widgets.offer(cancel=False, retry=_missed(snapshot))
         place = widgets.inspected
-        sent += 0 if place is None else widgets.refresh()
+        sent = 0 if place is None else widgets.refresh()
         parts = {
             "said": self._account.saying(snapshot),
             "aside": drawing.aside(run, times_of(self._census), shows_id=True),
             "squares": marks,
             "notes": self._notes(),
-            "blocked": "",
             "fold": "",
             "printed": "",
             "results": "" if run.waited_for else plain_results(run),
             "head": drawing.bar(run, snapshot),
         }
-        return sent + widgets.put(parts)
+        return sent + widgets.draw(parts, Offer(False, _missed(snapshot)))
 
     def _notes(self) -> str:
         return below(self._run, found(self._run, self._census.last), self._max_lines)

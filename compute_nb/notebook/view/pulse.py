@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 MESSAGES = 10  # in any second, all panels together
 _SECOND_S = 1.1
 _PAUSE_S = 0.25
+_SOON_S = 0.05
 _SHARE = 50  # of the processor, what counting and drawing one panel may take
 
 
@@ -49,6 +50,13 @@ class Pulse:
                 self._thread.start()
             else:
                 self._changed.notify()
+
+    def ask_soon(self, drawn: Drawn) -> None:
+        """Has it drawn, but not at once: the cell that has just made it is to end first."""
+        with self._changed:
+            if drawn not in self._due:
+                self._not_before[drawn] = time.monotonic() + _SOON_S
+        self.ask(drawn)
 
     def _run(self) -> None:
         while (drawn := self._next()) is not None:

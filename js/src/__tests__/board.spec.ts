@@ -33,6 +33,25 @@ describe('the board', () => {
     expect(board.heardOf(notebook)).toEqual([A]);
   });
 
+  it('has counts until display data comes that is newer', () => {
+    const { board, news, notebook } = listened();
+    const entry = { id: A, endpoint: 'local', tasks: 2, submitted_at: '2026-11-22T10:00:00Z' };
+    board.setBundle(notebook, A, { [PANEL_MIME]: { entry, counts: { WAITING: 2 } } });
+    board.setCounts(notebook, A, { SUCCEEDED: 1, RUNNING: 1 });
+    expect(board.counts(notebook, A)).toEqual({ SUCCEEDED: 1, RUNNING: 1 });
+    board.setBundle(notebook, A, { [PANEL_MIME]: { entry, counts: { SUCCEEDED: 2 } } });
+    expect(board.counts(notebook, A)).toBeNull();
+    expect(news).toEqual([A, A, A]);
+  });
+
+  it('forgets counts with the kernel, so that lists and panels say the same', () => {
+    const { board, news, notebook } = listened();
+    board.setCounts(notebook, A, { RUNNING: 1 });
+    board.unbind(notebook);
+    expect(board.counts(notebook, A)).toBeNull();
+    expect(news).toEqual([A, null]);
+  });
+
   it('keeps notebooks apart', () => {
     const { board, notebook } = listened();
     board.setLive(notebook, { [A]: 'one' });

@@ -5,7 +5,6 @@ import re
 import threading
 
 import pytest
-from own_home import own_home
 
 from compute_nb import ShellResult
 from compute_nb.errors import TaskExecutionFailed
@@ -13,18 +12,7 @@ from compute_nb.notebook.cargo.commandline import fields, filled
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.runs.results import facts, printed
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_service():
-    with own_home():
-        yield
-
-
-@pytest.fixture
-def nb(shell):
-    if "ComputeMagics" not in shell.ip.magics_manager.registry:
-        shell.ip.run_line_magic("load_ext", "compute_nb")
-    return shell
+pytestmark = pytest.mark.usefixtures("home")
 
 
 VALUES = {"name": "a b", "n": 3.14159, "k": 7, "ünï": "ö"}

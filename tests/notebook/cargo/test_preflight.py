@@ -3,14 +3,13 @@
 
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from own_home import own_home
+from own_home import terminal_agent
 
 from compute_nb.client import Client
 from compute_nb.config import Home
@@ -40,22 +39,17 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def home() -> Iterator[Home]:
-    with own_home() as home:
-        yield home
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
-def nb(shell, tmp_path, monkeypatch):
-    if "ComputeMagics" not in shell.ip.magics_manager.registry:
-        shell.ip.run_line_magic("load_ext", "compute_nb")
+def nb(nb, tmp_path, monkeypatch):
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield shell
+    yield nb
     for name in ("helpers", "consts", "pkg", "pkg.deep", "pkg.sib"):
         sys.modules.pop(name, None)
 
@@ -65,15 +59,8 @@ def gpu(home: Home) -> Iterator[str]:
     """An endpoint of the same service that is not `local`, and so counts as elsewhere."""
     client = Client()
     client.version_check()  # starts the service
-    command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", "gpu"]
-    agent = subprocess.Popen(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert agent.stderr is not None
-    for line in agent.stderr:
-        if "is connected" in line:
-            break
-    yield "gpu"
-    agent.terminate()
-    agent.communicate(timeout=30)
+    with terminal_agent("gpu") as name:
+        yield name
 
 
 def test_a_dry_run_submits_nothing_and_starts_nothing(nb, capsys, home):

@@ -6,26 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from own_home import own_home
 
 from compute_nb.config import Home
 from compute_nb.notebook.runs.cache import Cache, cache_of
 from compute_nb.notebook.runs.secret import secret_of
-
-
-@pytest.fixture(scope="module")
-def home():
-    with own_home() as one:
-        yield one
-
-
-@pytest.fixture
-def nb(shell, home, tmp_path, capsys):
-    if "ComputeMagics" not in shell.ip.magics_manager.registry:
-        shell.ip.run_line_magic("load_ext", "compute_nb")
-    shell.names["folder"] = str(tmp_path)
-    return shell
-
 
 # -- files
 

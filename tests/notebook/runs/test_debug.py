@@ -4,26 +4,19 @@ import sys
 import traceback
 
 import pytest
-from own_home import own_home
 
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.runs.debug import rerun, stored
 from compute_nb.routes import Inputs
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_service():
-    with own_home():
-        yield
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
-def nb(shell):
-    if "ComputeMagics" not in shell.ip.magics_manager.registry:
-        shell.ip.run_line_magic("load_ext", "compute_nb")
+def nb(nb):
     sys.last_value = sys.last_traceback = None
-    shell.here("class Cfg:\n    rate = 2\ncfg = Cfg()\ndef share(x):\n    return cfg.rate / x")
-    return shell
+    nb.here("class Cfg:\n    rate = 2\ncfg = Cfg()\ndef share(x):\n    return cfg.rate / x")
+    return nb
 
 
 def frames():

@@ -6,7 +6,6 @@ import threading
 from concurrent.futures import as_completed
 
 import pytest
-from own_home import own_home
 
 from compute_nb.errors import TaskExecutionFailed
 from compute_nb.future import ComputeFuture
@@ -16,18 +15,13 @@ np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _own_service():
-    with own_home():
-        yield
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
-def nb(shell, tmp_path):
-    if "ComputeMagics" not in shell.ip.magics_manager.registry:
-        shell.ip.run_line_magic("load_ext", "compute_nb")
-    shell.names.update(folder=str(tmp_path), np=np, pd=pd)
-    return shell
+def nb(nb):
+    nb.names.update(np=np, pd=pd)
+    return nb
 
 
 def swept(nb, line, body="k"):

@@ -5,7 +5,6 @@ import threading
 from concurrent.futures import as_completed
 
 import pytest
-from own_home import own_home
 
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.notebook.runs.pending import OutputPending, Pending
@@ -19,18 +18,7 @@ LUCKY = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _own_service():
-    with own_home():
-        yield
-
-
-@pytest.fixture
-def nb(shell, tmp_path):
-    if "ComputeMagics" not in shell.ip.magics_manager.registry:
-        shell.ip.run_line_magic("load_ext", "compute_nb")
-    shell.names["folder"] = str(tmp_path)
-    return shell
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_each_failed_place_gets_a_new_future(nb, capsys):

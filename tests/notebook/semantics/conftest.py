@@ -8,15 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from own_home import own_home
-
-from compute_nb.config import Home
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home() -> Iterator[Home]:
-    with own_home() as home:
-        yield home
 
 
 class Gate:
@@ -32,13 +23,15 @@ class Gate:
             gate.write("go")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _own_service(home) -> None:
+    """All of them need it."""
+
+
 @pytest.fixture
-def nb(shell, tmp_path) -> Iterator[object]:
-    if "ComputeMagics" not in shell.ip.magics_manager.registry:
-        shell.ip.run_line_magic("load_ext", "compute_nb")
-    shell.names.update(folder=str(tmp_path))
-    yield shell
-    for run in shell.ip.magics_manager.registry["ComputeMagics"].runs:
+def nb(nb) -> Iterator[object]:
+    yield nb
+    for run in nb.ip.magics_manager.registry["ComputeMagics"].runs:
         if not run.ended:
             run.cancel_all()
 

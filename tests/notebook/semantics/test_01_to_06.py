@@ -3,13 +3,12 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
-from own_home import service
+from own_home import service, terminal_agent
 
 from compute_nb.config import LOCAL
 from compute_nb.endpoint.engines.processes import IDLE_S
@@ -225,15 +224,8 @@ def test_05_idle_workers_and_services_end(home):
 def gpu(home):
     """An endpoint of the same service that is not `local`, and so counts as elsewhere."""
     service(home, "start")
-    command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", "gpu"]
-    agent = subprocess.Popen(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert agent.stderr is not None
-    for line in agent.stderr:
-        if "is connected" in line:
-            break
-    yield "gpu"
-    agent.terminate()
-    agent.communicate(timeout=30)
+    with terminal_agent("gpu") as name:
+        yield name
 
 
 def test_06_local_modules_travel_to_other_endpoints(nb, gpu, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from own_home import service
+from own_home import service, terminal_agent
 
 from compute_nb.errors import TaskExecutionFailed, WorkerDied
 from compute_nb.future import ComputeFuture
@@ -221,15 +221,8 @@ draws
 def one(home):
     """An endpoint with one worker."""
     service(home, "start")
-    command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", "one", "--workers", "1"]
-    agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert agent.stderr is not None
-    for line in agent.stderr:
-        if "is connected" in line:
-            break
-    yield "one"
-    agent.terminate()
-    agent.communicate(timeout=30)
+    with terminal_agent("one", "--workers", "1") as name:
+        yield name
 
 
 def test_19_a_seed_gives_the_same_with_any_number_of_workers_and_after_a_retry(nb, one, tmp_path):

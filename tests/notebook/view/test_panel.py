@@ -29,19 +29,26 @@ TRACEBACK = (
 
 
 class Shown:
-    """A panel and all that a front end got of it."""
+    """A panel that was drawn for the first time, and all that a front end got of it."""
 
     def __init__(self, run: Run) -> None:
         self.got, publish = published()
         self.panel = Panel(run, publish, 200)
         self.panel.show()
+        self.panel.draw()
 
     @property
     def widgets(self) -> Any:
         return self.panel._widgets
 
     def part(self, name: str) -> str:
-        return str(self.widgets._parts[name].value)
+        found = self.widgets._parts.get(name)
+        return "" if found is None else str(found.value)
+
+    def line(self, name: str) -> str:
+        """A line below the buttons."""
+        found = self.widgets._opened.get(name)
+        return "" if found is None else str(found.value)
 
     def button(self, name: str) -> Any:
         (found,) = [one for one in self.widgets._row.children if one.description.startswith(name)]
@@ -224,10 +231,10 @@ def test_what_a_click_can_not_do_is_said_in_the_panel():
     shown = Shown(run)
     shown.panel.draw()
     shown.button("retry").click()
-    assert words(shown.widgets.trouble.value) == "the service <there> does not answer"
-    assert 'role="alert"' in shown.widgets.trouble.value
+    assert words(shown.line("trouble")) == "the service <there> does not answer"
+    assert 'role="alert"' in shown.line("trouble")
     shown.button("details").click()
-    assert shown.widgets.trouble.value == ""
+    assert shown.line("trouble") == ""
 
 
 def test_cancel_says_so_at_once_and_cancels_all():
@@ -292,12 +299,12 @@ def test_while_the_cell_waits_no_button_is_offered_that_does_nothing():
     run = run_of(2, blocks=True)
     shown = Shown(run)
     assert shown.widgets._row.layout.display == "none"
-    assert words(shown.part("blocked")) == (
+    assert words(shown.line("blocked")) == (
         "the cell waits: interrupt (■) stops the waiting; %compute cancel sims then ends the tasks"
     )
     run.blocks = False  # interrupted
     shown.panel.draw()
-    assert (shown.widgets._row.layout.display, shown.part("blocked")) == (None, "")
+    assert (shown.widgets._row.layout.display, shown.line("blocked")) == (None, "")
     assert shown.buttons == ["cancel", "details", "id"]
     run.blocks = True
     shown.panel.draw()
@@ -305,7 +312,7 @@ def test_while_the_cell_waits_no_button_is_offered_that_does_nothing():
     for future in run.futures:
         end(future, TaskState.SUCCEEDED)
     shown.panel.draw()
-    assert (shown.widgets._row.layout.display, shown.part("blocked")) == (None, "")
+    assert (shown.widgets._row.layout.display, shown.line("blocked")) == (None, "")
 
 
 def unsent(value_error: str | None, **output_errors: str) -> str:
@@ -446,7 +453,7 @@ def test_a_run_without_tasks_has_ended():
     shown.panel.draw()
     assert words(shown.kept()["text/html"]).startswith("sims on local: 0 of 0 done")
     shown.button("details").click()
-    assert not shown.widgets.trouble.value
+    assert not shown.line("trouble")
 
 
 def test_without_ipywidgets_the_output_itself_moves(monkeypatch):
@@ -460,7 +467,7 @@ def test_without_ipywidgets_the_output_itself_moves(monkeypatch):
     end(run.futures[1], TaskState.SUCCEEDED)
     panel.draw()
     told = [words(data["text/html"]) for data, *_ in got if PANEL_MIME in data]
-    assert [re.sub(r"as of \S+", "", one).strip()[:40] for one in told] == [
+    assert [re.sub(r"as of \S+ \S+", "", one).strip()[:40] for one in told] == [
         "sims on local: 0 of 2 done, ○ 2 waiting",
         "sims on local: ✓ 1 of 2 done, ○ 1 waitin",
         "sims on local: ✓ 2 of 2 done waited 1.0 ",
@@ -502,3 +509,42 @@ def test_it_reads_the_same_in_a_page_and_in_markdown_without_a_kernel():
         assert 's=2: ZeroDivisionError: division <by> "zero"' in told
         assert "waited 1.0 s and ran 1.0 s (medians), 2.0 s in all" in told
         assert "gone" not in page
+
+
+def test_at_first_there_is_only_the_box():
+    got, publish = published()
+    panel = Panel(run_of(3), publish, 200)
+    panel.show()
+    widgets = panel._widgets
+    (view,) = [data for data, *_ in got if LIVE_MIME in data]
+    assert view[WIDGET_MIME]["model_id"] == widgets.box.model_id
+    assert (widgets.box.children, widgets._parts) == ((), {})
+    panel.draw()
+    assert list(widgets._parts) == ["head", "aside", "squares"]
+
+
+def test_what_is_made_later_leaves_the_open_fold_and_the_buttons_as_they_are():
+    run = run_of(3)
+    start(run.futures[0], 1)
+    run.futures[0].hear(Printed(Attempt(run.futures[0].id, 0), GROUP, 0, "epoch 1\n"))
+    shown = Shown(run)
+    box, upper = shown.widgets.box.children, shown.widgets._upper.children
+    assert shown.part("fold")
+    end(run.futures[1], TaskState.FAILED)
+    shown.panel.draw()
+    assert "failed for a reason" in shown.part("notes")
+    assert (shown.widgets.box.children, shown.widgets._upper.children[: len(upper)]) == (box, upper)
+
+
+def test_panels_share_what_looks_alike_also_after_all_widgets_were_closed():
+    first, second = Shown(run_of(2)), Shown(run_of(2))
+    cancels = [shown.button("cancel") for shown in (first, second)]
+    assert cancels[0].layout is cancels[1].layout
+    assert cancels[0].style is cancels[1].style
+    first.widgets.close()
+    assert cancels[1].layout.comm is not None
+    cancels[1].layout.close()
+    cancels[1].style.close()
+    third = Shown(run_of(2)).button("cancel")
+    assert third.layout.comm is not None
+    assert third.style.comm is not None

@@ -1,4 +1,4 @@
-"""This module is the conditions of a cell's tasks: how long, with what, in which form, repeatable or not."""
+"""This module is the manner of a cell: how long its tasks run, with what, in which form, how repeatably."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Conditions:
+class Manner:
     """What each task of a cell runs under.
 
     Attributes:
@@ -42,13 +42,13 @@ class Conditions:
     cache: bool = False
 
 
-def conditions(args: Any) -> Conditions:
-    """Returns the conditions on the line of a cell, as the parser read it.
+def manner(args: Any) -> Manner:
+    """Returns how the tasks of a cell are to run, as the parser has read it from its line.
 
     Raises:
         CellRefused: One is out of range, no JSON, or nothing that a cell can travel by.
     """
-    return Conditions(
+    return Manner(
         walltime_s=_walltime(args.walltime),
         resources=_mapping(args.resources, "--resources", '{"num_nodes": 2}'),
         config=_mapping(args.config, "--config", '{"partition": "short"}'),

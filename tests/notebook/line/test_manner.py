@@ -3,30 +3,17 @@
 import re
 
 import pytest
-from own_home import own_home
 
 from compute_nb.errors import SerializationError, TaskExecutionFailed
 from compute_nb.notebook.line.arguments import read_cell
 from compute_nb.notebook.line.options import words
 from compute_nb.notebook.refusal import CellRefused
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_service():
-    with own_home():
-        yield
-
-
-@pytest.fixture
-def nb(shell, tmp_path):
-    if "ComputeMagics" not in shell.ip.magics_manager.registry:
-        shell.ip.run_line_magic("load_ext", "compute_nb")
-    shell.names["folder"] = str(tmp_path)
-    return shell
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def read(line):
-    return read_cell(words(line)).conditions
+    return read_cell(words(line)).manner
 
 
 def test_what_is_read():
