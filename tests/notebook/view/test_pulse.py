@@ -71,7 +71,7 @@ def test_what_a_cell_has_just_made_waits_for_the_prompt_and_is_not_put_off():
     pulse.ask_soon(one)
     pulse.ask(other)
     assert other.done.wait(10)
-    while not one.done.is_set() and time.monotonic() < began + 10:  # as a notebook does whose cells run one after the other
+    while not one.done.is_set() and time.monotonic() < began + 10:  # as cells do that run one after the other
         pulse.ask_soon(one)
         one.done.wait(0.01)
     assert one.times[0] - began >= 0.05
