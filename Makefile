@@ -31,6 +31,10 @@ bench: $(VENV)/.test ## Measure against the peers, as ratios in one run
 	$(PY) benchmarks/run.py
 	$(PY) benchmarks/prompt.py
 
+.PHONY: million
+million: $(VENV)/.test system # A million stored tasks: cost, bytes and sweeps, in SQLite and PostgreSQL (half an hour)
+	$(PY) benchmarks/million.py
+
 clean: ## Remove what was built and installed here
 	rm -rf $(VENV) js/node_modules js/lib compute_nb/labextension dist build .mypy_cache .ruff_cache .pytest_cache
 

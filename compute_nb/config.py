@@ -108,6 +108,11 @@ class Home:
         return self.state / "store.db"
 
     @property
+    def store_mark(self) -> Path:
+        """The URL of the database that the service keeps its state in, if it is not `store_file`."""
+        return self.state / "store.url"
+
+    @property
     def service_key(self) -> Path:
         """The secret from which the service derives AMQP passwords."""
         return self.state / "service.key"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from own_postgresql import PostgresqlServer, programs
 from rabbit import RabbitMQ, Vhost
 from rabbit import missing as no_rabbit
 from small_server import SmallServer, small_server
@@ -56,6 +57,16 @@ def rabbit(tmp_path_factory) -> Iterator[RabbitMQ]:
         yield one
     finally:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """The tests' own PostgreSQL, started at its first use; nobody stops it."""
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed: `make system` does it")
+    server = PostgresqlServer()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

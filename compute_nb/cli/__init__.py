@@ -15,6 +15,7 @@ _GROUPS = {
     "login": "Log in at Globus.",
     "logout": "Forget the Globus login.",
     "service": "Start, stop and look at the service.",
+    "tasks": "List, show, cancel, retry, lose and delete tasks.",
 }
 # Commands that are no group stand under their own name, in a module that they may share.
 _MODULES = {"logout": "login"}

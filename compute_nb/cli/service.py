@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -22,6 +24,8 @@ from compute_nb.service.logfile import append
 STOP_S = 15.0
 KILL_S = 5.0
 STARTER_S = 30.0
+_TIMES = re.compile(r"(\d{1,6})([dh]?)(?:,(\d{1,6})([dh]?))?")
+_UNITS = {"d": 86_400.0, "h": 3_600.0}
 
 
 @click.group("service")
@@ -39,6 +43,27 @@ _HOME = click.option(
     callback=_home,
     help="Home folder; default: COMPUTE_NB_HOME, else the platform's user data folder.",
 )
+
+
+def _retention(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Checks it here, since a service in the background could not show how it is written."""
+    if value is not None:
+        _kept(value)
+    return value
+
+
+def _kept(text: str) -> Any:
+    """Returns what `30d,180d` says; hours are `12h`, and a number alone is days."""
+    from compute_nb.service.retention import Retention
+
+    match = _TIMES.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(f"{text!r}: write it like 30d or 12h, or two of them like 30d,180d")
+    fetched, unit, unfetched, second = match.groups()
+    kept = Retention(float(fetched) * _UNITS[unit or "d"])
+    if unfetched is None:
+        return replace(kept, unfetched_s=max(kept.unfetched_s, kept.fetched_s))
+    return replace(kept, unfetched_s=float(unfetched) * _UNITS[second or "d"])
 
 
 def _settings(command: Any) -> Any:
@@ -61,6 +86,18 @@ def _settings(command: Any) -> Any:
             default=None,
             help="Speak the published protocol only, without our extensions; default: as last time.",
         ),
+        click.option(
+            "--store",
+            metavar="URL",
+            help="postgresql://USER@HOST/DATABASE, its password in ~/.pgpass or PGPASSWORD; or sqlite; "
+            "default: as last time.",
+        ),
+        click.option(
+            "--retention",
+            metavar="D[,D]",
+            callback=_retention,
+            help="How long values are kept once fetched, and if never; at first 30d,180d, then as last time.",
+        ),
         _HOME,
     ):
         command = option(command)
@@ -79,6 +116,8 @@ def run(  # noqa: PLR0917 - click calls it by name
     amqp_port: int | None,
     durability: Literal["power", "process"],
     plain: bool | None,
+    store: str | None,
+    retention: str | None,
     auto: bool,
     idle_s: float,
     ready_fd: int | None,
@@ -87,7 +126,9 @@ def run(  # noqa: PLR0917 - click calls it by name
     from compute_nb.service.config import ServiceConfig
     from compute_nb.service.process import run_service
 
-    config = ServiceConfig(home, host, port, amqp_port, durability, auto, idle_s, plain)
+    config = ServiceConfig(home, host, port, amqp_port, durability, auto, idle_s, plain, store)
+    if retention is not None:
+        config = replace(config, retention=_kept(retention))
     sys.exit(run_service(config, ready_fd, quiet=ready_fd is not None))
 
 
@@ -106,12 +147,26 @@ def start(home: Home, **settings: Any) -> None:
             f"the service runs already, at {service.url}, {'plain' if service.plain else 'with extensions'}: "
             f"`compute-nb service restart {wanted}` changes that"
         )
+    _refuse_other_store(home, service.url, settings["store"])
     port = settings["port"]
     if port and urlsplit(service.url).port != port:
         raise ComputeError(
             f"the service runs already, at {service.url}: `compute-nb service restart --port {port}` moves it"
         )
     click.echo(service.url)
+
+
+def _refuse_other_store(home: Home, url: str, asked: str | None) -> None:
+    from compute_nb.service.place import address, place_of
+
+    if asked is None:
+        return
+    kept, wanted = json.loads(home.service_file.read_text("utf-8"))["store"], address(place_of(home, asked))
+    if kept != wanted:
+        raise ComputeError(
+            f"the service runs already, at {url}, with its state in {kept}: `compute-nb service restart "
+            f"--store {asked}` changes that; what is stored stays where it is"
+        )
 
 
 @group.command()

@@ -22,7 +22,7 @@ from compute_nb.service.function_routes import FunctionRoutes
 from compute_nb.service.gate import Caller
 from compute_nb.service.parts import Parts
 from compute_nb.service.refusal import Refusal
-from compute_nb.service.store import Conflict, Forbidden, NotFound, StoreFull, StoreUnusable
+from compute_nb.service.store import Conflict, Forbidden, NotFound, StoreAway, StoreFull, StoreUnusable
 from compute_nb.service.submission import read_submission, reply
 from compute_nb.service.task_routes import TaskRoutes
 from compute_nb.tasks import Submission
@@ -134,6 +134,9 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         ("POST", "/v3/compute_nb/watch", ours.watch),
         ("POST", "/v3/compute_nb/cancel", ours.cancel),
         ("POST", "/v3/compute_nb/retry", ours.retry),
+        ("POST", "/v3/compute_nb/lose", ours.lose),
+        ("POST", "/v3/compute_nb/delete", ours.delete),
+        ("GET", "/v3/compute_nb/groups", ours.groups),
         ("GET", "/v3/compute_nb/inputs/{task_id}", ours.inputs),
         ("POST", "/v3/compute_nb/local", ours.local),
         ("GET", "/v3/compute_nb/taskgroup/{task_group_id}", ours.group_page),
@@ -168,4 +171,5 @@ _STATUS: tuple[tuple[type[ComputeError], int, str], ...] = (
     (Forbidden, 403, "FORBIDDEN"),
     (Conflict, 409, "CONFLICT"),
     (StoreFull, 507, "STORE_FULL"),
+    (StoreAway, 503, "STORE_AWAY"),
 )

@@ -68,6 +68,8 @@ def parse(raw: bytes) -> Body:
         raise bad_request(f"the body is no JSON: {error}") from error
     if b"\\ud" in raw or b"\\uD" in raw:
         _refuse_surrogates(value)
+    if b"\\u0000" in raw and _has_nul(value):
+        raise bad_request("the body has a text with a NUL character, which PostgreSQL can't store")
     if not isinstance(value, dict):
         raise bad_request(f"the body must be a JSON object, not {type(value).__name__}")
     return Body(value)
@@ -84,6 +86,20 @@ def _refuse_surrogates(value: object) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except (UnicodeEncodeError, RecursionError):
         raise bad_request("the body has a text with half a surrogate pair, which is no character") from None
+
+
+def _has_nul(value: object) -> bool:
+    rest = [value]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, str):
+            if "\0" in one:
+                return True
+        elif isinstance(one, list):
+            rest += one
+        elif isinstance(one, dict):
+            rest += [*one, *one.values()]
+    return False
 
 
 def _too_many_bytes(size: int) -> Refusal:

@@ -7,9 +7,10 @@ is not read.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from compute_nb import wire
 from compute_nb.errors import ComputeError
 from compute_nb.service.broker import Broker, Delivery
 from compute_nb.service.publisher import Publisher
-from compute_nb.service.store import Store
+from compute_nb.service.store import Store, StoreAway
 from compute_nb.service.tokens import agent_username, commands_queue, tasks_queue
 from compute_nb.tasks import Hello, Report
 from compute_nb.wire import MalformedMessage, StatusReport
@@ -26,6 +27,7 @@ from compute_nb.wire import MalformedMessage, StatusReport
 _log = logging.getLogger(__name__)
 
 EXCHANGES = ("results", "heartbeats")
+AWAY_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Collector:
         self._watching: set[str] = set()
         self._heartbeats: dict[UUID, Heartbeat] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._ending = asyncio.Event()
 
     def start(self) -> None:
         """Declares the queues that agents publish to, and takes what comes there."""
@@ -93,8 +96,14 @@ class Collector:
         """How many queues of clients have a reader."""
         return len(self._watching)
 
+    @property
+    def read_queues(self) -> Set[str]:
+        """The queues of clients that have a reader."""
+        return self._watching
+
     async def idle(self) -> None:
         """Waits until all that has come is dealt with."""
+        self._ending.set()
         while self._running:
             await asyncio.wait(self._running)
 
@@ -201,10 +210,16 @@ class Collector:
 
     async def _gone(self, endpoint_id: UUID, session: UUID | None) -> None:
         _log.info("endpoint %s: session %s is over", endpoint_id, session)
-        try:
-            await self._store.endpoint_gone(endpoint_id, session)
-        except ComputeError as error:
-            _log.warning("endpoint %s: %s", endpoint_id, error)
+        while not self._ending.is_set():
+            try:
+                await self._store.endpoint_gone(endpoint_id, session)
+                return
+            except StoreAway:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ending.wait(), AWAY_PAUSE_S)
+            except ComputeError as error:
+                _log.warning("endpoint %s: %s", endpoint_id, error)
+                return
 
 
 def _sender(delivery: Delivery) -> UUID:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compute_nb.config import Home
+from compute_nb.service.retention import Retention
 
 VERSION = 1
 """Of docs/extensions.md, as the version answer names it."""
@@ -32,6 +33,8 @@ class ServiceConfig:
         idle_s: How long an auto-started one stays without open tasks, watchers or requests.
         plain: True if clients find the published protocol only; agents keep their extensions. None is as
             last time.
+        store: "sqlite", or the `postgresql://` URL of a database, without a password; None is as last time.
+        retention: How long values are kept; None is as last time.
     """
 
     home: Home
@@ -42,3 +45,5 @@ class ServiceConfig:
     auto: bool = False
     idle_s: float = 3600.0
     plain: bool | None = None
+    store: str | None = None
+    retention: Retention | None = None

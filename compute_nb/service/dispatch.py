@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -194,13 +195,12 @@ class Dispatcher:
     def _outbox(tx: Transaction, lane: Lane, group: int, hold: int, share: int) -> list[Any]:
         """Reads tasks to send until their number or the size of their arguments is enough."""
         rows, characters = [], lane.characters
-        cursor = tx.run("outbox", lane.number, group, hold, share)
-        for row in cursor:
-            rows.append(row)
-            characters += len(row[5])
-            if characters >= lane.limit:
-                break
-        cursor.close()
+        with closing(tx.stream("outbox", lane.number, group, hold, share)) as stream:
+            for row in stream:
+                rows.append(row)
+                characters += len(row[5])
+                if characters >= lane.limit:
+                    break
         return rows
 
     def leaving(self) -> list[tuple[UUID, Dispatch]]:

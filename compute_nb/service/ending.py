@@ -21,6 +21,8 @@ from compute_nb.tasks import ErrorCode
 
 PART = 2_000
 HOLD_S = 3600.0
+# Before any id: the nil UUID is refused as one.
+FIRST = bytes(16)
 
 
 class Part(NamedTuple):
@@ -39,7 +41,7 @@ class Due(NamedTuple):
     """
 
     group: int
-    after: bytes = b""
+    after: bytes = FIRST
     next_s: float | None = None
 
 

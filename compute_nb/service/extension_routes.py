@@ -64,6 +64,41 @@ class ExtensionRoutes:
         await self._store.synced()
         return {"cancelled": len(ended.results)}
 
+    async def delete(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Deletes tasks that have ended, with their arguments and values; open ones stay."""
+        fields = await body.read(request)
+        group = fields.uuid_or_none("task_group_id")
+        task_ids = fields.uuids("task_ids", MAX_STATUS_IDS) if "task_ids" in fields else []
+        if (group is None) != ("task_ids" in fields):
+            raise bad_request("the body must have either 'task_ids' or 'task_group_id'")
+        done = await self._store.delete(caller.user, task_ids=task_ids, task_group_id=group)
+        await self._store.synced()
+        return {"deleted": done.deleted, "open": done.open}
+
+    async def lose(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Gives up open tasks on the word of their owner; a late value still counts."""
+        task_ids = (await body.read(request)).uuids("task_ids", MAX_STATUS_IDS)
+        ended = await self._store.lose(caller.user, task_ids)
+        self._parts.publisher.ended(ended)
+        await self._store.synced()
+        return {"lost": len(ended.results)}
+
+    async def groups(self, request: Request, caller: Caller) -> dict[str, Any]:
+        """Answers with the caller's task groups, the newest first, and how the tasks of each stand."""
+        rows = await self._store.groups(caller.user, _limit(request))
+        return {
+            "groups": [
+                {
+                    "task_group_id": str(row.group.task_group_id),
+                    "endpoint_id": str(row.group.endpoint_id),
+                    "endpoint_name": row.endpoint_name,
+                    "created_at": row.group.created_at,
+                    "tasks": {state.value: count for state, count in row.tasks.items()},
+                }
+                for row in rows
+            ]
+        }
+
     async def retry(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Has tasks that gave no value run again; answered once the new ones are on disk."""
         pairs = _pairs((await body.read(request)).take("tasks", list))
@@ -113,7 +148,7 @@ class ExtensionRoutes:
             "url": self._parts.address.url,
             "pid": os.getpid(),
             "broker": "embedded",
-            "store": f"sqlite:///{home.store_file}",
+            "store": self._store.url,
             "token_file": str(home.token_file),
             "endpoints": [self._endpoint(row) for row in endpoints],
             "tasks": {state.value: count for state, count in counts.items()},
@@ -160,7 +195,10 @@ def _pairs(given: list[Any]) -> list[tuple[UUID, UUID]]:
         raise too_large(f"{len(given):,} tasks in one request, {MAX_STATUS_IDS:,} are allowed: ask in parts")
     if not all(isinstance(pair, list) and len(pair) == 2 for pair in given):
         raise bad_request("each of 'tasks' must be a list of two ids: of a task and of the one that is to be")
-    return [(_id(old), _id(new)) for old, new in given]
+    pairs = [(_id(old), _id(new)) for old, new in given]
+    if any(not new.int for _, new in pairs):
+        raise bad_request("a new id in 'tasks' is the nil UUID, which names nothing")
+    return pairs
 
 
 def _id(value: object) -> UUID:

@@ -1,4 +1,4 @@
-"""This module is what the service does now and then: tasks expire, its files stay, it may end itself."""
+"""This module is what the service does now and then: tasks expire, old ones go, files stay, it may end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import time
 
 from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Parts
+from compute_nb.service.retention import Retention
 
 _log = logging.getLogger(__name__)
 
+SWEEP_S = 86_400.0
 PERIOD_S = 15.0  # a start waits for 20 s until it can read where the service is
 
 
@@ -27,6 +29,7 @@ class Housekeeping:
         self._parts, self._files = parts, files
         self._stopping = stopping
         self._busy_at = time.monotonic()
+        self._sweep_at = self._busy_at
 
     async def run(self) -> None:
         """Looks once a period, until the service ends."""
@@ -42,6 +45,7 @@ class Housekeeping:
                     return
                 self._files.restore()
                 await self._expire()
+                await self._sweep()
                 await self._end_if_idle()
             except Exception:  # noqa: BLE001 - the top of a task of the loop
                 _log.exception("housekeeping failed, it is tried again in %.0f s", period_s)
@@ -49,6 +53,20 @@ class Housekeeping:
     async def _expire(self) -> None:
         ended = await self._parts.store.expire()
         self._parts.publisher.ended(ended)
+
+    async def _sweep(self) -> None:
+        """Notes what was handed to somebody, and forgets once a day what was kept long enough."""
+        parts = self._parts
+        await parts.store.fetched(parts.publisher.take_told(parts.collector.read_queues))
+        if time.monotonic() < self._sweep_at:
+            return
+        self._sweep_at = time.monotonic() + SWEEP_S
+        began = time.monotonic()
+        deleted = await parts.store.sweep(parts.config.retention or Retention())
+        if deleted:
+            _log.info(
+                "%s tasks were kept long enough: forgotten in %.1f s", deleted, time.monotonic() - began
+            )
 
     async def _end_if_idle(self) -> None:
         parts = self._parts

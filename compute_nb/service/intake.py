@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
@@ -73,8 +72,7 @@ class Intake:
         group_id, expires = submission.task_group_id, tx.now + EXPIRY_S
         row = tx.one("group_access", group_id.bytes)
         if row is None:
-            cursor = tx.run("add_group", group_id.bytes, owner.bytes, endpoint, tx.now, expires)
-            return int(cursor.lastrowid or 0)
+            return tx.insert("add_group", group_id.bytes, owner.bytes, endpoint, tx.now, expires)
         number, group_owner = row
         if group_owner != owner.bytes:
             raise Forbidden(f"task group {group_id} is somebody else's: submit to one of your own")
@@ -89,9 +87,9 @@ class Intake:
             return 0
         if not new:
             return 0
-        hold = row[0] if row is not None else tx.run("add_hold", terms.group, tx.now).lastrowid
+        hold = row[0] if row is not None else tx.insert("add_hold", terms.group, tx.now)
         tx.run("note_hold", hold, terms.endpoint)
-        return int(hold or 0)
+        return int(hold)
 
     def _release(self, tx: Transaction, group: int, hold: int) -> None:
         for (endpoint,) in tx.all("endpoints_of_hold", hold):
@@ -132,7 +130,7 @@ class Intake:
         ]
         try:
             tx.many("add_task", rows)
-        except sqlite3.IntegrityError as error:
+        except tx.duplicate as error:
             raise Conflict(
                 f"a task id of this submit to task group {submission.task_group_id} is in use already: "
                 "nothing was stored, submit again with new ids"
@@ -232,7 +230,7 @@ def _options(tx: Transaction, submission: Submission) -> int:
     row = tx.one("options", digest)
     if row is not None:
         return int(row[0])
-    return int(tx.run("add_options", digest, body).lastrowid or 0)
+    return tx.insert("add_options", digest, body)
 
 
 def _conflict(task_id: UUID) -> Conflict:

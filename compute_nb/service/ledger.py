@@ -186,6 +186,8 @@ class Ledger:
         """The end of a task, with its packed value or the text of its error."""
         if not text.isascii():  # a lone surrogate can be stored nowhere, and would stop all that came with it
             text = text.encode("utf-8", "backslashreplace").decode()
+        if "\0" in text:  # nor can this one, in PostgreSQL
+            text = text.replace("\0", "\\x00")
         self._go(entry, state)
         number, endpoint, attempt, started_at = (
             entry.number,

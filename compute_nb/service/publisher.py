@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ MAX_EVENT_CHARACTERS = 1_000_000
 MAX_EVENT_TASKS = 2_000
 MAX_WATCH_BYTES = 16 * 1024 * 1024
 MAX_PRINTED_BYTES = 1024 * 1024
+MAX_TOLD = 100_000
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class Publisher:
         self._agents: dict[UUID, Mapping[str, Any]] = {}
         self._present: set[UUID] = set()
         self._changed: set[str] = set()
+        self._told: dict[str, list[UUID]] = {}
 
     def __repr__(self) -> str:
         return f"<Publisher, {len(self._watches)} watches, {len(self._by_group)} groups>"
@@ -202,6 +205,7 @@ class Publisher:
                 self._drop(watch)
 
     def _send(self, watch: _Watch, events: Events) -> bool:
+        self._note_told(watch.queue, (result.task_id for result in events.results))
         return self._broker.publish("", watch.queue, wire.encode(events))
 
     def _drop(self, watch: _Watch) -> None:
@@ -222,6 +226,22 @@ class Publisher:
         message = wire.PublishedResult(result.task_id, result.data, details, _published_error(result))
         if not self._broker.publish("", queue, wire.encode(message), timestamp_s=int(result.ended_at or 0)):
             del self._group_queues[result.task_group_id]
+        self._note_told(queue, (result.task_id,))
+
+    def _note_told(self, queue: str, task_ids: Iterable[UUID]) -> None:
+        told = self._told.setdefault(queue, [])
+        told += islice(task_ids, MAX_TOLD - len(told))
+
+    def take_told(self, readers: Container[str]) -> list[UUID]:
+        """Returns, once, the tasks whose values went to queues that are read now, or were read empty."""
+        told, self._told = self._told, {}
+        taken: list[UUID] = []
+        for queue, task_ids in told.items():
+            if queue in readers or not self._broker.held_bytes(queue):
+                taken += task_ids
+            else:
+                self._told[queue] = task_ids
+        return taken
 
 
 def _details(endpoint_id: UUID, agent: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

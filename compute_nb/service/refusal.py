@@ -8,6 +8,9 @@ from starlette.responses import JSONResponse
 
 from compute_nb.errors import ComputeError
 
+RETRY_AFTER_S = 4
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
+
 
 class Refusal(ComputeError):
     """A request that is not carried out.
@@ -33,7 +36,7 @@ class Refusal(ComputeError):
             "http_status_code": self.status,
             "error_args": [],
         }
-        headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else None
+        headers = _HEADERS.get(self.status)
         return JSONResponse(body, self.status, headers)
 
 

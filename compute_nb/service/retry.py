@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -76,11 +75,11 @@ def _end_of_chain(tx: Transaction, task: _Task, new: UUID) -> tuple[_Task, bool]
 def _add(tx: Transaction, old: _Task, new: UUID, number: int) -> None:
     try:
         tx.run("add_retry", number, new.bytes, tx.now, tx.now + EXPIRY_S, old.number)
-    except sqlite3.IntegrityError as error:
+    except tx.duplicate as error:
         raise Conflict(
             f"task id {new} is in use already: nothing was stored, ask again with new ids"
         ) from error
-    if tx.run("copy_payload", number, old.number).rowcount != 1:
+    if tx.run("copy_payload", number, old.number) != 1:
         raise NotFound(
             f"task {uuid_of(old.task_id)} can't run again: its inputs were deleted; submit it again"
         )

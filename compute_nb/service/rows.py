@@ -87,6 +87,15 @@ class GroupRow:
     created_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class GroupCounts:
+    """A task group, and how many of its tasks are in which state; states without tasks are left out."""
+
+    group: GroupRow
+    endpoint_name: str
+    tasks: Mapping[TaskState, int]
+
+
 class TaskRow(NamedTuple):
     """All that is told about a task; `data` is None as long as it is open."""
 

@@ -27,7 +27,9 @@ from compute_nb.service.gate import Gate
 from compute_nb.service.housekeeping import Housekeeping
 from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Address, Parts
+from compute_nb.service.place import place_of, remember
 from compute_nb.service.publisher import Publisher
+from compute_nb.service.retention import Retention
 from compute_nb.service.store import Principal, Store
 from compute_nb.service.supervisor import Supervisor
 from compute_nb.service.tokens import BrokerKeys, MalformedToken, Token, new_token
@@ -68,7 +70,9 @@ class Service:
             ComputeError: It can't begin: the store, a port, a file.
         """
         host = ports.check_host(self._config.host)
-        store = Store.open(self._config.home.store_file, durability=self._config.durability)
+        place = place_of(self._config.home, self._config.store)
+        store = Store.open(place, durability=self._config.durability)
+        remember(self._config.home, place)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(store.close)
             await self._serve(host, store, ready, stack)
@@ -82,7 +86,9 @@ class Service:
     ) -> None:
         dispatches = _Dispatches()
         store.start(dispatches)
-        self._config = replace(self._config, plain=await self._plain(store))
+        self._config = replace(
+            self._config, plain=await self._plain(store), retention=await self._retention(store)
+        )
         web_socket, amqp_socket = await self._sockets(host, store)
         stack.callback(ports.close_all, (web_socket, amqp_socket))
         parts = await self._parts(host, store, web_socket, amqp_socket)
@@ -111,6 +117,14 @@ class Service:
             return await store.get_meta("plain") == "1"
         await store.set_meta("plain", "1" if self._config.plain else "0")
         return self._config.plain
+
+    async def _retention(self, store: Store) -> Retention:
+        """Returns how long values are kept, also when an agent or kernel has started it again."""
+        asked = self._config.retention
+        if asked is None:
+            return Retention(*json.loads(await store.get_meta("retention") or "[]"))
+        await store.set_meta("retention", json.dumps([asked.fetched_s, asked.unfetched_s]))
+        return asked
 
     async def _sockets(self, host: str, store: Store) -> tuple[socket.socket, socket.socket]:
         """Opens both ports: the ones of last time, since agents and clients know them."""
@@ -188,7 +202,7 @@ class Service:
             "pid": os.getpid(),
             "amqp_port": address.amqp_port,
             "broker": "embedded",
-            "store": f"sqlite:///{home.store_file}",
+            "store": parts.store.url,
             "token_file": str(home.token_file),
             "service_id": str(parts.service_id),
             "version": VERSION,

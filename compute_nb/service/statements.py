@@ -23,6 +23,8 @@ CODES: Mapping[TaskState, int] = {
 }
 _FIRST_ENDED = len(OPEN)
 
+# How a dialect spells the place of a value.
+_MARKS = {"sqlite": "?", "postgresql": "%s"}
 _STATEMENT = re.compile(r"^-- name: (\w+)\n((?:--.*\n)+)((?:(?!--).*\n?)+)", re.MULTILINE)
 
 
@@ -75,6 +77,7 @@ class Statements:
     """
 
     def __init__(self, dialect: str = "sqlite") -> None:
+        self._mark = _MARKS[dialect]
         text = files("compute_nb.service").joinpath(f"queries/{dialect}.sql").read_text("utf-8")
         self._texts = {name: fill(sql).strip() for name, _, sql in _STATEMENT.findall(text)}
         self.for_ids = cache(self._for_ids)
@@ -87,4 +90,4 @@ class Statements:
         return frozenset(self._texts)
 
     def _for_ids(self, name: str, count: int) -> str:
-        return self._texts[name].replace("{ids}", ",".join("?" * count))
+        return self._texts[name].replace("{ids}", ",".join([self._mark] * count))

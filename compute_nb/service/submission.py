@@ -79,6 +79,8 @@ def _client_ids(ours: Body, body: Body) -> list[UUID]:
     ids = [as_uuid(text, "each of 'task_ids'") for key in tasks for text in given[key]]
     if len(set(ids)) != len(ids):
         raise bad_request("a task id stands twice in 'task_ids'")
+    if _NIL in ids:
+        raise bad_request("'task_ids' has the nil UUID, which names nothing")
     return ids
 
 
@@ -125,6 +127,7 @@ def _check_context(context: Body) -> None:
         raise bad_request("'compute_nb.context.sys_path' must be a list of texts")
 
 
+_NIL = UUID(int=0)
 _OPTIONS: tuple[tuple[str, type], ...] = (
     ("result_serializers", list),
     ("resource_specification", dict),

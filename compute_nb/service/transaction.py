@@ -2,61 +2,86 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
-from compute_nb.service.statements import STATES, Statements, StoredState
+from compute_nb.service.database import Database
+from compute_nb.service.statements import STATES, StoredState
 
 # Statements with a list of ids are prepared for these lengths only, so that few are kept.
 _LENGTHS = (1, 4, 16, 64, 256)
 
 
 class Transaction:
-    """What an operation may use between BEGIN and COMMIT; store thread only.
+    """What an operation may use between begin and commit; store thread only.
 
     Args:
-        connection: Within a transaction.
-        statements: By name.
+        database: Within a transaction.
         now: Seconds since the epoch, one moment for the whole transaction.
     """
 
-    def __init__(self, connection: sqlite3.Connection, statements: Statements, now: float) -> None:
+    def __init__(self, database: Database, now: float) -> None:
         self.now = now
-        self._connection = connection
-        self._statements = statements
+        self.duplicate = database.duplicate
+        self._database = database
+        self._execute = database.execute
+        self._statements = database.statements
         self._tally = [0] * len(STATES)
         self._undo: list[Callable[[], None]] = []
 
-    def run(self, name: str, *values: Any) -> sqlite3.Cursor:
-        """Executes a statement with values in its order."""
-        return self._connection.execute(self._statements[name], values)
+    def run(self, name: str, *values: Any) -> int:
+        """Executes a statement with values in its order; returns how many rows it changed."""
+        return int(self._execute(self._statements[name], values).rowcount)
+
+    def insert(self, name: str, *values: Any) -> int:
+        """Inserts a row and returns the number that it was given."""
+        return self._database.insert(self._statements[name], values)
 
     def one(self, name: str, *values: Any) -> Any:
         """Returns the first row, or None."""
-        return self._connection.execute(self._statements[name], values).fetchone()
+        return self._execute(self._statements[name], values).fetchone()
 
     def all(self, name: str, *values: Any) -> list[Any]:
         """Returns all rows."""
-        return self._connection.execute(self._statements[name], values).fetchall()
+        return list(self._execute(self._statements[name], values).fetchall())
+
+    def stream(self, name: str, *values: Any) -> Generator[Any, None, None]:
+        """Yields rows that would be too much at once; to be closed by who stops early."""
+        return self._database.stream(self._statements[name], values)
 
     def named(self, name: str, **values: Any) -> list[Any]:
         """Returns all rows of a statement with named parameters."""
-        return self._connection.execute(self._statements[name], values).fetchall()
+        return list(self._execute(self._statements[name], values).fetchall())
 
     def many(self, name: str, rows: Iterable[Any]) -> int:
-        """Executes a statement once for each row of values and returns how many table rows it changed."""
-        return self._connection.executemany(self._statements[name], rows).rowcount
+        """Executes a statement once for each row of values and returns how many table rows it changed.
+
+        Raises:
+            Exception: `duplicate`, if a key is there already; the transaction is to be given up then.
+        """
+        return self._database.executemany(self._statements[name], rows)
 
     def by_ids(self, name: str, ids: Sequence[bytes], *values: Any) -> list[Any]:
         """Returns the rows of a statement with `{ids}`; `values` come before the ids."""
         found: list[Any] = []
+        for cursor in self._in_parts(name, ids, values):
+            found += cursor
+        return found
+
+    def run_ids(self, name: str, ids: Sequence[bytes | int]) -> int:
+        """Executes a statement with `{ids}`, which may be numbers; returns how many rows it changed."""
+        return sum([cursor.rowcount for cursor in self._in_parts(name, ids, ())])
+
+    def _in_parts(self, name: str, ids: Sequence[bytes | int], values: tuple[Any, ...]) -> Iterator[Any]:
         for start in range(0, len(ids), _LENGTHS[-1]):
             part = ids[start : start + _LENGTHS[-1]]
             length = next(length for length in _LENGTHS if length >= len(part))
             padded = (*values, *part, *(None,) * (length - len(part)))
-            found += self._connection.execute(self._statements.for_ids(name, length), padded)
-        return found
+            yield self._execute(self._statements.for_ids(name, length), padded)
+
+    def give_back(self, pages: int) -> bool:
+        """Gives a little of the space of deleted rows back to the disk; True if there is more."""
+        return self._database.give_back(pages)
 
     def count(self, state: StoredState, change: int) -> None:
         """Notes that a state has more or fewer tasks; written once, at the end."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
+from compute_nb.service.database import Database, StoreAway, StoreClosed, StoreUnusable
 from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.rows import Refused
-from compute_nb.service.schema import StoreClosed, explain
-from compute_nb.service.statements import Statements
 from compute_nb.service.transaction import Transaction
 from compute_nb.tasks import Dispatch
 
@@ -27,6 +25,8 @@ Leaving = list[tuple[UUID, Dispatch]]
 
 # Operations in one commit: enough to gather under load, few enough that the first does not wait long.
 _GATHER = 256
+# Between two looks for a database that is away, in seconds: twice as long each time.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 2.0
 
 
 class _Job:
@@ -40,33 +40,29 @@ class _Job:
 
 
 class Writer:
-    """Owner of the thread `store`, the only one that touches the connection. `run` is for the loop.
+    """Owner of the thread `store`, the only one that touches the database. `run` is for the loop.
+
+    While the database is away the thread looks for it, and whatever is asked fails at once.
 
     Args:
-        path: For messages.
-        connection: Owned from now on.
+        database: Owned from now on, but for its closing.
         dispatcher: What leaves at the end of each commit.
         clock: Seconds since the epoch.
-        on_changes: Called on the store thread after a commit, with the number of changed rows.
+        stuck_s: How long one commit may take before what is asked meanwhile fails at once.
     """
 
     def __init__(
-        self,
-        path: Path,
-        connection: sqlite3.Connection,
-        dispatcher: Dispatcher,
-        clock: Callable[[], float],
-        on_changes: Callable[[int], None],
+        self, database: Database, dispatcher: Dispatcher, clock: Callable[[], float], stuck_s: float
     ) -> None:
-        self._path = path
-        self._connection = connection
-        self._statements = Statements()
+        self._database = database
         self._dispatcher = dispatcher
         self._clock = clock
-        self._on_changes = on_changes
         self._jobs: deque[_Job] = deque()
         self._news = threading.Condition()
         self._stopping = False
+        self._away: str | None = None
+        self._stuck_s = stuck_s
+        self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
 
     def start(self, loop: asyncio.AbstractEventLoop, on_dispatch: Callable[[Leaving], None]) -> None:
@@ -88,11 +84,19 @@ class Writer:
 
         Raises:
             StoreClosed: The store is closed.
+            StoreAway: The database is away.
         """
         future: asyncio.Future[T] = self._loop.create_future()
         with self._news:
             if self._stopping:
-                raise StoreClosed(f"store {self._path} is closed")
+                raise StoreClosed(f"store {self._database.name} is closed")
+            if self._away is not None:
+                raise StoreAway(self._away)
+            if self._busy_since is not None and time.monotonic() - self._busy_since > self._stuck_s:
+                raise StoreAway(
+                    f"store {self._database.name} has not answered for more than {self._stuck_s:.0f} s: its "
+                    "disk or server is stuck or overloaded; ask again later"
+                )
             self._jobs.append(_Job(operation, future))
             self._news.notify()
         return future
@@ -101,9 +105,11 @@ class Writer:
 
     def _run(self) -> None:
         while jobs := self._next():
+            self._busy_since = time.monotonic()
             leaving = self._commit_together(jobs)
             if leaving is None:
                 leaving = self._commit_each(jobs)
+            self._busy_since = None
             self._loop.call_soon_threadsafe(self._deliver, jobs, leaving)
 
     def _next(self) -> list[_Job]:
@@ -112,34 +118,37 @@ class Writer:
             return [self._jobs.popleft() for _ in range(min(len(self._jobs), _GATHER))]
 
     def _commit_together(self, jobs: list[_Job]) -> Leaving | None:
-        """Runs all in one transaction; None if it was rolled back."""
-        before = self._connection.total_changes
+        """Runs all in one transaction; None if it was rolled back and each is to be tried alone."""
+        before = self._database.changes
         tx = self._begin()
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._database.begin()
             for job in jobs:
                 self._attempt(tx, job)
             self._dispatcher.step(tx)
             tx.write_counts()
-            self._connection.execute("COMMIT")
+            self._database.commit()
         except Exception as error:  # noqa: BLE001 - top of the thread: each is tried alone next
             logger.debug("%d operations are tried one by one: %r", len(jobs), error)
             self._roll_back(tx)
+            if self._database.lost:
+                return self._outlive(tx, jobs, error)
+            self._read_again(tx)
             return None
-        self._on_changes(self._connection.total_changes - before)
+        self._database.wrote(self._database.changes - before)
         return self._dispatcher.leaving()
 
     def _begin(self) -> Transaction:
-        return Transaction(self._connection, self._statements, self._clock())
+        return Transaction(self._database, self._clock())
 
     def _attempt(self, tx: Transaction, job: _Job) -> None:
         """Runs an operation; one that refuses before it has written anything needs no rollback."""
-        before = self._connection.total_changes
+        before = self._database.changes
         try:
             job.value = job.operation(tx)
             job.error = None
         except Refused as error:
-            if self._connection.total_changes != before or not self._connection.in_transaction:
+            if self._database.changes != before or not self._database.intact:
                 raise
             job.error = error
 
@@ -152,37 +161,103 @@ class Writer:
         return leaving
 
     def _commit_alone(self, job: _Job) -> Leaving:
-        before = self._connection.total_changes
+        before = self._database.changes
         tx = self._begin()
         job.error = None
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._database.begin()
             job.value = job.operation(tx)
             tx.write_counts()
-            self._connection.execute("COMMIT")
+            self._database.commit()
         except Exception as error:  # noqa: BLE001 - top of the thread: the one who asked hears it
-            job.error = self._explain(error)
             self._roll_back(tx)
+            if self._database.lost:
+                return self._outlive(tx, [job], error)
+            job.error = self._explain(error)
+            self._read_again(tx)
             return []
-        self._on_changes(self._connection.total_changes - before)
+        self._database.wrote(self._database.changes - before)
         return self._dispatcher.leaving()
 
     def _explain(self, error: Exception) -> Exception:
-        if not isinstance(error, sqlite3.Error):
+        reason = self._database.explain(error)
+        if reason is None:
             return error
-        reason = explain(self._path, error)
         logger.warning("%s", reason)
         reason.__cause__ = error
         return reason
 
     def _roll_back(self, tx: Transaction) -> None:
         try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            tx.rolled_back()
+            self._database.rollback()
+        except Exception as error:  # noqa: BLE001 - of whichever database
+            logger.error("%s", self._database.explain(error) or error)
+
+    def _read_again(self, tx: Transaction) -> None:
+        """Undoes in memory what was rolled back."""
+        tx.rolled_back()
+        try:
             self._dispatcher.read_again(self._begin())
-        except sqlite3.Error as error:
-            logger.error("store %s can't be read: %s", self._path, error)
+        except Exception as error:  # noqa: BLE001 - of whichever database
+            logger.error("%s", self._database.explain(error) or error)
+
+    # -- while the database is away -----------------------------------------------------------
+
+    def _outlive(self, tx: Transaction, jobs: list[_Job], error: Exception) -> Leaving:
+        """Waits until the database is back.
+
+        Operations whose commit it did not answer wait too, since they may be stored: then it says whether
+        they are. All others fail at once, now and meanwhile.
+        """
+        reason = self._explain(error)
+        logger.warning("store %s is away; the service looks for it", self._database.name)
+        self._refuse(str(reason), () if self._database.unsure else jobs)
+        came_through = self._come_back()
+        if came_through is None:
+            closed = StoreClosed(
+                f"store {self._database.name} was closed while its database was away: {reason}"
+            )
+            self._fail(jobs, closed)
+            return []
+        with self._news:
+            self._away, self._busy_since = None, time.monotonic()
+        logger.warning(
+            "store %s is back; the commit under way has %scome through",
+            *(self._database.name, "" if came_through else "not "),
+        )
+        if came_through:
+            return self._dispatcher.leaving()
+        self._fail(jobs, StoreAway(str(reason)))
+        self._read_again(tx)
+        return []
+
+    def _refuse(self, reason: str, jobs: Iterable[_Job]) -> None:
+        """Has these, and whatever waits or comes, fail with this reason."""
+        with self._news:
+            self._away = reason
+            waiting, self._jobs = [*jobs, *self._jobs], deque()
+        self._fail(waiting, StoreAway(reason))
+        self._loop.call_soon_threadsafe(self._deliver, waiting, [])
+
+    def _come_back(self) -> bool | None:
+        """Looks for the database until it is there; None if the store is closed meanwhile."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            with self._news:
+                if self._news.wait_for(lambda: self._stopping, pause_s):
+                    return None
+            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+            try:
+                return self._database.reconnect()
+            except StoreUnusable as error:
+                logger.info("%s", error)
+                with self._news:
+                    self._away = str(error)
+
+    @staticmethod
+    def _fail(jobs: list[_Job], error: StoreUnusable) -> None:
+        for job in jobs:
+            job.error = error
 
     # -- loop ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pika
 import pytest
+from own_wire import Wire
 from pika.exceptions import AMQPConnectionError
 
 from compute_nb import wire
@@ -191,3 +192,19 @@ def agent(service):
     one = Agent(service)
     yield one
     one.close()
+
+
+@pytest.fixture
+def cable(postgresql):
+    """A way to that server which can be cut."""
+    one = Wire(postgresql.port)
+    yield one
+    one.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path):
+    """Where a store of the test's own is: a file, then PostgreSQL."""
+    if request.param == "sqlite":
+        return tmp_path / "store.db"
+    return request.getfixturevalue("postgresql").schema()

@@ -288,3 +288,52 @@ def test_a_page_tells_times_and_attempts(service, agent):
     (row,) = service.ok("GET", f"/v3/compute_nb/taskgroup/{group}")["tasks"]
     assert isinstance(row[2], float)
     assert row[3:] == [None, None, 0]
+
+
+def test_tasks_are_given_up_listed_and_deleted(service):
+    function = service.function()
+    body = {"endpoint_name": "idle", "metadata": {"compute_nb": {"version": 1}}}
+    endpoint = service.ok("POST", "/v3/endpoints", body)["endpoint_id"]
+    group = str(new_id())
+    status, submitted = service.submit(endpoint, function, 3, task_group_id=group)
+    assert status == 200
+    tasks = submitted["tasks"][function]
+    assert service.ok("POST", "/v3/compute_nb/lose", {"task_ids": tasks[:1]}) == {"lost": 1}
+    newest = service.ok("GET", "/v3/compute_nb/groups?limit=1")["groups"]
+    assert [row.pop("created_at") > 0 for row in newest] == [True]
+    assert newest == [
+        {
+            "task_group_id": group,
+            "endpoint_id": endpoint,
+            "endpoint_name": "idle",
+            "tasks": {"WAITING": 2, "LOST": 1},
+        }
+    ]
+    service.ok("POST", "/v3/compute_nb/cancel", {"task_ids": tasks[1:2]})
+    deleted = service.ok("POST", "/v3/compute_nb/delete", {"task_group_id": group})
+    assert deleted == {"deleted": 2, "open": 1}
+    left = service.ok("POST", "/v2/batch_status", {"task_ids": tasks})["results"]
+    assert list(left) == tasks[2:]
+    assert service.call("POST", "/v3/compute_nb/delete", {"task_group_id": UNKNOWN})[0] == 404
+    for bad in ({}, {"task_group_id": group, "task_ids": tasks}):
+        assert service.call("POST", "/v3/compute_nb/delete", bad)[0] == 400
+
+
+def test_a_character_that_no_database_stores_is_refused(service):
+    body = {"endpoint_name": "a\0b", "metadata": {"compute_nb": {"version": 1}}}
+    status, answer = service.call("POST", "/v3/endpoints", body)
+    assert (status, answer["code"]) == (400, "BAD_REQUEST")
+    assert "NUL" in answer["message"]
+    body = {"function_name": "a\\u0000b", "function_code": "5\n01\nxy"}
+    assert service.call("POST", "/v3/functions", body)[0] == 200, "these are six characters of a text"
+
+
+def test_a_task_with_the_nil_id_is_refused(service):
+    function = service.function()
+    body = {"endpoint_name": "idle", "metadata": {"compute_nb": {"version": 1}}}
+    endpoint = service.ok("POST", "/v3/endpoints", body)["endpoint_id"]
+    body = {
+        "tasks": {function: ["args"]},
+        "compute_nb": {"task_ids": {function: [str(UUID(int=0))]}},
+    }
+    assert service.call("POST", f"/v3/endpoints/{endpoint}/submit", body)[0] == 400

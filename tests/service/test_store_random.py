@@ -1,16 +1,23 @@
 """Whatever happens in whatever order: one end a task, at most 1 + retries begins, and none forgotten."""
 
 import asyncio
-import tempfile
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from compute_nb.service.store import Store
 from compute_nb.tasks import (
@@ -84,11 +91,10 @@ class Agent:
 
 
 class Whatever(RuleBasedStateMachine):
-    def __init__(self) -> None:
+    def __init__(self, place: Path | str) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "store.db"
+        self.place = place
         self.messages: list[Dispatch] = []
         self.dispatched: defaultdict[UUID, set[int]] = defaultdict(set)
         self.retries: dict[UUID, int] = {}
@@ -105,7 +111,7 @@ class Whatever(RuleBasedStateMachine):
         return self.loop.run_until_complete(step)
 
     def open(self) -> None:
-        self.store = Store.open(self.path, durability="process")
+        self.store = Store.open(self.place, durability="process")
 
         async def start() -> None:
             self.store.start(self.leave)
@@ -272,7 +278,6 @@ class Whatever(RuleBasedStateMachine):
         finally:
             self.store.close()
             self.loop.close()
-            self.folder.cleanup()
 
     def everything_ends(self) -> None:
         for group in self.groups:
@@ -292,10 +297,20 @@ class Whatever(RuleBasedStateMachine):
         assert sum(counts[state] for state in OPEN) == 0, "no task is forgotten"
 
 
-Whatever.TestCase.settings = settings(
+SETTINGS = settings(
     max_examples=12,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-test_whatever_happens = Whatever.TestCase
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_whatever_happens(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    files = (tmp_path / f"{number}.db" for number in itertools.count())
+    server = request.getfixturevalue("postgresql") if kind == "postgresql" else None
+
+    def machine() -> Whatever:
+        return Whatever(server.schema() if server else next(files))
+
+    run_state_machine_as_test(machine, settings=SETTINGS)

@@ -6,12 +6,16 @@ never changes; a new one takes the next number, in both. All that an old store l
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from compute_nb.service.statements import fill
+from compute_nb.service.statements import Statements, fill
+
+logger = logging.getLogger(__name__)
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
 
@@ -45,6 +49,35 @@ def migrations(dialect: str) -> tuple[Migration, ...]:
     if [step.number for step in found] != list(range(1, len(found) + 1)):
         raise ValueError(f"the migrations of {dialect} are not numbered one by one: {found}")
     return tuple(found)
+
+
+class _Executes(Protocol):
+    name: str
+    statements: Statements
+
+    def execute(self, sql: str, values: Any = ()) -> Any: ...
+
+
+def migrate(database: _Executes, dialect: str, version: int) -> bool:
+    """Brings tables from a schema version to the newest one, within the transaction that is open.
+
+    Args:
+        version: 0 for a database without tables.
+
+    Returns:
+        True if there was anything to do.
+    """
+    if not version:
+        database.execute("CREATE TABLE migration (version INTEGER PRIMARY KEY, at DOUBLE PRECISION NOT NULL)")
+    missing = migrations(dialect)[version:]
+    for step in missing:
+        for statement in step.statements:
+            database.execute(statement)
+        database.execute(database.statements["add_migration"], (step.number, time.time()))
+        logger.info("store %s is at schema version %d", database.name, step.number)
+    # A service that ended without answering: its clients will ask again.
+    database.execute(database.statements["give_up_answers"])
+    return bool(missing)
 
 
 def _statements(script: str) -> tuple[str, ...]:

@@ -3,6 +3,18 @@
 -- an open task, {ids} as many parameters as there are ids. `(? >> state) & 1` asks whether the
 -- task may move: the mask is drawn from compute_nb.tasks.MOVES, so that the rule stands in one place.
 
+-- name: version
+-- The schema version.
+SELECT max(version) FROM migration
+
+-- name: add_migration
+-- A step of the schema is done.
+INSERT INTO migration (version, at) VALUES (?, ?)
+
+-- name: give_up_answers
+-- Whoever has not been answered yet will ask again.
+UPDATE submit SET answered = 2 WHERE answered = 0
+
 -- name: meta
 -- The value of one setting.
 SELECT value FROM meta WHERE key = ?
@@ -113,9 +125,18 @@ UPDATE endpoint SET journal_id = ?, boot_id = ?, agent = ?, last_seen = ? WHERE 
 
 
 -- name: groups
--- Those of the task groups that are a user's.
+-- Those of the task groups that are a user's; found by their ids, as the plus has it, not by the user.
 SELECT g.id, e.id, g.created FROM task_group g JOIN endpoint e ON e.no = g.endpoint
-WHERE g.owner = ? AND g.id IN ({ids})
+WHERE +g.owner = ? AND g.id IN ({ids})
+
+-- name: newest_groups
+-- A user's task groups, the newest first.
+SELECT g.no, g.id, e.id, g.created, e.name FROM task_group g JOIN endpoint e ON e.no = g.endpoint
+WHERE g.owner = ? ORDER BY g.no DESC LIMIT ?
+
+-- name: states_of_group
+-- The states of the next tasks of a group, in the order of ids.
+SELECT id, state FROM task WHERE grp = ? AND id > ? ORDER BY id LIMIT ?
 
 -- name: group_access
 -- What a submit must know of a task group.
@@ -320,11 +341,38 @@ SELECT id, state, submitted, started, ended, attempt, retry_of
 FROM task WHERE grp = ? AND id > ? ORDER BY id LIMIT ?
 
 -- name: task_rows
--- All that is told about tasks, with results.
-SELECT t.id, g.id, e.id, f.id, t.state, t.attempt, t.retries, t.submitted, t.started, t.ended, r.body, r.error_code
+-- All that is told about tasks, with results; found by their ids, as the plus has it.
+SELECT t.id, g.id, e.id, f.id, t.state, t.attempt, t.retries, t.submitted, t.started, t.ended, r.body, r.error_code, t.fetched
 FROM task t
 JOIN task_group g ON g.no = t.grp
 JOIN endpoint e ON e.no = t.endpoint
 JOIN function f ON f.no = t.fn
 LEFT JOIN result r ON r.no = t.no
-WHERE g.owner = ? AND t.id IN ({ids})
+WHERE +g.owner = ? AND t.id IN ({ids})
+
+
+-- name: note_fetched
+-- Somebody was handed the value of a task that has ended; once a day is enough.
+UPDATE task SET fetched = ? WHERE id = ? AND NOT {open} AND (fetched IS NULL OR fetched < ?)
+
+-- name: stored_tasks
+-- The next tasks in the order in which they came.
+SELECT no, grp, state, submitted, coalesce(ended, submitted), fetched
+FROM task WHERE no > ? ORDER BY no LIMIT ?
+
+-- name: drop_task
+-- Tasks are forgotten.
+DELETE FROM task WHERE no IN ({ids})
+
+-- name: drop_payload
+-- Their arguments.
+DELETE FROM payload WHERE no IN ({ids})
+
+-- name: drop_result
+-- Their values.
+DELETE FROM result WHERE no IN ({ids})
+
+-- name: drop_group
+-- A task group without tasks; never the newest one, whose number would come back.
+DELETE FROM task_group WHERE no = ? AND no < (SELECT max(no) FROM task_group)
+AND NOT EXISTS (SELECT 1 FROM task WHERE grp = task_group.no)

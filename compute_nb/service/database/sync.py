@@ -9,9 +9,10 @@ import os
 import sqlite3
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from compute_nb.service.schema import StoreClosed, StoreUnusable, explain
+from compute_nb.service.database.contract import StoreClosed, StoreUnusable
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +37,12 @@ class Syncer:
     Args:
         path: The store's file; its WAL exists.
         durable: False if waiting for the power's sake is not wanted; then only checkpoints are done.
+        explain: What to tell about an error.
     """
 
-    def __init__(self, path: Path, *, durable: bool) -> None:
+    def __init__(self, path: Path, *, durable: bool, explain: Callable[[Exception], StoreUnusable]) -> None:
         self._path = path
+        self._explain = explain
         self._durable = durable
         self._news = threading.Condition()
         self._waiting: list[asyncio.Future[None]] = []
@@ -117,7 +120,7 @@ class Syncer:
                 sync_file(self._wal)
         except OSError as error:
             # A second try would succeed without having written: the kernel has dropped the pages.
-            self._broken = explain(self._path, error)
+            self._broken = self._explain(error)
             logger.error("%s; submits and results are not confirmed any more", self._broken)
         self._loop.call_soon_threadsafe(_resolve, waiting, self._broken)
 
