@@ -87,4 +87,5 @@ system: # What the tests need beside Python packages; without root or sudo the t
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  $(call DEBIAN,chromium fonts-dejavu-core,Chromium)
 	@[ -x /usr/sbin/rabbitmq-server ] || $(call DEBIAN,rabbitmq-server,RabbitMQ)
+	@command -v systemd-analyze >/dev/null || $(call DEBIAN,systemd,systemd-analyze)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call DEBIAN,postgresql,PostgreSQL)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from compute_nb import proof
@@ -140,7 +141,7 @@ def _spawn(home: Home) -> str:
     reading, writing = os.pipe()
     try:
         try:
-            with open(home.service_log, "ab", opener=_private) as log:
+            with _log(home) as log:
                 subprocess.run(
                     [sys.executable, "-I", "-S", "-c", _LET_GO, *command, str(writing)],
                     check=True,
@@ -157,6 +158,13 @@ def _spawn(home: Home) -> str:
         return _read_line(reading, time.monotonic() + START_TIMEOUT_S)
     finally:
         os.close(reading)
+
+
+def _log(home: Home) -> BinaryIO:
+    try:
+        return open(home.service_log, "ab", opener=_private)
+    except OSError:  # no log is worth a service that does not start
+        return open(os.devnull, "ab")
 
 
 def _private(path: str, flags: int) -> int:
@@ -178,5 +186,8 @@ def _read_line(reading: int, until: float) -> str:
 
 
 def _last_words(home: Home) -> str:
-    lines = home.service_log.read_text(encoding="utf-8", errors="replace").split("\n")
+    try:
+        lines = home.service_log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError as error:
+        return f"its log can't be read ({error.strerror})"
     return f"the last line of its log is: {next((s for s in reversed(lines) if s.strip()), '(none)')}"

@@ -19,6 +19,10 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+import trustme
+
+from compute_nb.service.config import RabbitOptions
+
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_S = 60
 # The kernel ends what is started so together with this process, also after a kill -9 of the tests.
@@ -26,8 +30,17 @@ WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 CONFIG = """
 listeners.tcp.1 = 127.0.0.1:{amqp}
+listeners.ssl.1 = 127.0.0.1:{amqps}
+ssl_options.cacertfile = {folder}/ca.pem
+ssl_options.certfile = {folder}/cert.pem
+ssl_options.keyfile = {folder}/key.pem
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {admin}
+management.ssl.ip = 127.0.0.1
+management.ssl.port = {admins}
+management.ssl.cacertfile = {folder}/ca.pem
+management.ssl.certfile = {folder}/cert.pem
+management.ssl.keyfile = {folder}/key.pem
 default_user = {user}
 default_pass = {password}
 default_user_tags.administrator = true
@@ -51,13 +64,15 @@ class Vhost:
     """A virtual host of its own for one test, and the user that owns it.
 
     Attributes:
-        broker: AMQP address with user and password, as `--broker` takes it.
-        admin: Management address with user and password, as `--broker-admin` takes it.
+        broker: AMQP address with user and password.
+        admin: Management address with user and password.
+        options: What a service is told, to have it as its broker.
     """
 
     name: str
     broker: str
     admin: str
+    options: RabbitOptions
 
 
 class RabbitMQ:
@@ -66,11 +81,17 @@ class RabbitMQ:
     Attributes:
         amqp_port: Where it listens, also after a restart.
         admin_port: Of the management API.
+        amqps_port: With TLS, by a certificate for `localhost`.
+        admins_port: Likewise.
+        ca: The authority of that certificate.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.amqp_port, self.admin_port, self._dist_port, self._epmd_port = _free_ports(4)
+        ports = _free_ports(6)
+        self.amqp_port, self.amqps_port, self.admin_port, self.admins_port = ports[:4]
+        self._dist_port, self._epmd_port = ports[4:]
+        self.ca = folder / "ca.pem"
         self.user, self.password = "tests", secrets.token_hex(8)
         self._epmd: subprocess.Popen[bytes] | None = None
         self._node: subprocess.Popen[str] | None = None
@@ -82,13 +103,17 @@ class RabbitMQ:
         (self.folder / "rabbitmq.conf").write_text(
             CONFIG.format(
                 amqp=self.amqp_port,
+                amqps=self.amqps_port,
                 admin=self.admin_port,
+                admins=self.admins_port,
                 user=self.user,
                 password=self.password,
                 folder=self.folder,
             )
         )
-        environment = os.environ | self._environment()
+        if not self.ca.exists():
+            self._certify()
+        environment = os.environ | self.environment
         if self._epmd is None:
             command = [*WITH_US, "epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port)]
             self._epmd = subprocess.Popen(command, env=environment)
@@ -121,6 +146,20 @@ class RabbitMQ:
             self._epmd.terminate()
             self._epmd.wait(START_S)
             self._epmd = None
+
+    def control(self, *words: str) -> str:
+        """Runs `rabbitmqctl` with these words, for what the management API can't do."""
+        done = subprocess.run(
+            [str(SERVER.with_name("rabbitmqctl")), *words],
+            env=os.environ | self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=START_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     @property
     def pid(self) -> int:
@@ -158,9 +197,18 @@ class RabbitMQ:
         name = f"v{secrets.token_hex(6)}"
         self.make_vhost(name)
         try:
-            yield Vhost(name, self.url(name), self.admin)
+            yield Vhost(name, self.url(name), self.admin, self._options(name))
         finally:
             self.call("DELETE", f"vhosts/{name}")
+
+    def _options(self, vhost: str) -> RabbitOptions:
+        password = self.folder / "password"
+        password.write_text(f"{self.password}\n")
+        return RabbitOptions(
+            f"amqp://{self.user}@127.0.0.1:{self.amqp_port}/{vhost}",
+            f"http://127.0.0.1:{self.admin_port}",
+            password_file=str(password),
+        )
 
     def make_vhost(self, name: str) -> None:
         """Makes a virtual host, unless it is there, and lets the administrator in."""
@@ -168,7 +216,15 @@ class RabbitMQ:
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
         self.call("PUT", f"permissions/{name}/{self.user}", everything)
 
-    def _environment(self) -> dict[str, str]:
+    def _certify(self) -> None:
+        authority = trustme.CA()
+        certificate = authority.issue_cert("localhost")
+        authority.cert_pem.write_to_path(self.ca)
+        certificate.cert_chain_pems[0].write_to_path(self.folder / "cert.pem")
+        certificate.private_key_pem.write_to_path(self.folder / "key.pem")
+
+    @property
+    def environment(self) -> dict[str, str]:
         folder = self.folder
         return {
             "HOME": str(folder / "home"),

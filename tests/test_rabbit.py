@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pika
 import pytest
-from pika.exceptions import AMQPConnectionError, ChannelClosedByBroker, ProbableAccessDeniedError
+from pika.exceptions import ChannelClosedByBroker, ProbableAccessDeniedError
 
 
 @contextmanager
@@ -25,21 +25,3 @@ def test_virtual_hosts_see_nothing_of_each_other_and_go(rabbit):
             channel.queue_declare("q", passive=True)
     with pytest.raises(ProbableAccessDeniedError), channel_of(one.broker):
         pass
-
-
-def test_a_kill_keeps_what_is_durable_and_a_wipe_does_not(rabbit, vhost):
-    with channel_of(vhost.broker) as channel:
-        channel.confirm_delivery()
-        channel.queue_declare("q", durable=True)
-        channel.basic_publish("", "q", b"kept", pika.BasicProperties(delivery_mode=2))
-        rabbit.kill()
-        with pytest.raises(AMQPConnectionError):
-            channel.queue_declare("q", passive=True)
-    rabbit.start()
-    with channel_of(vhost.broker) as channel:
-        assert channel.basic_get("q", auto_ack=True)[2] == b"kept"
-    rabbit.kill()
-    rabbit.wipe()
-    rabbit.start()
-    assert [row["name"] for row in rabbit.call("GET", "vhosts")] == ["/"]
-    rabbit.make_vhost(vhost.name)

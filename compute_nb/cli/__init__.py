@@ -16,9 +16,11 @@ _GROUPS = {
     "logout": "Forget the Globus login.",
     "service": "Start, stop and look at the service.",
     "tasks": "List, show, cancel, retry, lose and delete tasks.",
+    "token": "Make, list and revoke tokens.",
+    "user": "Add, list, change and remove users of a group's service.",
 }
 # Commands that are no group stand under their own name, in a module that they may share.
-_MODULES = {"logout": "login"}
+_MODULES = {"logout": "login", "token": "tokens", "user": "users"}
 
 
 class _Lazy(click.Group):

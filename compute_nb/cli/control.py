@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
+import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,15 +27,15 @@ def ask(home: Home, method: str, path: str, body: object = None, timeout_s: floa
     if service is None:
         raise ServiceUnreachable(f"no service runs for {home.root}: `compute-nb service start` starts one")
     token = _token(home)
-    address = urlsplit(service.url)
-    link = http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout_s)
+    address = urlsplit(service.asked_at)
+    link = _link(address.hostname or "", address.port, service.tls_sha256 is not None, timeout_s)
     try:
         link.connect()
-        proof.hello(link.sock, address.netloc, token)
+        _identify(link, address.netloc, token, service.tls_sha256)
         status, answer = _call(link, method, path, body, token)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ServiceUnreachable(
-            f"the service at {service.url} (process {service.pid}) does not answer: {error}; "
+            f"the service at {service.asked_at} (process {service.pid}) does not answer: {error}; "
             f"its log is {home.service_log}"
         ) from error
     finally:
@@ -42,6 +44,32 @@ def ask(home: Home, method: str, path: str, body: object = None, timeout_s: floa
         kind = AccessRefused if status in (401, 403) else ComputeError
         raise kind(f"{method} {path}: {answer.get('message', status)}")
     return answer
+
+
+def _link(host: str, port: int | None, secure: bool, timeout_s: float) -> http.client.HTTPConnection:
+    if not secure:
+        return http.client.HTTPConnection(host, port, timeout=timeout_s)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # its fingerprint says more
+    return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
+
+
+def _identify(link: http.client.HTTPConnection, place: str, token: str, tls_sha256: str | None) -> None:
+    """Returns if what listens there is the home's service, to which nothing was told yet.
+
+    Raises:
+        AccessRefused: It is not, or not surely.
+    """
+    if tls_sha256 is None:
+        proof.hello(link.sock, place, token)
+        return
+    shown = link.sock.getpeercert(binary_form=True) if isinstance(link.sock, ssl.SSLSocket) else None
+    if hashlib.sha256(shown or b"").hexdigest() != tls_sha256:
+        raise AccessRefused(
+            f"what listens at {place} shows another certificate than the service of this home has; nothing "
+            "was sent: see who has taken the port"
+        )
 
 
 def _token(home: Home) -> str:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
+from compute_nb import logline
+from compute_nb.cli import broker
 from compute_nb.config import Home
 from compute_nb.errors import ComputeError
+from compute_nb.service.config import Limits
 from compute_nb.service.lock import locked, running
 from compute_nb.service.logfile import append
 
@@ -45,6 +49,31 @@ _HOME = click.option(
 )
 
 
+_PEM = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True, resolve_path=True)
+_DEFAULT_LIMITS = asdict(Limits())
+_KINDS: dict[str, Callable[[str], float]] = {
+    name: int if isinstance(default, int) else float for name, default in _DEFAULT_LIMITS.items()
+}
+
+
+def _limits(_: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Limits:
+    given: dict[str, Any] = {}
+    for text in values:
+        name, *number = text.split("=", 1)
+        try:
+            given[name] = _KINDS[name]("".join(number))
+            if not 0 <= given[name] < math.inf:
+                raise ValueError(text)
+        except (KeyError, ValueError):
+            known = ", ".join(f"{name}={default:g}" for name, default in _DEFAULT_LIMITS.items())
+            raise click.BadParameter(
+                f"{text!r}: say NAME=NUMBER; the defaults are {known}", param=param
+            ) from None
+    if given.get("request_mb") == 0:
+        raise click.BadParameter("request_mb=0: a request must have some limit", param=param)
+    return Limits(**given)
+
+
 def _retention(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     """Checks it here, since a service in the background could not show how it is written."""
     if value is not None:
@@ -69,7 +98,12 @@ def _kept(text: str) -> Any:
 def _settings(command: Any) -> Any:
     """Adds the options that `run`, `start` and `restart` share."""
     for option in (
-        click.option("--host", default="127.0.0.1", show_default=True, help="Loopback only."),
+        click.option(
+            "--host",
+            default="127.0.0.1",
+            show_default=True,
+            help="Any but loopback needs --tls-cert, --tls-key.",
+        ),
         click.option(
             "--port", type=click.IntRange(0, 65535), help="Of the web API; default: that of last time."
         ),
@@ -86,6 +120,30 @@ def _settings(command: Any) -> Any:
             default=None,
             help="Speak the published protocol only, without our extensions; default: as last time.",
         ),
+        click.option("--tls-cert", type=_PEM, help="Certificate, with those above it: https and amqps."),
+        click.option("--tls-key", type=_PEM, help="Its key, without a password."),
+        click.option("--public-url", help="Where clients reach the web API: https://NAME[:PORT]."),
+        click.option(
+            "--limit",
+            "limits",
+            multiple=True,
+            metavar="NAME=N",
+            callback=_limits,
+            help=f"Of each user, 0 for none: {', '.join(_DEFAULT_LIMITS)}.",
+        ),
+        click.option(
+            "--log-level",
+            type=click.Choice(logline.LEVELS),
+            default=lambda: logline.chosen()[0],
+            show_default=f"that of {logline.VARIABLE}, else info",
+            help="debug follows each task.",
+        ),
+        click.option(
+            "--log-json/--no-log-json",
+            default=lambda: logline.chosen()[1],
+            show_default=f"if {logline.VARIABLE} says so",
+            help="A JSON object a line in the log.",
+        ),
         click.option(
             "--store",
             metavar="URL",
@@ -98,6 +156,7 @@ def _settings(command: Any) -> Any:
             callback=_retention,
             help="How long values are kept once fetched, and if never; at first 30d,180d, then as last time.",
         ),
+        *broker.OPTIONS,
         _HOME,
     ):
         command = option(command)
@@ -109,26 +168,14 @@ def _settings(command: Any) -> Any:
 @click.option("--auto", is_flag=True, help="End when nobody has needed it for --idle-s.")
 @click.option("--idle-s", type=float, default=3600.0, show_default=True, help="Seconds; for --auto.")
 @click.option("--ready-fd", type=int, help="Pipe that gets `ready <url>` or `error <text>`.")
-def run(  # noqa: PLR0917 - click calls it by name
-    home: Home,
-    host: str,
-    port: int | None,
-    amqp_port: int | None,
-    durability: Literal["power", "process"],
-    plain: bool | None,
-    store: str | None,
-    retention: str | None,
-    auto: bool,
-    idle_s: float,
-    ready_fd: int | None,
-) -> None:
+def run(ready_fd: int | None, **settings: Any) -> None:
     """Run the service here, until Ctrl-C."""
     from compute_nb.service.config import ServiceConfig
     from compute_nb.service.process import run_service
 
-    config = ServiceConfig(home, host, port, amqp_port, durability, auto, idle_s, plain, store)
-    if retention is not None:
-        config = replace(config, retention=_kept(retention))
+    if settings["retention"] is not None:
+        settings["retention"] = _kept(settings["retention"])
+    config = ServiceConfig(rabbit=broker.rabbit(settings), **settings)
     sys.exit(run_service(config, ready_fd, quiet=ready_fd is not None))
 
 
@@ -136,6 +183,7 @@ def run(  # noqa: PLR0917 - click calls it by name
 @_settings
 def start(home: Home, **settings: Any) -> None:
     """Start the service in the background and print its URL; one that runs already stays."""
+    wanted_broker = broker.check(settings)
     service = running(home)
     if service is None:
         click.echo(launch(home, settings))
@@ -148,8 +196,13 @@ def start(home: Home, **settings: Any) -> None:
             f"`compute-nb service restart {wanted}` changes that"
         )
     _refuse_other_store(home, service.url, settings["store"])
+    if wanted_broker not in {None, service.broker}:
+        raise ComputeError(
+            f"the service runs already, at {service.url}, broker: {service.broker}; "
+            "`compute-nb service restart --broker …` changes that"
+        )
     port = settings["port"]
-    if port and urlsplit(service.url).port != port:
+    if port and urlsplit(service.asked_at).port != port:
         raise ComputeError(
             f"the service runs already, at {service.url}: `compute-nb service restart --port {port}` moves it"
         )
@@ -236,6 +289,7 @@ def restart(home: Home, **settings: Any) -> None:
     """Stop the service and start it again; local endpoints go on with their tasks meanwhile."""
     from filelock import FileLock
 
+    broker.check(settings)
     home.prepare()
     with FileLock(home.start_lock, mode=0o600):  # who misses it meanwhile waits here, and finds the new one
         stop_service(home, keep_agents=True)
@@ -280,7 +334,8 @@ def launch(home: Home, settings: dict[str, Any]) -> str:
     home.prepare()
     reader, writer = os.pipe()
     words = [sys.executable, "-m", "compute_nb.cli", "service", "run", f"--home={home.root}"]
-    words += [_option(name, value) for name, value in settings.items() if value is not None]
+    for name, value in settings.items():
+        words += _options(name, value)
     with os.fdopen(reader, encoding="utf-8") as pipe, append(home.service_log) as log:
         try:
             process = subprocess.Popen(
@@ -301,11 +356,16 @@ def launch(home: Home, settings: dict[str, Any]) -> str:
     raise ComputeError(text or f"the service ended before it listened; its log is {home.service_log}")
 
 
-def _option(name: str, value: object) -> str:
+def _options(name: str, value: object) -> list[str]:
     words = name.replace("_", "-")
+    if value is None:
+        return []
+    if isinstance(value, Limits):
+        changed = asdict(value).items() - _DEFAULT_LIMITS.items()
+        return [f"--limit={key}={number}" for key, number in sorted(changed)]
     if isinstance(value, bool):
-        return f"--{words}" if value else f"--no-{words}"
-    return f"--{words}={value}"
+        return [f"--{words}" if value else f"--no-{words}"]
+    return [f"--{words}={value}"]
 
 
 def stop_service(home: Home, keep_agents: bool = False) -> bool:

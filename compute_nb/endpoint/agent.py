@@ -27,6 +27,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 import compute_nb
+from compute_nb import logline
 from compute_nb.amqp import Link
 from compute_nb.config import TOKEN_VARIABLE
 from compute_nb.endpoint import machine, modules
@@ -65,8 +66,7 @@ class Agent:
 
     def run(self) -> int:
         """Runs until it is stopped; returns the exit code."""
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        logging.getLogger("pika").setLevel(logging.WARNING)
+        logline.begin([logging.StreamHandler()], *logline.chosen())
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with FileLock(self._folder / "agent.lock", timeout=LOCK_TIMEOUT_S):

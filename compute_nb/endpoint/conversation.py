@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
-from compute_nb import wire
+from compute_nb import logline, wire
 from compute_nb.amqp import Incoming, LinkPlan
 from compute_nb.endpoint.engine import Ended, Engine, EngineBatch
 from compute_nb.endpoint.journal import Journal, JournalFull
@@ -204,7 +204,7 @@ class Conversation:
         self._engine.submit(runnable)
         for batch in batches:
             self._outbox.held([task.run for task in batch.tasks])
-            _log.debug("%d tasks of group %s accepted", len(batch.tasks), batch.task_group_id)
+            logline.told(_log, "journalled", [task.run.task_id for task in batch.tasks])
             if not batch.code:
                 self._end_without_code(batch)
         if self._cancelled_early:
@@ -289,6 +289,7 @@ class Conversation:
         self._serial = news.serial
         gone = {ended.number for ended in news.ended} if news.begun else ()
         for begun in news.begun:
+            logline.told(_log, "begun", [begun.run.task_id])
             if begun.number not in gone:
                 self._running[begun.number] = Started(begun.run, begun.at)
                 self._outbox.begun(self._running[begun.number])
@@ -308,7 +309,7 @@ class Conversation:
         self._engine.settle(self._serial)
         for ended in ends:
             self._running.pop(ended.number, None)
-            _log.debug("task %s: %s", ended.result.run.task_id, ended.result.outcome.value)
+            logline.told(_log, f"ended, {ended.result.outcome.value}", [ended.result.run.task_id])
         self._outbox.results(results)
 
     def _wait_for_room(self, error: JournalFull) -> None:

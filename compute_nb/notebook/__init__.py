@@ -5,9 +5,11 @@ from typing import Any
 
 def load_ipython_extension(ipython: Any) -> None:
     """Brings `%%compute` into an IPython shell, once; tells in one line what earlier runs were found."""
-    line = attach(ipython).found()
+    magics = attach(ipython)
+    line = magics.found()
     if line:
         ipython.display_pub.publish(data={"text/plain": line})
+    magics.lay_earlier()
 
 
 def attach(ipython: Any) -> Any:

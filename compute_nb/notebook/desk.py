@@ -22,11 +22,9 @@ from compute_nb.notebook.line.arguments import Line
 from compute_nb.notebook.line.options import Options, check, points, shadowed
 from compute_nb.notebook.memory.memory import Memory
 from compute_nb.notebook.memory.messages import NotebookSeen
-from compute_nb.notebook.memory.outlet import Outlet
 from compute_nb.notebook.memory.page import Page, silent_comm
 from compute_nb.notebook.memory.recording import Recording
 from compute_nb.notebook.memory.resume import Resume
-from compute_nb.notebook.runs.census import Census
 from compute_nb.notebook.runs.entry import entry_of, place_of
 from compute_nb.notebook.runs.launch import dry_run, launch
 from compute_nb.notebook.runs.pending import Outputs
@@ -34,13 +32,9 @@ from compute_nb.notebook.runs.record import Entry
 from compute_nb.notebook.runs.results import when_read
 from compute_nb.notebook.runs.retry import retry
 from compute_nb.notebook.runs.run import Run
-from compute_nb.notebook.runs.runs import Runs, Target
-from compute_nb.notebook.tables import Table
+from compute_nb.notebook.runs.runs import Runs
+from compute_nb.notebook.screen import Screen
 from compute_nb.notebook.view import outcome
-from compute_nb.notebook.view.bundle import bundle, notes
-from compute_nb.notebook.view.panel import Panel
-from compute_nb.notebook.view.pulse import pulse
-from compute_nb.notebook.view.shown import results_bundle
 from compute_nb.notebook.view.times import moment
 
 
@@ -69,27 +63,27 @@ class Desk:
         self._outputs = Outputs(shell.user_ns)
         self._runs = Runs(shell.user_ns)
         self._scout = Scout()
-        self._executors: dict[Run, Executor] = {}
+        self._memory = Memory(shell.user_ns, HomeFolder.default())
+        self._page = Page(self._heard, silent_comm, changes=self._memory.changes)
+        self._screen = Screen(shell, self._page, lambda: int(magics.max_output_lines))
         destinations = Destinations(
             self._runs,
             magics.endpoints,
             use=self._use,
             default=lambda: str(magics.endpoint),
             say=Lines.say,
-            lay=self._lay,
+            lay=self._screen.lay,
         )
-        self._memory = Memory(shell.user_ns, HomeFolder.default())
-        self._page = Page(self._heard, silent_comm)
         self._recording = Recording(self._page, self._memory)
         self._lines = Lines(
             self._runs,
             self._outputs,
             self._home,
             self._attach,
-            show=self._show_again,
-            lay=self._lay,
+            show=self._screen.show_again,
+            lay=self._screen.lay,
             destinations=destinations,
-            fail=self._fail,
+            fail=self._screen.fail,
             recording=self._recording,
         )
         self._resume = Resume(
@@ -137,8 +131,13 @@ class Desk:
         """Returns one line on the runs that were taken up, "" if there are none or it was told."""
         return self._resume.line()
 
+    def lay_earlier(self) -> None:
+        """Shows the runs that were taken up under the running cell, if no page shows them under theirs."""
+        self._screen.shelf.lay(self._memory.drifted())
+
     def _heard(self, seen: NotebookSeen) -> None:
         self._resume.heard(seen)
+        self._screen.shelf.clear()
 
     def line(self, line: Line) -> Any:
         """Does a `%compute` line."""
@@ -160,7 +159,7 @@ class Desk:
         endpoint = options.endpoint or defaults.endpoint
         if options.dry_run:
             notebook = Notebook(self._home, shell.user_ns_hidden)
-            self._lay(*dry_run(cell_of(shell), body, options, values, notebook, endpoint, self._scout))
+            self._screen.lay(*dry_run(cell_of(shell), body, options, values, notebook, endpoint, self._scout))
             return None
         hidden = shadowed(options.name, shell.user_ns)
         swept = [name for names, _ in options.maps for name in names]
@@ -197,9 +196,9 @@ class Desk:
         if cell_id is None:
             return None
         here = (
-            (run, self._executors[run])
+            (run, self._screen.executors[run])
             for run in reversed(self._runs.open())
-            if run.cell_id == cell_id and run.key == key and run in self._executors
+            if run.cell_id == cell_id and run.key == key and run in self._screen.executors
         )
         found = next(here, None)
         if found is None and front_of(self._shell) is Front.PERSON:
@@ -222,7 +221,7 @@ class Desk:
         run.cell_id = cell_id_of(self._shell)
         run.entry = self._entry(run, executor, swept)
         if front_of(self._shell) is Front.PERSON and run.futures:
-            self._recording.begin(run.entry)
+            self._recording.begin(run.entry, cell_source_of(self._shell))
 
     def _entry(self, run: Run, executor: Executor, swept: Sequence[str]) -> Entry:
         place = place_of(executor, HomeFolder.default())
@@ -242,7 +241,7 @@ class Desk:
 
     def _equip(self, run: Run) -> None:
         if run.group is not None:
-            run.group.show = lambda: self._bundle(run)[0]
+            run.group.show = lambda: self._screen.bundle(run)[0]
         run.retry = lambda indices: retry(run, indices, self._shell.user_ns, self._outputs)
         run.arrive = self._read
         when_read(run.futures, self._read)
@@ -251,7 +250,8 @@ class Desk:
     def _record(self, run: Run) -> None:
         """Puts a run into the notebook's record and the home folder's notes."""
         self._page.written_by(client_of(self._shell))
-        problem = self._recording.keep(run.entry) if run.entry is not None and run.futures else ""
+        source = cell_source_of(self._shell)
+        problem = self._recording.keep(run.entry, source) if run.entry is not None and run.futures else ""
         if problem:
             outcome.say(problem)
 
@@ -263,7 +263,7 @@ class Desk:
         run.waited_for = run.blocks = waits
         if front is Front.PERSON:
             try:
-                self._panel(run, executor)
+                self._screen.panel(run, executor)
             finally:
                 self._record(run)
         else:
@@ -276,7 +276,7 @@ class Desk:
             print(told, flush=True)  # noqa: T201 - all that there is to see of it
         elif front is Front.HEADLESS:
             outcome.say(outcome.submitted(run, shows_id=False))
-            self._show(*self._bundle(run, headless=True))
+            self._screen.show(*self._screen.bundle(run, headless=True))
         return None
 
     def _waited(self, run: Run, front: Front) -> Any:
@@ -285,63 +285,19 @@ class Desk:
             outcome.wait(run, alone=alone)
         finally:
             self._outputs.arrive()
-        outcome.print_all(run, self._show)
+        outcome.print_all(run, self._screen.show)
         if alone:
             print(outcome.final_line(run), flush=True)  # noqa: T201 - asked for by whoever reads the log
-            self._show(*self._bundle(run, headless=True))
-        return outcome.value_of(run, self._show, alone=front is not Front.PERSON)
+            self._screen.show(*self._screen.bundle(run, headless=True))
+        return outcome.value_of(run, self._screen.show, alone=front is not Front.PERSON)
 
-    # -- showing ----------------------------------------------------------------------------
-
-    def _show_again(self, target: Target) -> None:
-        """Draws a run as it stands now, live if it goes on; of one task what it gave."""
-        run = target.run
-        if not target.whole:
-            print(outcome.task_line(run, target.indices[0]), flush=True)  # noqa: T201 - asked for
-            outcome.print_one(target.futures[0], self._show)
-        elif front_of(self._shell) is not Front.PERSON:
-            # The panel of a plain terminal.
-            print("\n".join([outcome.final_line(run), *notes(run)]), flush=True)  # noqa: T201
-        elif run.ended or run not in self._executors:
-            self._show(*self._bundle(run))
-            results = results_bundle(run)
-            if results is not None:
-                self._show(dict(results), {})
-        else:
-            self._panel(run, self._executors[run])
-
-    def _lay(self, *tables: Table) -> None:
-        """Shows tables as one output: HTML to a person at a notebook, else text."""
-        text = "\n\n".join(table.text() for table in tables)
-        if front_of(self._shell) is Front.PERSON:
-            self._show({"text/html": "".join(table.html() for table in tables), "text/plain": text}, {})
-        else:
-            print(text, flush=True)  # noqa: T201 - asked for
-
-    def _panel(self, run: Run, executor: Executor, *, resumed: bool = False) -> None:
-        self._executors[run] = executor
-        outlet = Outlet(
-            str(run.task_group_id),
-            self._publish,
-            self._page,
-            lambda: self._bundle(run)[0],
-            lambda: run.ended,
-            resumed=resumed,
-        )
-        panel = Panel(run, outlet, self._magics.max_output_lines, outlet.counted)
-        executor.add_update_callback(panel.news)  # first: an Interrupt may come while it is shown
-        panel.show()
-        pulse.ask_soon(outlet)
-
-    def _fail(self, error: BaseException, frames: Any) -> None:
-        """Shows an error with its frames, and leaves them for `%debug`."""
-        self._shell.showtraceback((type(error), error.with_traceback(frames), frames))
+    # -- runs of before ---------------------------------------------------------------------
 
     def _attach(self, run: Run, executor: Executor) -> None:
         """Binds and shows a run that was reloaded."""
         self._bind(run)
         if front_of(self._shell) is Front.PERSON:
-            self._panel(run, executor)
+            self._screen.panel(run, executor)
         else:
             print(outcome.final_line(run), flush=True)  # noqa: T201 - the panel of a plain terminal
             for note in run.notes:
@@ -351,17 +307,4 @@ class Desk:
         """Follows a run of before this kernel began."""
         self._runs.add(run)
         self._equip(run)
-        self._panel(run, executor, resumed=True)
-
-    def _bundle(self, run: Run, *, headless: bool = False) -> Any:
-        census = Census(run)
-        while census.unsure:
-            census.take()
-        return bundle(run, census, max_lines=self._magics.max_output_lines, headless=headless)
-
-    def _show(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        self._shell.display_pub.publish(data=data, metadata=metadata)
-
-    def _publish(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
-        transient = {"display_id": display_id}
-        self._shell.display_pub.publish(data=data, metadata=metadata, transient=transient, update=update)
+        self._screen.panel(run, executor, resumed=True)

@@ -128,13 +128,18 @@ class ComputeMagics(Magics):  # type: ignore[misc] # IPython has no types
         found = remembered(self.shell.user_ns)
         if not self.reattach:
             self._listed = listed(found)
-        elif found.entries or found.elsewhere:
+        elif found.entries or found.elsewhere or found.unsure:
             self._desk.recall()
 
     def found(self) -> str:
         """Returns one line on what was taken up, "" if there is nothing that was not told yet."""
         line, self._listed = self._listed, ""
         return line or ("" if self._made is None else self._made.found())
+
+    def lay_earlier(self) -> None:
+        """Shows what was taken up where no page shows it under its own cells."""
+        if self._made is not None:
+            self._made.lay_earlier()
 
     # -- the cell ---------------------------------------------------------------------------
 

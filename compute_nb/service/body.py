@@ -38,20 +38,24 @@ async def read(request: Request) -> Body:
     return parse(await read_bytes(request))
 
 
-async def read_bytes(request: Request) -> bytes:
+async def read_bytes(request: Request, most: int | None = None) -> bytes:
     """Returns the bytes that a request carries.
+
+    Args:
+        most: How many it may be; None for what the service was set to.
 
     Raises:
         Refusal: Too many; the rest is not waited for.
     """
+    most = most or request.scope.get("max_bytes", MAX_REQUEST_BYTES)
     declared = request.headers.get("content-length", "")
-    if is_count(declared) and int(declared) > MAX_REQUEST_BYTES:
-        raise _too_many_bytes(int(declared))
+    if is_count(declared) and int(declared) > most:
+        raise _too_many_bytes(int(declared), most)
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_REQUEST_BYTES:
-            raise _too_many_bytes(size)
+        if size > most:
+            raise _too_many_bytes(size, most)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -102,9 +106,9 @@ def _has_nul(value: object) -> bool:
     return False
 
 
-def _too_many_bytes(size: int) -> Refusal:
+def _too_many_bytes(size: int, most: int) -> Refusal:
     return too_large(
-        f"the request has at least {size / 1e6:.1f} MB and {MAX_REQUEST_BYTES / 1e6:.1f} MB are allowed: "
+        f"the request has at least {size / 1e6:.1f} MB and {most / 1e6:.1f} MB are allowed: "
         "send fewer tasks at a time, or write large inputs to a file and send its path"
     )
 

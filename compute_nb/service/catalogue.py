@@ -24,11 +24,12 @@ class Catalogue(Calls):
         meta: Mapping[str, Any] | None = None,
         description: str | None = None,
         public: bool = False,
+        group: UUID | None = None,
     ) -> UUID:
         """Stores a function and returns its id; `code` is a packed buffer."""
         return await self._run(
             lambda tx: registry.add_function(
-                tx, owner, name, code, meta or {}, description=description, public=public
+                tx, owner, name, code, meta or {}, description=description, public=public, group=group
             )
         )
 

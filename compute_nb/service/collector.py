@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from compute_nb import wire
+from compute_nb import logline, wire
 from compute_nb.errors import ComputeError
 from compute_nb.service.broker import Broker, Delivery
 from compute_nb.service.publisher import Publisher
-from compute_nb.service.store import Store, StoreAway
+from compute_nb.service.store import ReportDone, Store, StoreAway
 from compute_nb.service.tokens import agent_username, commands_queue, tasks_queue
 from compute_nb.tasks import Hello, Report
 from compute_nb.wire import MalformedMessage, StatusReport
@@ -79,13 +79,19 @@ class Collector:
         self._broker.on_consumer = self._on_consumer
 
     def declare(self, endpoint_id: UUID) -> None:
-        """Makes the queues of an endpoint, unless they are there."""
+        """Makes the queues of an endpoint and lets its agent in, unless that was done."""
+        self._broker.admit(agent_username(endpoint_id))
         self._broker.declare_queue(tasks_queue(endpoint_id))
         self._broker.declare_queue(commands_queue(endpoint_id))
 
     def present(self, endpoint_id: UUID) -> bool:
         """True if an agent of that endpoint reads its tasks now."""
         return endpoint_id in self._reading
+
+    @property
+    def endpoints_present(self) -> int:
+        """How many endpoints have an agent that reads its tasks."""
+        return len(self._reading)
 
     def heartbeat(self, endpoint_id: UUID) -> Heartbeat | None:
         """The last heartbeat since the service began."""
@@ -156,6 +162,7 @@ class Collector:
         """Answers an agent's first message; what is left in its queues is of an older session."""
         self._broker.purge(tasks_queue(endpoint_id))
         self._broker.purge(commands_queue(endpoint_id))
+        self._broker.announce(tasks_queue(endpoint_id), agent_username(endpoint_id))
         try:
             done = await self._store.hello(endpoint_id, hello)
         except ComputeError as error:
@@ -183,12 +190,13 @@ class Collector:
         delivery.ack()
         if done.stored:
             self._publisher.command(endpoint_id, wire.Stored(done.stored))
-        _log.debug("endpoint %s: %s results stored", endpoint_id, len(done.stored))
+        if _log.isEnabledFor(logging.DEBUG):
+            _tell(endpoint_id, done)
 
     def _give_up(self, endpoint_id: UUID, delivery: Delivery, error: ComputeError) -> None:
         """Drops an agent's connection: it keeps its results, comes again and tells them again."""
         _log.error("endpoint %s: %s; its agent is disconnected and will try again", endpoint_id, error)
-        delivery.reject()
+        delivery.give_back()
         self._broker.disconnect(agent_username(endpoint_id))
 
     def _on_consumer(self, queue: str, username: str, present: bool) -> None:
@@ -201,8 +209,12 @@ class Collector:
 
     def _on_agent(self, endpoint_id: UUID, present: bool) -> None:
         """Ends the session with which the vanished reader began, so that a newer one is never touched."""
+        session = self._sessions.get(endpoint_id)
+        if present and endpoint_id in self._reading:
+            self._reading[endpoint_id] = session
+            return
         if present:
-            self._reading[endpoint_id] = self._sessions.get(endpoint_id)
+            self._reading[endpoint_id] = session
         elif endpoint_id in self._reading:
             self._begin(self._gone(endpoint_id, self._reading.pop(endpoint_id)))
         self._publisher.presence(endpoint_id, present)
@@ -220,6 +232,13 @@ class Collector:
             except ComputeError as error:
                 _log.warning("endpoint %s: %s", endpoint_id, error)
                 return
+
+
+def _tell(endpoint_id: UUID, done: ReportDone) -> None:
+    for move in done.moves:
+        logline.told(_log, move.state.value, [move.task_id], endpoint_id=endpoint_id)
+    for result in done.results:
+        logline.told(_log, f"{result.state.value}, stored", [result.task_id], endpoint_id=endpoint_id)
 
 
 def _sender(delivery: Delivery) -> UUID:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from compute_nb.config import Home
@@ -19,13 +20,52 @@ WATCH_EXPIRES_S = 600.0
 GROUP_QUEUE_EXPIRES_S = 14 * 86_400.0
 
 
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitOptions:
+    """How the service was told of its broker.
+
+    Attributes:
+        broker: `embedded`, or an address without password, as `rabbit.RabbitSite.read` takes it.
+        admin: As there.
+        password_file: Holds the password; None: it comes by the environment.
+        ca: As there.
+    """
+
+    broker: str = EMBEDDED
+    admin: str | None = None
+    password_file: str | None = None
+    ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one user may have at a time; 0 is no limit. Who runs the service has only the one of a request.
+
+    Attributes:
+        open_tasks: Tasks that have not ended.
+        requests_per_s: Requests a second, over a while; `burst` more at once.
+        burst: See there.
+        request_mb: Megabytes (1,000,000 bytes) of one request's body.
+        reading_mb: Megabytes of the bodies of all his requests that are being read.
+    """
+
+    open_tasks: int = 200_000
+    requests_per_s: float = 50.0
+    burst: int = 200
+    request_mb: float = MAX_REQUEST_BYTES / 1e6
+    reading_mb: float = 100.0
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
     """One service.
 
     Attributes:
         home: Where its state is.
-        host: Address to listen on; loopback only.
+        host: Address to listen on; any but loopback needs `tls_cert` and `tls_key`.
         port: Of the web API; None keeps the one of last time.
         amqp_port: Of the broker; None keeps the one of last time.
         durability: "power": a reply means on disk; "process": a reply means safe from kill -9.
@@ -35,6 +75,7 @@ class ServiceConfig:
             last time.
         store: "sqlite", or the `postgresql://` URL of a database, without a password; None is as last time.
         retention: How long values are kept; None is as last time.
+        rabbit: Which RabbitMQ is its broker. None is as last time.
     """
 
     home: Home
@@ -47,3 +88,11 @@ class ServiceConfig:
     plain: bool | None = None
     store: str | None = None
     retention: Retention | None = None
+    rabbit: RabbitOptions | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    public_url: str | None = None
+    amqp_public_url: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    log_level: str = "info"
+    log_json: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from compute_nb.service import body
 from compute_nb.service.body import Body
 from compute_nb.service.gate import Caller
 from compute_nb.service.parts import Parts
-from compute_nb.service.refusal import bad_request
+from compute_nb.service.refusal import Refusal, bad_request, too_large, unsupported
 from compute_nb.service.store import EndpointRow
 from compute_nb.service.tokens import agent_username, commands_queue, tasks_queue
 
@@ -22,10 +23,11 @@ _NAME = re.compile(r"""[^\s/\\'".][^\s/\\'"]{0,127}""")
 _TOLD = ("endpoint_config", "user_config_template", "user_config_schema", "hostname", "local_user")
 _KEPT = ("multi_user", "authentication_policy", "subscription_uuid", "high_assurance", "admins")
 
-MAX_ALLOWED = 10_000
+_OURS = frozenset({*_KEPT, "allowed_functions"})
 
-GENERATIONS = "broker_generations"
-"""The key in the store under which revoked passwords are counted."""
+PUBLISHED = "published"
+MAX_ALLOWED = 10_000
+MAX_METADATA = 2_000_000
 
 
 class EndpointRoutes:
@@ -85,7 +87,14 @@ class EndpointRoutes:
         row = await self._store.endpoint(caller.user, _endpoint_id(request))
         self._own(row, caller)
         await self._parts.supervisor.stop(row.endpoint_id)
-        return {"endpoint_id": str(row.endpoint_id), "lock_expiration_timestamp": str(time.time())}
+        if row.kind == PUBLISHED:
+            # It knows no stop: it ends once it is refused, and registers again when it is started.
+            await self._parts.shut_out([agent_username(row.endpoint_id)])
+        at = datetime.fromtimestamp(time.time(), UTC).replace(tzinfo=None)
+        return {
+            "endpoint_id": str(row.endpoint_id),
+            "lock_expiration_timestamp": at.isoformat("T", "microseconds"),
+        }
 
     async def delete(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Forgets an endpoint: its open tasks end, its agent's password is void."""
@@ -99,13 +108,10 @@ class EndpointRoutes:
 
     def _own(self, row: EndpointRow, caller: Caller) -> None:
         if row.owner != caller.user:
-            raise bad_request(f"endpoint {row.endpoint_id} can be stopped by its owner only")
+            raise Refusal(403, "FORBIDDEN", f"endpoint {row.endpoint_id} can be stopped by its owner only")
 
     async def _shut_out(self, endpoint_id: UUID) -> None:
-        username = agent_username(endpoint_id)
-        generations = self._parts.keys.revoke(username)
-        await self._store.set_meta(GENERATIONS, json.dumps(dict(generations)))
-        self._parts.broker.disconnect(username)
+        await self._parts.shut_out([agent_username(endpoint_id)])
         for queue in (tasks_queue(endpoint_id), commands_queue(endpoint_id)):
             self._parts.broker.delete_queue(queue)
 
@@ -116,20 +122,21 @@ class EndpointRoutes:
                 f"endpoint name {name[:140]!r}: at most 128 characters, no white space, slashes or quotes, "
                 "no dot at the start"
             )
+        _refuse_unsupported(fields)
         endpoint_id = await self._store.register_endpoint(
             caller.user,
             name,
-            fields.take("metadata", dict, {}) | fields.given(*_KEPT) | _allowed(fields),
+            _metadata(fields),
             known,
             public=fields.take("public", bool, False),
             display_name=fields.take("display_name", str, "") or None,
         )
         self._parts.collector.declare(endpoint_id)
-        return self._queues(endpoint_id)
+        return await self._queues(endpoint_id)
 
-    def _queues(self, endpoint_id: UUID) -> dict[str, Any]:
+    async def _queues(self, endpoint_id: UUID) -> dict[str, Any]:
         """Returns where the agent reads and writes, in the published shapes."""
-        url = self._parts.broker_url(agent_username(endpoint_id))
+        url = await self._parts.broker_url(agent_username(endpoint_id))
         return {
             "endpoint_id": str(endpoint_id),
             "task_queue_info": {"connection_url": url, "queue": tasks_queue(endpoint_id)},
@@ -137,6 +144,15 @@ class EndpointRoutes:
             "result_queue_info": _exchange_info(url, "results", endpoint_id),
             "heartbeat_queue_info": _exchange_info(url, "heartbeats", endpoint_id),
         }
+
+
+def _refuse_unsupported(fields: Body) -> None:
+    """A promise that would not be kept is worse than none: the agent ends and prints why."""
+    if "authentication_policy" in fields:
+        raise unsupported(
+            "this service can't enforce an authentication policy: leave it out, and give tokens only to "
+            "those who may use the endpoint"
+        )
 
 
 def _exchange_info(url: str, name: str, endpoint_id: UUID) -> dict[str, Any]:
@@ -155,6 +171,15 @@ def _exchange_info(url: str, name: str, endpoint_id: UUID) -> dict[str, Any]:
 
 def _endpoint_id(request: Request) -> UUID:
     return body.as_uuid(request.path_params["endpoint_id"], "the endpoint")
+
+
+def _metadata(fields: Body) -> dict[str, Any]:
+    """Returns what the agent says of itself; what the service goes by comes from its own fields only."""
+    told = {key: value for key, value in fields.take("metadata", dict, {}).items() if key not in _OURS}
+    metadata = told | fields.given(*_KEPT) | _allowed(fields)
+    if len(json.dumps(metadata)) > MAX_METADATA:
+        raise too_large(f"an endpoint may say {MAX_METADATA:,} characters of itself in 'metadata'")
+    return metadata
 
 
 def _allowed(fields: Body) -> dict[str, list[str]]:

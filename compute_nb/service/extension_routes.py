@@ -8,6 +8,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 
+from compute_nb.loopback import is_loopback
 from compute_nb.service import body
 from compute_nb.service.config import MAX_STATUS_IDS, MAX_WATCH_GROUPS, VERSION
 from compute_nb.service.gate import Caller
@@ -19,6 +20,9 @@ from compute_nb.service.tokens import client_username
 API_VERSION = "2.0.0"
 OLDEST_PEER = "2.0.0"
 MAX_PAGE = 10_000
+
+# What proxies add: who asks through one is not on this host.
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 class ExtensionRoutes:
@@ -41,6 +45,10 @@ class ExtensionRoutes:
             answer["compute_nb"] = {"version": VERSION, "service_id": str(self._parts.service_id)}
         return answer
 
+    async def proof(self, request: Request) -> dict[str, str]:
+        """Answers with the proof that this service knows a token."""
+        return {"proof": await self._parts.gate.prove(request)}
+
     async def watch(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Makes a watcher's private queue, or finds it again; its groups need not be there yet."""
         fields = await body.read(request)
@@ -49,7 +57,7 @@ class ExtensionRoutes:
         queue = self._parts.publisher.open_watch(caller.user, watch_id, groups)
         for row in await self._store.groups_of(caller.user, groups):
             self._parts.publisher.accepted(caller.user, row.task_group_id, row.endpoint_id)
-        url = self._parts.broker_url(client_username(caller.user))
+        url = await self._parts.broker_url(client_username(caller.user))
         return {"watch_id": str(watch_id), "queue": queue, "connection_url": url}
 
     async def cancel(self, request: Request, caller: Caller) -> dict[str, Any]:
@@ -147,7 +155,7 @@ class ExtensionRoutes:
         return {
             "url": self._parts.address.url,
             "pid": os.getpid(),
-            "broker": "embedded",
+            "broker": self._parts.broker_name,
             "store": self._store.url,
             "token_file": str(home.token_file),
             "endpoints": [self._endpoint(row) for row in endpoints],
@@ -176,7 +184,8 @@ class ExtensionRoutes:
 
     def _own(self, request: Request, caller: Caller, what: str) -> None:
         self._parts.gate.own(caller, what)
-        if request.client is None or request.client.host != "127.0.0.1":
+        forwarded = any(name in request.headers for name in _FORWARDED)
+        if forwarded or request.client is None or not is_loopback(request.client.host):
             raise Refusal(403, "FORBIDDEN", f"only programs on the service's own host may {what}")
 
     def _endpoint(self, row: EndpointRow) -> dict[str, Any]:

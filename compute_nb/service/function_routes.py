@@ -10,6 +10,7 @@ from compute_nb import wire
 from compute_nb.service import body
 from compute_nb.service.gate import Caller
 from compute_nb.service.parts import Parts
+from compute_nb.service.refusal import unsupported
 
 SOURCE_STRATEGY = "st"
 """The published id of plain source text; a worker knows how to make a function of it."""
@@ -24,6 +25,8 @@ class FunctionRoutes:
     async def register(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Stores a function."""
         fields = await body.read(request)
+        if "ha_endpoint_id" in fields:
+            raise unsupported("this service has no high assurance: leave 'ha_endpoint_id' out")
         name, code = fields.take("function_name", str), fields.take("function_code", str)
         if not fields.take("serialized", bool, True):
             code = wire.pack_buffers([f"{SOURCE_STRATEGY}\n{name}:{code}"])
@@ -34,6 +37,7 @@ class FunctionRoutes:
             meta=fields.take("meta", dict, {}),
             description=fields.take("description", str, "") or None,
             public=fields.take("public", bool, False),
+            group=fields.uuid_or_none("group"),
         )
         return {"function_uuid": str(function_id)}
 

@@ -5,24 +5,37 @@ from __future__ import annotations
 import hmac
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
 from starlette.requests import HTTPConnection
 
+from compute_nb.service.accounts import Bearer
 from compute_nb.service.refusal import Refusal, bad_request
-from compute_nb.service.store import Principal, Store
+from compute_nb.service.scopes import ALL
+from compute_nb.service.store import Store
 from compute_nb.service.tokens import MalformedToken, Token, proof
 
+_PUBLIC_ID = re.compile("[0-9a-f]{16}", re.ASCII)
 _NONCE = re.compile("[0-9a-f]{32}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request."""
+    """Who sent a request.
+
+    Attributes:
+        public_id: Of the token that it carries.
+        scope: Of that token.
+        admin: True if he sees to the accounts and the state of the service.
+    """
 
     user: UUID
     public_id: str
+    name: str = ""
+    scope: str = ALL
+    admin: bool = False
 
 
 class Gate:
@@ -39,12 +52,13 @@ class Gate:
         self._own_user = own_user
         self._token_file = token_file
         self._names: frozenset[str] = frozenset()
-        self._principals: dict[str, Principal] = {}
+        self._bearers: dict[str, Bearer] = {}
+        self.own_token_id = ""
         self.last_used_at = time.monotonic()
 
-    def open(self, port: int) -> None:
-        """Says under which names the service is reached."""
-        self._names = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost"))
+    def open(self, names: Iterable[str]) -> None:
+        """Says under which names, as in a `Host` header, the service is reached."""
+        self._names = frozenset(name.lower() for name in names)
 
     def check_host(self, request: HTTPConnection) -> str:
         """Returns the `Host` header.
@@ -53,7 +67,7 @@ class Gate:
             Refusal: 421, for a page of elsewhere whose name was bent to loopback.
         """
         host = request.headers.get("host", "")
-        if host not in self._names:
+        if host.lower() not in self._names:
             raise Refusal(421, "WRONG_HOST", f"{host[:100]!r} is not a name of this service")
         return host
 
@@ -70,11 +84,30 @@ class Gate:
             token = Token.parse(text.strip())
         except MalformedToken as error:
             raise self._refused(str(error)) from None
-        principal = await self._principal(token.public_id)
-        if principal is None or not hmac.compare_digest(principal.secret_hash, token.digest):
+        bearer = await self.bearer(token.public_id)
+        if bearer is None or not hmac.compare_digest(bearer.secret_hash, token.digest):
             raise self._refused(f"token cnb_{token.public_id} is wrong or was revoked")
         self.last_used_at = time.monotonic()
-        return Caller(principal.user, token.public_id)
+        admin = bearer.admin or bearer.user == self._own_user
+        return Caller(bearer.user, token.public_id, bearer.name, bearer.scope, admin)
+
+    def permit(self, caller: Caller, scopes: frozenset[str], *, admin: bool) -> None:
+        """Lets only tokens of these scopes pass, or of "all"; and of administrators only, if `admin`.
+
+        A token that is for this call alone needs no administrator behind it.
+
+        Raises:
+            Refusal: 403.
+        """
+        if caller.scope != ALL and caller.scope not in scopes:
+            raise Refusal(
+                403,
+                "FORBIDDEN",
+                f"token cnb_{caller.public_id} is for {caller.scope!r} only: this call needs one of scope "
+                f"{', '.join(sorted(scopes | {ALL}))}",
+            )
+        if admin and not caller.admin and caller.scope not in scopes:
+            raise Refusal(403, "FORBIDDEN", "only an administrator of this service may do this")
 
     def own(self, caller: Caller, what: str) -> None:
         """Lets only the service's own user pass.
@@ -95,21 +128,26 @@ class Gate:
         nonce = request.query_params.get("nonce", "")
         if not _NONCE.fullmatch(nonce):
             raise bad_request("'nonce' must be 32 hex digits")
-        principal = await self._principal(public_id)
-        if principal is None:
+        bearer = await self.bearer(public_id)
+        if bearer is None:
             raise Refusal(404, "TOKEN_NOT_FOUND", f"token {public_id[:16]!r} is not of this service")
-        return proof(principal.secret_hash, nonce, self.check_host(request))
+        return proof(bearer.secret_hash, nonce, self.check_host(request))
 
     def forget(self, public_id: str) -> None:
         """Asks the store again for a token at its next use; called when it was revoked."""
-        self._principals.pop(public_id, None)
+        self._bearers.pop(public_id, None)
 
-    async def _principal(self, public_id: str) -> Principal | None:
-        known = self._principals.get(public_id)
-        if known is None:
-            known = await self._store.principal(public_id)
+    def forget_all(self) -> None:
+        """The same for all tokens; called when a user has changed."""
+        self._bearers.clear()
+
+    async def bearer(self, public_id: str) -> Bearer | None:
+        """Returns whom a token speaks for; None if it is not known or void."""
+        known = self._bearers.get(public_id)
+        if known is None and _PUBLIC_ID.fullmatch(public_id):
+            known = await self._store.accounts.bearer(public_id)
             if known is not None:
-                self._principals[public_id] = known
+                self._bearers[public_id] = known
         return known
 
     def _refused(self, why: str) -> Refusal:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 
 from compute_nb.service.own_files import OwnFiles
 from compute_nb.service.parts import Parts
@@ -23,10 +24,18 @@ class Housekeeping:
     Args:
         files: By which the service is found.
         stopping: Set when the service ends.
+        renew: Takes a renewed certificate, if there is one.
     """
 
-    def __init__(self, parts: Parts, files: OwnFiles, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        files: OwnFiles,
+        stopping: asyncio.Event,
+        renew: Callable[[], None],
+    ) -> None:
         self._parts, self._files = parts, files
+        self._renew = renew
         self._stopping = stopping
         self._busy_at = time.monotonic()
         self._sweep_at = self._busy_at
@@ -43,6 +52,7 @@ class Housekeeping:
                     _log.error("the home folder was deleted or replaced: the service ends")
                     self._parts.stop(False)
                     return
+                self._renew()
                 self._files.restore()
                 await self._expire()
                 await self._sweep()

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
+from compute_nb.service import registry
 from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.rows import Conflict, Forbidden, NotFound, SubmitReply
 from compute_nb.service.statements import WAITING
@@ -206,9 +207,11 @@ def _functions(tx: Transaction, owner: UUID, submission: Submission) -> dict[UUI
         row = tx.one("function_access", function_id.bytes)
         if row is None:
             raise NotFound(f"function {function_id} is not known here: register it again")
-        number, function_owner, public = row
-        if function_owner != owner.bytes and not public:
-            raise Forbidden(f"function {function_id} is somebody else's and not public")
+        number, function_owner, public, group = row
+        if not registry.may_use(tx, owner, function_owner, public, group):
+            raise Forbidden(
+                f"function {function_id} is somebody else's, neither public nor for a group of yours"
+            )
         numbers[function_id] = number
     return numbers
 

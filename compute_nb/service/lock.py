@@ -12,11 +12,25 @@ from compute_nb.config import Home
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A service as it wrote about itself in service.json."""
+    """A service as it wrote about itself in service.json.
+
+    Attributes:
+        url: As clients are told it.
+        local_url: On this host, where it differs.
+        tls_sha256: The fingerprint of its certificate, where it has one.
+    """
 
     url: str
     pid: int
     plain: bool = False
+    broker: str = "embedded"
+    local_url: str = ""
+    tls_sha256: str | None = None
+
+    @property
+    def asked_at(self) -> str:
+        """Where programs of this host ask it."""
+        return self.local_url or self.url
 
 
 def running(home: Home) -> Running | None:
@@ -25,7 +39,14 @@ def running(home: Home) -> Running | None:
         return None
     try:
         facts = json.loads(home.service_file.read_text(encoding="utf-8"))
-        return Running(str(facts["url"]), int(facts["pid"]), bool(facts.get("plain")))
+        return Running(
+            str(facts["url"]),
+            int(facts["pid"]),
+            bool(facts.get("plain")),
+            str(facts.get("broker", "embedded")),
+            str(facts.get("local_url") or ""),
+            facts.get("tls_sha256"),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,4 +1,4 @@
-"""This module is the service's two listening sockets on loopback: drawn once, their ports stay."""
+"""This module is the service's two listening sockets: drawn once, their ports stay."""
 
 from __future__ import annotations
 
@@ -13,25 +13,10 @@ from compute_nb.errors import ComputeError
 
 FIRST_PORT, LAST_PORT = 15_000, 32_000
 DRAWS = 50
-LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class PortTaken(ComputeError):
     """A port that was asked for, or handed out before, belongs to another program."""
-
-
-def check_host(host: str) -> str:
-    """Returns the address to listen on.
-
-    Raises:
-        ComputeError: Not loopback.
-    """
-    if host not in LOOPBACK:
-        raise ComputeError(
-            f"the service listens on 127.0.0.1 only, not on {host!r}: other addresses need TLS, which "
-            "this version does not have. Leave --host out, and reach it from afar by `ssh -L`"
-        )
-    return "127.0.0.1"
 
 
 def listen(host: str, wanted: int | None, option: str) -> socket.socket:
@@ -40,7 +25,7 @@ def listen(host: str, wanted: int | None, option: str) -> socket.socket:
     Never SO_REUSEPORT: nobody else, of any user, can share a port on which passwords arrive.
 
     Args:
-        host: From `check_host`.
+        host: From `address.check`.
         wanted: The port; None draws one.
         option: The command-line option that would set another, for the error.
 
@@ -65,7 +50,8 @@ def close_all(sockets: Sequence[socket.socket]) -> None:
 
 def _bind(host: str, port: int, option: str) -> socket.socket:
     # asyncio sends small answers at once only where the protocol is named; 40 ms late otherwise.
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))

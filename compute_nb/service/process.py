@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -15,11 +16,12 @@ from contextlib import suppress
 
 from filelock import FileLock, Timeout
 
+from compute_nb import logline
 from compute_nb.config import Home
 from compute_nb.errors import ComputeError
+from compute_nb.service import logfile
 from compute_nb.service.config import ServiceConfig
 from compute_nb.service.lock import running
-from compute_nb.service.logfile import LogHandler
 from compute_nb.service.server import Service
 
 _log = logging.getLogger(__name__)
@@ -106,7 +108,7 @@ def _announcer(fd: int | None) -> Announce:
 
 
 def _serve(config: ServiceConfig, announce: Announce, quiet: bool) -> None:
-    _start_log(config.home, quiet)
+    _start_log(config, quiet)
     _raise_file_limit()
     # Store and loop are both busy under load, and each waits this long for the other.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -144,6 +146,7 @@ async def _run(config: ServiceConfig, announce: Announce) -> None:
     def on_ready(ready: asyncio.Future[str]) -> None:
         if not ready.cancelled():
             announce(f"ready {ready.result()}")
+            _tell_systemd(f"READY=1\nSTATUS=listens at {ready.result()}")
             gc.freeze()
 
     ready: asyncio.Future[str] = loop.create_future()
@@ -151,15 +154,19 @@ async def _run(config: ServiceConfig, announce: Announce) -> None:
     await service.run(ready)
 
 
-def _start_log(home: Home, quiet: bool) -> None:
+def _tell_systemd(text: str) -> None:
+    """Says to systemd that started this process how it stands (`Type=notify`); to nobody elsewhere."""
+    place = os.environ.pop("NOTIFY_SOCKET", "")
+    if place:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(text.encode(), "\0" + place[1:] if place.startswith("@") else place)
+
+
+def _start_log(config: ServiceConfig, quiet: bool) -> None:
     """Writes to the service's log file, for its owner only, and to stderr if somebody looks there."""
-    handlers: list[logging.Handler] = [LogHandler(home.service_log)]
+    handlers = [logfile.handler(config.home.service_log)]
     if not quiet:
         handlers.append(logging.StreamHandler())
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=handlers,
-        force=True,
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logline.begin(handlers, config.log_level, config.log_json)
+    # Its local agents say as much.
+    os.environ[logline.VARIABLE] = logline.spelled(config.log_level, config.log_json)

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from compute_nb import wire
+from compute_nb import logline, wire
 from compute_nb.service.broker import Broker
 from compute_nb.service.config import GROUP_QUEUE_EXPIRES_S, WATCH_EXPIRES_S
 from compute_nb.service.store import Ended
@@ -81,7 +81,8 @@ class Publisher:
         """Sends tasks to agents; called by the store once they are committed as sent."""
         for endpoint_id, dispatch in dispatches:
             self._broker.publish("", tasks_queue(endpoint_id), wire.encode(dispatch))
-            _log.debug("endpoint %s: %s tasks sent", endpoint_id, _count(dispatch))
+            runs = (task.run.task_id for batch in dispatch.batches for task in batch.tasks)
+            logline.told(_log, "sent", runs, endpoint_id=endpoint_id)
 
     def command(self, endpoint_id: UUID, message: wire.Message) -> None:
         """Sends a welcome, stored, cancel or stop to an agent."""
@@ -205,6 +206,7 @@ class Publisher:
                 self._drop(watch)
 
     def _send(self, watch: _Watch, events: Events) -> bool:
+        logline.told(_log, "result told to a watcher", (result.task_id for result in events.results))
         self._note_told(watch.queue, (result.task_id for result in events.results))
         return self._broker.publish("", watch.queue, wire.encode(events))
 
@@ -310,7 +312,3 @@ def _parts(results: Sequence[TaskResult]) -> Iterator[list[TaskResult]]:
         size += len(result.data)
     if part:
         yield part
-
-
-def _count(dispatch: Dispatch) -> int:
-    return sum(len(batch.tasks) for batch in dispatch.batches)

@@ -41,6 +41,26 @@ class Reader(Calls):
         found = {row[0]: row for row in rows}
         return [_task_row(found[i.bytes]) for i in ids if i.bytes in found]
 
+    async def open_of(self, owner: UUID) -> int:
+        """Returns how many tasks of a user have not ended."""
+        ((count,),) = await self._run(lambda tx: tx.named("open_of_owner", owner=owner.bytes))
+        return int(count)
+
+    async def places_of_group(
+        self, owner: UUID, task_group_id: UUID, after: UUID | None, limit: int
+    ) -> list[tuple[UUID, float]]:
+        """Returns a page of a task group's tasks in whose place no other one runs: ids, and when submitted.
+
+        Raises:
+            NotFound, Forbidden: As they say.
+        """
+
+        def read(tx: Transaction) -> list[Any]:
+            number = registry.owned_group(tx, owner, task_group_id)
+            return tx.all("places_of_group", number, FIRST if after is None else after.bytes, limit)
+
+        return [(uuid_of(task_id), at) for task_id, at in await self._run(read)]
+
     async def tasks_of_group(
         self, owner: UUID, task_group_id: UUID, after: UUID | None = None, limit: int = 1000
     ) -> GroupPage:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -19,9 +21,13 @@ class Refusal(ComputeError):
         status: HTTP status. Only 4xx and 507 once anything was committed: clients repeat other 5xx.
         code: For programs, upper case.
         message: For people: what was tried, which id, what to do next.
+        headers: What the answer says beside.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.headers = _HEADERS.get(status, {}) | dict(headers or {})
         self.status = status
         self.code = code
         self.message = message
@@ -36,8 +42,7 @@ class Refusal(ComputeError):
             "http_status_code": self.status,
             "error_args": [],
         }
-        headers = _HEADERS.get(self.status)
-        return JSONResponse(body, self.status, headers)
+        return JSONResponse(body, self.status, self.headers)
 
 
 def bad_request(message: str) -> Refusal:
@@ -54,3 +59,13 @@ def not_found(kind: str, value: object) -> Refusal:
 def too_large(message: str) -> Refusal:
     """More in one request than it may carry."""
     return Refusal(413, "TASK_PAYLOAD_TOO_LARGE", f"TASK_PAYLOAD_TOO_LARGE: {message}")
+
+
+def too_many(message: str, again_s: float) -> Refusal:
+    """More than this user may now; clients come again by themselves after `again_s` seconds."""
+    return Refusal(429, "TOO_MANY_REQUESTS", message, {"Retry-After": str(max(1, math.ceil(again_s)))})
+
+
+def unsupported(message: str) -> Refusal:
+    """Something asked for that this service can't see to; published agents end on it and print why."""
+    return Refusal(422, "NOT_SUPPORTED", message)

@@ -29,22 +29,31 @@ def add_function(
     *,
     description: str | None,
     public: bool,
+    group: UUID | None = None,
 ) -> UUID:
     """Stores a function and returns its id."""
     function_id = new_id()
     text = json.dumps(dict(meta))
-    tx.run("add_function", function_id.bytes, owner.bytes, name, code, text, description, public, tx.now)
+    grp = None if group is None else group.bytes
+    tx.run("add_function", function_id.bytes, owner.bytes, name, code, text, description, public, tx.now, grp)
     return function_id
 
 
+def may_use(tx: Transaction, user: UUID, owner: bytes, public: object, group: bytes | None) -> bool:
+    """True if a function is a user's to run: his own, public, or for a group that he is in."""
+    if owner == user.bytes or public:
+        return True
+    return group is not None and tx.one("is_member", user.bytes, group) is not None
+
+
 def function(tx: Transaction, owner: UUID, function_id: UUID) -> FunctionRow:
-    """Returns a function that is the owner's, or public."""
+    """Returns a function that is the owner's, public, or for a group of his."""
     row = tx.one("function", function_id.bytes)
     if row is None:
         raise NotFound(f"function {function_id} is not known here: register it again")
-    _, row_owner, name, code, meta, description, public, created = row
-    if row_owner != owner.bytes and not public:
-        raise Forbidden(f"function {function_id} is somebody else's and not public")
+    _, row_owner, name, code, meta, description, public, created, group = row
+    if not may_use(tx, owner, row_owner, public, group):
+        raise Forbidden(f"function {function_id} is somebody else's, neither public nor for a group of yours")
     return FunctionRow(
         function_id, uuid_of(row_owner), name, code, json.loads(meta), description, bool(public), created
     )
@@ -160,12 +169,12 @@ def environments(tx: Transaction, endpoint_ids: list[UUID]) -> dict[UUID, Mappin
 def principal(tx: Transaction, public_id: str) -> Principal | None:
     """Returns a principal that is not revoked."""
     row = tx.one("principal", public_id)
-    return None if row is None else _principal(row)
+    return None if row is None else read_principal(row)
 
 
 def principals(tx: Transaction, user: UUID) -> list[Principal]:
     """Returns all principals of a user."""
-    return [_principal(row) for row in tx.all("principals", user.bytes)]
+    return [read_principal(row) for row in tx.all("principals", user.bytes)]
 
 
 def add_principal(tx: Transaction, new: Principal) -> None:
@@ -183,6 +192,7 @@ def add_principal(tx: Transaction, new: Principal) -> None:
     )
 
 
-def _principal(row: Any) -> Principal:
+def read_principal(row: Any) -> Principal:
+    """Returns the principal in a row of the store."""
     public_id, name, user, kind, secret_hash, generation, scope, created, revoked = row
     return Principal(public_id, name, uuid_of(user), kind, secret_hash, scope, created, generation, revoked)

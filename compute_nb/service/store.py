@@ -17,6 +17,7 @@ from typing import Literal
 from uuid import UUID
 
 from compute_nb.service import intake, retry, rollcall
+from compute_nb.service.accounts import Accounts
 from compute_nb.service.catalogue import Catalogue
 from compute_nb.service.database import (
     Database,
@@ -31,6 +32,7 @@ from compute_nb.service.ender import Ender
 from compute_nb.service.intake import Intake
 from compute_nb.service.keeper import Keeper
 from compute_nb.service.lane import WINDOW_CHARACTERS
+from compute_nb.service.meter import Histogram
 from compute_nb.service.reader import Reader
 from compute_nb.service.rows import (
     Conflict,
@@ -103,6 +105,8 @@ class Store(Catalogue, Reader, Ender, Keeper):
         self._dispatcher = dispatcher
         self._writer = Writer(database, dispatcher, clock, stuck_s)
         self._intake = Intake(dispatcher)
+        self.accounts = Accounts(self._run)
+        self.commits = Histogram()
 
     def __repr__(self) -> str:
         return f"<Store {self.url}>"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
 from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from compute_nb.service import body
 from compute_nb.service.config import MAX_STATUS_IDS
@@ -47,33 +49,39 @@ class TaskRoutes:
         rows = await self._store.task_rows(caller.user, task_ids)
         return {"response": "batch", "results": {str(row.task_id): self._object(row) for row in rows}}
 
-    async def group(self, request: Request, caller: Caller) -> dict[str, Any]:
-        """Answers with the ids of a group's tasks, and makes sure that its shared queue is there."""
+    async def group(self, request: Request, caller: Caller) -> Response:
+        """Answers with the ids of a group's tasks, and makes sure that its shared queue is there.
+
+        Page by page, since there is no bound: nobody waits for a group of a million, and none is in memory.
+        """
         task_group_id = body.as_uuid(request.path_params["task_group_id"], "the task group")
-        tasks = await self._all(caller.user, task_group_id)
+        first = await self._store.places_of_group(caller.user, task_group_id, None, PAGE)
         self._parts.publisher.open_group_queue(caller.user, task_group_id)
-        return {"taskgroup_id": str(task_group_id), "create_websockets_queue": True, "tasks": tasks}
+        pages = self._pages(caller.user, task_group_id, first)
+        if len(first) < PAGE:
+            return Response("".join([page async for page in pages]), media_type="application/json")
+        return StreamingResponse(pages, media_type="application/json")
 
     async def connection_url(self, _: Request, caller: Caller) -> dict[str, Any]:
         """Answers where and as whom the caller reads its results."""
         return {
             "queue_prefix": group_queue_prefix(caller.user),
-            "connection_url": self._parts.broker_url(client_username(caller.user)),
+            "connection_url": await self._parts.broker_url(client_username(caller.user)),
         }
 
     def _object(self, row: TaskRow) -> dict[str, Any]:
         return published_object(row) if self._plain else task_object(row)
 
-    async def _all(self, user: UUID, task_group_id: UUID) -> list[dict[str, Any]]:
-        tasks: list[dict[str, Any]] = []
-        replaced: set[str] = set()
-        after, more = None, True
-        while more:
-            page = await self._store.tasks_of_group(user, task_group_id, after, PAGE)
-            tasks += [{"id": str(row[0]), "created_at": row[2]} for row in page.tasks]
-            replaced.update(str(row[6]) for row in page.tasks if row[6] is not None)
-            after, more = (page.tasks[-1][0] if page.tasks else after), page.more
-        return [task for task in tasks if task["id"] not in replaced] if replaced else tasks
+    async def _pages(
+        self, user: UUID, task_group_id: UUID, page: Sequence[tuple[UUID, float]]
+    ) -> AsyncIterator[str]:
+        yield f'{{"taskgroup_id":"{task_group_id}","create_websockets_queue":true,"tasks":['
+        before = ""
+        while page:
+            yield before + ",".join(f'{{"id":"{task_id}","created_at":{at!r}}}' for task_id, at in page)
+            before, last, full = ",", page[-1][0], len(page) == PAGE
+            page = await self._store.places_of_group(user, task_group_id, last, PAGE) if full else []
+        yield "]}"
 
 
 def task_object(row: TaskRow) -> dict[str, Any]:

@@ -15,10 +15,15 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from compute_nb.errors import ComputeError
-from compute_nb.service.broker.contract import Operation
+from compute_nb.service.broker.contract import Grants, Operation
 
+NOTHING = "^$"
 TOKEN = re.compile(r"cnb_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
 _USERNAME = re.compile(r"(u)\.([0-9a-f]{32})|(ep)\.([0-9a-f-]{36})", re.ASCII)
+
+
+GENERATIONS = "broker_generations"
+"""The key in the store under which revoked passwords are counted."""
 
 
 class MalformedToken(ComputeError):
@@ -113,6 +118,17 @@ def allowed(username: str, operation: Operation, name: str, routing_key: str | N
     return routing_key is None or routing_key == f"{endpoint_id}.{name}"
 
 
+def grants(username: str) -> Grants | None:
+    """The same table as RabbitMQ's permissions; None for a name that is none of ours."""
+    match = _USERNAME.fullmatch(username)
+    if match is None:
+        return None
+    if match[1]:
+        return Grants(NOTHING, NOTHING, rf"^(r|w)\.{match[2]}\.", {})
+    keys = {name: rf"^{match[4]}\.{name}$" for name in ("results", "heartbeats")}
+    return Grants(NOTHING, "^(results|heartbeats)$", rf"^{match[4]}\.(tasks|commands)$", keys)
+
+
 class BrokerKeys:
     """The passwords of the broker, as a Guard of it; loop thread only.
 
@@ -148,7 +164,15 @@ class BrokerKeys:
         """True if that user may do that; called by the broker at each declare, consume and publish."""
         return allowed(username, operation, name, routing_key)
 
-    def url(self, username: str, host: str, port: int) -> str:
-        """Returns the address, with user and password, under which that user reaches the broker."""
-        password = self.password(username)
-        return f"amqp://{username}:{password}@{host}:{port}/%2F?heartbeat=30"
+    def grants(self, username: str) -> Grants | None:
+        """What RabbitMQ is to let that user do; None for a name that is none of ours."""
+        return grants(username)
+
+    def url(self, username: str, base: str) -> str:
+        """Returns the address, with user and password, under which that user reaches the broker.
+
+        Args:
+            base: `amqp://host:port`, or `amqps://`.
+        """
+        scheme, _, place = base.partition("://")
+        return f"{scheme}://{username}:{self.password(username)}@{place}/%2F?heartbeat=30"

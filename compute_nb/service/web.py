@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +12,12 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from compute_nb.service.app import App
+from compute_nb.service.refusal import Refusal, bad_request
 
 KEEP_ALIVE_S = 600
 LAST_REPLIES_S = 2
 FIRST_HEAD_S = 10.0
+MAX_HEAD_BYTES = 65_536
 MAX_CONNECTIONS = 1_000
 MAX_SILENT = 200
 
@@ -55,6 +58,35 @@ class Guarded(HttpToolsProtocol):
     """A connection that must ask something soon; uvicorn calls its hooks."""
 
     lobby: Lobby
+    _head_bytes = 0
+    _in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        """It has sent something. The parser keeps a head of any length: this does not."""
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(
+                Refusal(431, "HEAD_TOO_LARGE", f"a request's head may have {MAX_HEAD_BYTES:,} bytes")
+            )
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP."""
+        self._refuse(bad_request(msg))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answers in the form of all other refusals, and ends the connection: the parser is lost."""
+        answer = refusal.response()
+        head = [f"HTTP/1.1 {answer.status_code} Refused\r\n".encode()]
+        head += [name + b": " + value + b"\r\n" for name, value in answer.raw_headers]
+        self.transport.write(b"".join([*head, b"connection: close\r\n\r\n", bytes(answer.body)]))
+        self.transport.close()
 
     def connection_made(self, transport: Any) -> None:
         """It is open."""
@@ -64,6 +96,7 @@ class Guarded(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """It has asked."""
+        self._in_head = False
         self.lobby.leave(self)
         super().on_headers_complete()
 
@@ -78,6 +111,19 @@ class Guarded(HttpToolsProtocol):
         self.transport.abort()
 
 
+class _Config(uvicorn.Config):
+    """Takes a context that is renewed while it serves, where uvicorn would read files once."""
+
+    def __init__(self, tls: ssl.SSLContext | None, *args: Any, **kwargs: Any) -> None:
+        self._tls = tls
+        super().__init__(*args, **kwargs)
+
+    def load(self) -> None:
+        """Called by uvicorn."""
+        super().load()
+        self.ssl = self._tls
+
+
 class WebServer(uvicorn.Server):
     """Serves the web API on the loop that calls `serve`, until `finish`."""
 
@@ -88,9 +134,11 @@ class WebServer(uvicorn.Server):
         head_s: float = FIRST_HEAD_S,
         max_silent: int = MAX_SILENT,
         max_connections: int = MAX_CONNECTIONS,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         lobby = Lobby(head_s, max_silent, max_connections)
-        config = uvicorn.Config(
+        config = _Config(
+            tls,
             app,
             http=type("GuardedHere", (Guarded,), {"lobby": lobby}),
             ws="none",
@@ -99,6 +147,7 @@ class WebServer(uvicorn.Server):
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,  # anybody can write them
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=LAST_REPLIES_S,
         )

@@ -19,6 +19,7 @@ interface IState {
   live: ReadonlyMap<string, string>;
   notes: Readonly<Record<string, string>>;
   readonly bundles: Map<string, JSONObject>;
+  readonly changes: Map<string, readonly string[] | null>;
   /** Newer than the bundle of the same group. */
   readonly counts: Map<string, Counts>;
 }
@@ -47,6 +48,22 @@ export class Board<T extends object> {
   setNotes(notebook: T, notes: Readonly<Record<string, string>>): void {
     this._state(notebook).notes = notes;
     this.touch(notebook);
+  }
+
+  /** Returns how the source of a group's cell differs from what ran, null if the kernel does not know. */
+  changes(notebook: T, id: string): readonly string[] | null {
+    return this._states.get(notebook)?.changes.get(id) ?? null;
+  }
+
+  /** Whether the kernel has been asked that and has answered. */
+  hasChanges(notebook: T, id: string): boolean {
+    return this._states.get(notebook)?.changes.has(id) ?? false;
+  }
+
+  /** Takes the kernel's answer. */
+  setChanges(notebook: T, id: string, lines: readonly string[] | null): void {
+    this._state(notebook).changes.set(id, lines);
+    this._changed.emit({ notebook, id });
   }
 
   /** Returns the newest display data of a group, null if the kernel has sent none. */
@@ -110,7 +127,7 @@ export class Board<T extends object> {
   private _state(notebook: T): IState {
     let state = this._states.get(notebook);
     if (state === undefined) {
-      state = { live: new Map(), notes: {}, bundles: new Map(), counts: new Map() };
+      state = { live: new Map(), notes: {}, bundles: new Map(), changes: new Map(), counts: new Map() };
       this._states.set(notebook, state);
     }
     return state;

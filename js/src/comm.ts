@@ -7,15 +7,17 @@
  */
 
 import type { ISessionContext } from '@jupyterlab/apputils';
-import type { NotebookPanel } from '@jupyterlab/notebook';
+import { type Notebook, NotebookActions, type NotebookPanel } from '@jupyterlab/notebook';
 import type { Kernel, KernelMessage as Messages } from '@jupyterlab/services';
 import type { JSONObject, JSONValue } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 import type { Board } from './board';
-import { heard, IForget, INotebookMessage, IRecord, ISnapshots, KernelMessage } from './messages';
+import { Greeting } from './greeting';
+import { heard, IChangesMessage, IForget, INotebookMessage, IRecord, ISnapshots, KernelMessage } from './messages';
 import * as metadata from './metadata';
 import * as outputs from './outputs';
+import { saverOf } from './saver';
 import { isOver } from './snapshot';
 import { COMM_TARGET, ISnapshot } from './tokens';
 
@@ -29,14 +31,20 @@ export interface IEnding {
   readonly snapshot: ISnapshot;
 }
 
+/** A comm that was taken up, and what the kernel is told on it. */
+interface IHeld {
+  readonly comm: Kernel.IComm;
+  readonly greeting: Greeting;
+}
+
 /** Holds one notebook to its kernel, from its opening to its closing. */
 export class Link implements IDisposable {
   private readonly _session: ISessionContext;
   private readonly _ended = new Signal<this, IEnding>(this);
   private _kernel: Kernel.IKernelConnection | null = null;
-  private readonly _comms = new Map<string, Kernel.IComm>();
-  private _saving = false;
-  private _again = false;
+  private readonly _comms = new Map<string, IHeld>();
+  private _isMet = false;
+  private _isCellToBeSaved = false;
   private _isDisposed = false;
 
   constructor(
@@ -47,6 +55,8 @@ export class Link implements IDisposable {
     this._session.kernelChanged.connect(this._onKernel, this);
     this._session.statusChanged.connect(this._onStatus, this);
     _notebook.context.saveState.connect(this._onSave, this);
+    NotebookActions.executed.connect(this._onExecuted, this);
+    saverOf(_notebook.context);
     void this._session.ready.then(() => this._meet());
   }
 
@@ -64,6 +74,13 @@ export class Link implements IDisposable {
     return this._comms.size > 0;
   }
 
+  /** Asks how the source of a group's cell differs from what ran; returns whether there is a kernel to ask. */
+  askChanges(id: string, source: string): boolean {
+    const question: IChangesMessage = { kind: 'changes', id, source };
+    this._comms.forEach(({ comm }) => comm.send(question as unknown as JSONObject));
+    return this.isConnected;
+  }
+
   dispose(): void {
     if (this._isDisposed) {
       return;
@@ -74,6 +91,8 @@ export class Link implements IDisposable {
     this._session.kernelChanged.disconnect(this._onKernel, this);
     this._session.statusChanged.disconnect(this._onStatus, this);
     this._notebook.context.saveState.disconnect(this._onSave, this);
+    NotebookActions.executed.disconnect(this._onExecuted, this);
+    this._comms.forEach(held => held.greeting.dispose());
     this._comms.clear();
   }
 
@@ -85,10 +104,19 @@ export class Link implements IDisposable {
   private _onStatus(_: ISessionContext, status: Kernel.Status): void {
     if (GONE.includes(status)) {
       this._forget();
+    } else if (status === 'unknown') {
+      this._isMet = false; // what the kernel says while the connection is down is lost
+    } else if (!this._isMet) {
+      void this._meet();
     }
   }
 
   private _forget(): void {
+    this._isMet = false;
+    for (const { comm, greeting } of this._comms.values()) {
+      greeting.dispose();
+      comm.dispose();
+    }
     this._comms.clear();
     this._board.unbind(this._notebook);
   }
@@ -96,9 +124,10 @@ export class Link implements IDisposable {
   /** Listens to the kernel that the notebook has now, and takes up what it had to say before. */
   private async _meet(): Promise<void> {
     const kernel = this._session.session?.kernel ?? null;
-    if (this._isDisposed || kernel === null) {
+    if (this._isDisposed || kernel === null || this._isMet || !this._session.isReady) {
       return;
     }
+    this._isMet = true;
     if (kernel !== this._kernel) {
       this._kernel?.iopubMessage.disconnect(this._onMessage, this);
       this._kernel = kernel;
@@ -107,8 +136,12 @@ export class Link implements IDisposable {
     try {
       const reply = await kernel.requestCommInfo({ target_name: COMM_TARGET });
       const known = reply.content.status === 'ok' ? Object.keys(reply.content.comms) : [];
-      known.forEach(id => void this._hold(id));
+      for (const id of known) {
+        this._comms.get(id)?.greeting.begin();
+        this._hold(id);
+      }
     } catch (error) {
+      this._isMet = false; // asked again as soon as there is a kernel that says how it is
       console.debug('compute_nb: the kernel went while it was asked for its comms', error);
     }
   }
@@ -119,38 +152,31 @@ export class Link implements IDisposable {
       return;
     }
     if (said.message !== null) {
-      this._take(said.message);
+      this._take(said.message, said.comm);
     }
-    void this._hold(said.comm);
+    this._hold(said.comm);
   }
 
-  /** Takes up a comm of the kernel, once, and tells it of the notebook. */
-  private async _hold(id: string): Promise<void> {
+  /** Takes up a comm of the kernel, once, and tells it of the notebook; it then says all that counts now. */
+  private _hold(id: string): void {
     const kernel = this._kernel;
-    if (kernel === null || this._comms.has(id)) {
+    if (kernel === null || this._comms.has(id) || kernel.hasComm(id)) {
       return;
     }
-    const comm = kernel.hasComm(id) ? null : kernel.createComm(COMM_TARGET, id);
-    if (comm === null) {
-      return;
-    }
-    this._comms.set(id, comm);
+    const comm = kernel.createComm(COMM_TARGET, id);
+    const greeting = new Greeting(() => comm.send(this._notebookMessage() as unknown as JSONObject));
+    this._comms.set(id, { comm, greeting });
     comm.onClose = () => {
+      greeting.dispose();
       this._comms.delete(id);
       this._board.unbind(this._notebook);
     };
-    await started(comm);
-    if (this._comms.get(id) === comm) {
-      comm.send(this._notebookMessage() as unknown as JSONObject);
-    }
+    void started(comm).then(() => greeting.begin());
   }
 
   private _notebookMessage(): INotebookMessage {
-    const kernel = this._kernel;
-    const key = `${REMEMBERED}${kernel?.id ?? ''}`;
-    const client = kernel?.clientId ?? '';
-    const previous = window.sessionStorage.getItem(key);
-    window.sessionStorage.setItem(key, client);
+    const client = this._kernel?.clientId ?? '';
+    const previous = window.sessionStorage.getItem(this._remembered);
     return {
       kind: 'notebook',
       path: this._notebook.context.localPath || this._notebook.context.path,
@@ -161,13 +187,27 @@ export class Link implements IDisposable {
     };
   }
 
-  private _take(message: KernelMessage): void {
+  /** Under which the client id is kept that this tab had before it was loaded again. */
+  private get _remembered(): string {
+    return `${REMEMBERED}${this._kernel?.id ?? ''}`;
+  }
+
+  private _take(message: KernelMessage, comm: string): void {
     switch (message.kind) {
       case 'live':
         this._board.setLive(this._notebook, message.live);
         return;
+      case 'heard':
+        if (message.client === this._kernel?.clientId) {
+          window.sessionStorage.setItem(this._remembered, message.client);
+          this._comms.get(comm)?.greeting.end();
+        }
+        return;
       case 'snapshots':
         this._takeSnapshots(message);
+        return;
+      case 'changes':
+        this._board.setChanges(this._notebook, message.id, message.lines);
         return;
       case 'counts':
         for (const [id, counts] of Object.entries(message.counts)) {
@@ -217,6 +257,7 @@ export class Link implements IDisposable {
           : metadata.forget(holder, message.id);
       if (changed) {
         this._save();
+        this._isCellToBeSaved = this._kernel?.status === 'busy';
       }
     }
     this._board.touch(this._notebook);
@@ -232,12 +273,18 @@ export class Link implements IDisposable {
   }
 
   private _onSave(_: unknown, state: string): void {
-    this._saving = state === 'started';
-    if (this._saving) {
+    if (state === 'started') {
       this._write(this._board.heardOf(this._notebook));
-    } else if (this._again) {
-      this._again = false;
-      this._save();
+    }
+  }
+
+  /** The record may be saved before the cell has ended; what the end has changed belongs into the file as well. */
+  private _onExecuted(_: unknown, cell: { readonly notebook: Notebook }): void {
+    if (cell.notebook === this._notebook.content && this._isCellToBeSaved) {
+      this._isCellToBeSaved = false;
+      if (this._notebook.context.model.dirty) {
+        this._save();
+      }
     }
   }
 
@@ -252,14 +299,9 @@ export class Link implements IDisposable {
   /** Saves, unless a collaboration saves by itself or the file can't be written. */
   private _save(): void {
     const { context } = this._notebook;
-    if (context.model.collaborative || context.model.readOnly || context.contentsModel?.writable === false) {
-      return;
+    if (!context.model.collaborative && !context.model.readOnly && context.contentsModel?.writable !== false) {
+      saverOf(context).save();
     }
-    if (this._saving) {
-      this._again = true; // of two saves at once the later one finds that the file has changed
-      return;
-    }
-    context.save().catch(error => console.warn('compute_nb: the notebook was not saved', error));
   }
 }
 

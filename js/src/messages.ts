@@ -57,7 +57,20 @@ export interface INotes {
   readonly notes: Readonly<Record<string, string>>;
 }
 
-export type KernelMessage = ILive | IRecord | IForget | ISnapshots | ICounts | IResults | INotes;
+/** How the source of a group's cell differs from what ran; null if the kernel does not know. */
+export interface IChanges {
+  readonly kind: 'changes';
+  readonly id: string;
+  readonly lines: readonly string[] | null;
+}
+
+/** What a page has told of its notebook has come, and all that it may have missed is said. */
+export interface IHeardOf {
+  readonly kind: 'heard';
+  readonly client: string;
+}
+
+export type KernelMessage = ILive | IRecord | IForget | ISnapshots | ICounts | IResults | INotes | IChanges | IHeardOf;
 
 /** What a page tells of its notebook, when the kernel opens the comm and after the page was loaded. */
 export interface INotebookMessage {
@@ -68,6 +81,13 @@ export interface INotebookMessage {
   readonly client: string;
   /** The client id that this browser tab had before it was loaded again. */
   readonly previous: string | null;
+}
+
+/** Asks how the source of a group's cell differs from what ran. */
+export interface IChangesMessage {
+  readonly kind: 'changes';
+  readonly id: string;
+  readonly source: string;
 }
 
 /** What the kernel has said, and the comm on which it is answered. */
@@ -109,6 +129,12 @@ export function readMessage(value: unknown): KernelMessage | null {
       return { kind: 'results', results: objects(value.results), writer };
     case 'notes':
       return { kind: 'notes', notes: texts(value.notes) };
+    case 'changes': {
+      const lines = Array.isArray(value.lines) ? value.lines.filter(one => typeof one === 'string') : null;
+      return typeof value.id === 'string' ? { kind: 'changes', id: value.id, lines } : null;
+    }
+    case 'heard':
+      return typeof value.client === 'string' ? { kind: 'heard', client: value.client } : null;
     default:
       return null;
   }

@@ -4,9 +4,9 @@ import type { ICodeCellModel } from '@jupyterlab/cells';
 import type { NotebookPanel } from '@jupyterlab/notebook';
 import type { IOutputModel } from '@jupyterlab/rendermime';
 import { JSONExt, type JSONObject } from '@lumino/coreutils';
-import { isObject, KEY } from './metadata';
+import { isObject, KEY, sourceHash } from './metadata';
 import { readSnapshot } from './snapshot';
-import { ISnapshot, PANEL_MIME } from './tokens';
+import { IEntry, ISnapshot, PANEL_MIME } from './tokens';
 
 /** A panel in an output of a cell. */
 export interface IPlaced {
@@ -65,19 +65,23 @@ function keptFor(metadata: unknown): string {
   return isObject(own) && typeof own.results === 'string' ? own.results : '';
 }
 
-/** Returns the index of the cell that shows a group; failing that, of the cell with this id; -1 if neither is there. */
-export function cellOf(notebook: NotebookPanel, id: string, cellId: string | null): number {
-  const shown = panels(notebook).find(one => one.snapshot.entry.id === id);
+/**
+ * Returns the index of the cell that shows a group, failing that of the one that submitted it; -1 if neither is there.
+ *
+ * A cell with the source that ran comes before one that has but its id: nbstripout numbers all cells anew.
+ */
+export function cellOf(notebook: NotebookPanel, entry: Pick<IEntry, 'id' | 'cell_id' | 'source_hash'>): number {
+  const shown = panels(notebook).find(one => one.snapshot.entry.id === entry.id);
   if (shown !== undefined) {
     return shown.cell;
   }
   const cells = notebook.content.model?.cells;
-  for (let index = 0; cellId !== null && cells !== undefined && index < cells.length; index++) {
-    if (cells.get(index).id === cellId) {
-      return index;
-    }
-  }
-  return -1;
+  const all = cells === undefined ? [] : Array.from({ length: cells.length }, (_, index) => cells.get(index));
+  const hasId = (index: number) => entry.cell_id !== null && all[index].id === entry.cell_id;
+  const same = [...all.keys()].filter(
+    index => entry.source_hash !== '' && sourceHash(all[index].sharedModel.getSource()) === entry.source_hash
+  );
+  return same.find(hasId) ?? same[0] ?? all.findIndex((_, index) => hasId(index));
 }
 
 /** Returns the ids of all cells. */

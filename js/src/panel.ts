@@ -12,13 +12,12 @@ import type { Message } from '@lumino/messaging';
 import type { ISignal } from '@lumino/signaling';
 import { Panel, Widget } from '@lumino/widgets';
 import type { Board, INews } from './board';
-import { sourceHash } from './metadata';
+import { Drift } from './drift';
 import { readSnapshot, sentence, stateOf, title } from './snapshot';
 import { GroupState, ISnapshot, LIVE_MIME, PANEL_MIME, WIDGET_MIME } from './tokens';
 import { drawn, element, notConnected } from './view';
 
 const HTML_MIME = 'text/html';
-const DRIFTED = 'The source of this cell has changed since this run.';
 
 /** What the comparison needs of a cell's shared model. */
 interface ISharedText {
@@ -32,6 +31,8 @@ export interface ISurroundings {
   /** The open notebook that renders with this resolver, null if there is none. */
   notebookOf(resolver: IRenderMime.IResolver | null | undefined): NotebookPanel | null;
   reload(notebook: NotebookPanel): void;
+  /** Asks the kernel how a source differs from what a group ran; returns whether there is one to ask. */
+  askChanges(notebook: NotebookPanel, id: string, source: string): boolean;
 }
 
 /** Draws panels; cells that are not trusted get the same, from the JSON alone. */
@@ -62,7 +63,8 @@ class HiddenRenderer extends Widget implements IRenderMime.IRenderer {
 /** One drawn panel; made by JupyterLab as often as it likes, so it keeps nothing of its own. */
 export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
   private readonly _told = element('div', 'cnbp-told');
-  private readonly _drift = new Widget({ node: element('div', 'cnbp-note cnbp-drift', DRIFTED) });
+  private readonly _drift = new Drift(source => this._askChanges(source));
+  private readonly _below = new Widget({ node: this._drift.node });
   private _source: ISharedText | null = null;
   private _model: IRenderMime.IMimeModel | null = null;
   private _saved: ISnapshot | null = null;
@@ -79,14 +81,14 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
     this.addClass('cnbp-output');
     this._told.setAttribute('role', 'status');
     this.node.append(this._told);
-    this._drift.hide();
-    this.addWidget(this._drift);
+    this.addWidget(this._below);
     this._around.board.changed.connect(this._onNews, this);
   }
 
   dispose(): void {
     if (!this.isDisposed) {
       this._leaveSource();
+      this._drift.dispose();
       this._around.board.changed.disconnect(this._onNews, this);
     }
     super.dispose();
@@ -121,15 +123,22 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
 
   /** Says so while the cell's source is another one than that of the run. */
   private _compare(): void {
-    const before = this._saved?.entry.source_hash ?? '';
-    const drifted = this._source !== null && before !== '' && sourceHash(this._source.getSource()) !== before;
-    this._drift.setHidden(!drifted);
+    this._drift.compare(this._source?.getSource() ?? null, this._saved?.entry.source_hash ?? '');
+  }
+
+  private _askChanges(source: string): boolean {
+    const notebook = this._notebook;
+    const id = this._saved?.entry.id;
+    return notebook !== null && id !== undefined && this._around.askChanges(notebook, id, source);
   }
 
   private _onNews(_: unknown, news: INews<NotebookPanel>): void {
     const id = this._saved?.entry.id;
     if (id === undefined || news.notebook !== this._notebook || (news.id !== null && news.id !== id)) {
       return;
+    }
+    if (this._around.board.hasChanges(news.notebook, id)) {
+      this._drift.tell(this._around.board.changes(news.notebook, id));
     }
     this._drawStill();
     void this._bind();
@@ -166,7 +175,7 @@ export class PanelRenderer extends Panel implements IRenderMime.IRenderer {
       return;
     }
     this._live = live;
-    this.insertWidget(this.widgets.indexOf(this._drift), live);
+    this.insertWidget(this.widgets.indexOf(this._below), live);
   }
 
   private _drawStill(): void {

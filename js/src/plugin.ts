@@ -7,6 +7,7 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
+import { Attacher, attach } from './attacher';
 import { Board } from './board';
 import { IEnding, Link } from './comm';
 import { groupsOf } from './groups';
@@ -20,17 +21,11 @@ import { Commands, PLUGIN_ID } from './tokens';
 
 const BEFORE_WIDGETS = -20; // ipywidgets stands at -10, and the lower one draws
 const SIDE_ID = 'compute-nb-groups';
-const ATTACH = "__import__('compute_nb.notebook').notebook.attach(get_ipython())";
 
 interface ISettings {
   attach: boolean;
   notify: boolean;
   longS: number;
-}
-
-/** Finds runs of the notebook in its kernel; what the kernel then says comes over the link. */
-function attach(notebook: NotebookPanel): void {
-  notebook.sessionContext.session?.kernel?.requestExecute({ code: ATTACH, silent: true, store_history: false });
 }
 
 export const plugin: JupyterFrontEndPlugin<void> = {
@@ -52,31 +47,48 @@ export const plugin: JupyterFrontEndPlugin<void> = {
     const settings: ISettings = { attach: true, notify: true, longS: 60 };
     followSettings(registry, settings);
 
+    const links = new WeakMap<NotebookPanel, Link>();
+    const reload = (notebook: NotebookPanel) => {
+      attach(notebook.sessionContext).catch(error => console.warn('compute_nb: the kernel went', error));
+    };
     const surroundings = {
       board,
       notebookOf: (resolver: IRenderMime.IResolver | null | undefined) =>
         tracker.find(one => one.content.rendermime.resolver === resolver) ?? null,
-      reload: attach
+      reload,
+      askChanges: (notebook: NotebookPanel, id: string, source: string) =>
+        links.get(notebook)?.askChanges(id, source) ?? false
     };
     rendermime.addFactory(panelFactory(surroundings), BEFORE_WIDGETS);
     rendermime.addFactory(liveFactory(), BEFORE_WIDGETS);
 
     const follow = (notebook: NotebookPanel) => {
       const link = new Link(notebook, board);
+      links.set(notebook, link);
       link.ended.connect((_, ending) => notice(ending, settings));
-      attachAfterRestart(notebook, link, board, settings);
-      notebook.disposed.connect(() => link.dispose());
+      const attacher = new Attacher(
+        notebook.sessionContext,
+        () => settings.attach && !link.isConnected && isTrusted(notebook) && groupsOf(notebook, board).length > 0
+      );
+      notebook.disposed.connect(() => {
+        attacher.dispose();
+        link.dispose();
+      });
       void notebook.context.ready.then(() => board.touch(notebook));
     };
     tracker.forEach(follow);
     tracker.widgetAdded.connect((_, notebook) => follow(notebook));
 
-    const reload = () => {
+    const reloadCurrent = () => {
       if (tracker.currentWidget !== null) {
-        attach(tracker.currentWidget);
+        reload(tracker.currentWidget);
       }
     };
-    const side = new SidePanel(tracker, board, reload);
+    const side = new SidePanel(tracker, board, reloadCurrent, () => {
+      if (tracker.currentWidget !== null) {
+        app.shell.activateById(tracker.currentWidget.id);
+      }
+    });
     side.id = SIDE_ID;
     side.title.icon = groupsIcon;
     side.title.caption = 'Compute tasks of this notebook';
@@ -92,7 +104,7 @@ export const plugin: JupyterFrontEndPlugin<void> = {
     });
 
     const isEnabled = () => tracker.currentWidget !== null;
-    app.commands.addCommand(Commands.reload, { label: 'Reload compute tasks', isEnabled, execute: reload });
+    app.commands.addCommand(Commands.reload, { label: 'Reload compute tasks', isEnabled, execute: reloadCurrent });
     app.commands.addCommand(Commands.show, { label: 'Show compute tasks', execute: open });
     for (const command of [Commands.reload, Commands.show]) {
       palette?.addItem({ command, category: 'Compute' });
@@ -100,27 +112,6 @@ export const plugin: JupyterFrontEndPlugin<void> = {
     labShell?.currentChanged.connect(() => side.update());
   }
 };
-
-/** Has a kernel that was restarted find the notebook's runs again, without a cell. */
-function attachAfterRestart(
-  notebook: NotebookPanel,
-  link: Link,
-  board: Board<NotebookPanel>,
-  settings: ISettings
-): void {
-  let restarted = false;
-  notebook.sessionContext.statusChanged.connect((_, status) => {
-    if (status === 'restarting' || status === 'autorestarting') {
-      restarted = true;
-    } else if (restarted && status === 'idle') {
-      restarted = false;
-      const runs = groupsOf(notebook, board).length;
-      if (settings.attach && runs && !link.isConnected && isTrusted(notebook)) {
-        attach(notebook);
-      }
-    }
-  });
-}
 
 function notice({ snapshot }: IEnding, settings: ISettings): void {
   const now = Date.now() / 1000;

@@ -10,6 +10,8 @@ import { sentence, title } from './snapshot';
 import type { IGroup } from './tokens';
 import { bar, element, glyph, moment } from './view';
 
+const GONE = 'Its cell is not in this notebook any more.';
+
 /** Draws itself when it is looked at and something has changed. */
 export class SidePanel extends Widget {
   private readonly _list = element('ul', 'cnbp-list');
@@ -17,10 +19,19 @@ export class SidePanel extends Widget {
   constructor(
     private readonly _tracker: INotebookTracker,
     private readonly _board: Board<NotebookPanel>,
-    private readonly _reload: () => void
+    private readonly _reload: () => void,
+    leave: () => void
   ) {
     super();
     this.addClass('cnbp-side');
+    this.node.setAttribute('aria-label', 'Compute tasks');
+    this.node.addEventListener('keydown', event => {
+      if (event.key === 'Escape') {
+        event.preventDefault();
+        event.stopPropagation();
+        leave();
+      }
+    });
     const head = element('div', 'cnbp-side-head');
     const button = element('button', 'cnbp-button', 'Reload compute tasks') as HTMLButtonElement;
     button.type = 'button';
@@ -40,6 +51,14 @@ export class SidePanel extends Widget {
     super.dispose();
   }
 
+  /** Whoever opens it by keyboard stands at the first group. */
+  protected onActivateRequest(message: Message): void {
+    super.onActivateRequest(message);
+    this._draw();
+    const first = this._list.querySelector<HTMLElement>('.cnbp-jump:enabled');
+    (first ?? this.node.querySelector<HTMLElement>('.cnbp-button'))?.focus();
+  }
+
   protected onAfterShow(message: Message): void {
     super.onAfterShow(message);
     this.update();
@@ -47,6 +66,10 @@ export class SidePanel extends Widget {
 
   protected onUpdateRequest(message: Message): void {
     super.onUpdateRequest(message);
+    this._draw();
+  }
+
+  private _draw(): void {
     const notebook = this._tracker.currentWidget;
     const groups = notebook === null ? [] : groupsOf(notebook, this._board);
     const focused = this._focused();
@@ -73,11 +96,11 @@ export class SidePanel extends Widget {
     const { entry, snapshot } = group;
     const row = element('li', 'cnbp-row');
     const button = element('button', 'cnbp-jump') as HTMLButtonElement;
-    const there = cellOf(notebook, entry.id, entry.cell_id) >= 0;
+    const there = cellOf(notebook, entry) >= 0;
     button.type = 'button';
     button.dataset.group = entry.id;
     button.disabled = !there;
-    button.title = there ? 'Go to its cell' : 'Its cell is not in this notebook any more';
+    button.title = there ? 'Go to its cell' : GONE;
     button.addEventListener('click', () => void jump(notebook, group));
     const told = snapshot === null ? 'not heard of yet' : sentence(snapshot);
     button.append(
@@ -90,6 +113,9 @@ export class SidePanel extends Widget {
     if (snapshot !== null) {
       row.append(bar(snapshot));
     }
+    if (!there) {
+      row.append(element('div', 'cnbp-note', GONE));
+    }
     if (group.note) {
       row.append(element('span', 'cnbp-note', group.note));
     }
@@ -99,7 +125,7 @@ export class SidePanel extends Widget {
 
 /** Goes to the cell of a group. */
 async function jump(notebook: NotebookPanel, group: IGroup): Promise<void> {
-  const index = cellOf(notebook, group.entry.id, group.entry.cell_id);
+  const index = cellOf(notebook, group.entry);
   if (index < 0) {
     return;
   }

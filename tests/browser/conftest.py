@@ -6,16 +6,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from browser.notebook import Notebook
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE_MS = 60_000  # all of a machine's cores may be busy with something else
+COLLABORATION = "jupyter-collaboration==5.0.4"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -25,6 +27,7 @@ class Lab:
 
     folder: Path
     environment: dict[str, str]
+    options: Sequence[str] = ()
     url: str = ""
     _servers: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -32,6 +35,7 @@ class Lab:
         """Starts it, at the port that it had before if there was one."""
         command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
         options = [
+            *self.options,
             "--IdentityProvider.token=",
             "--ServerApp.password=",
             f"--ServerApp.root_dir={self.folder}",
@@ -91,6 +95,40 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         subprocess.run(stop, env=environment, check=False, capture_output=True)
 
 
+@pytest.fixture(scope="session")
+def shared_lab(lab: Lab, tmp_path_factory: pytest.TempPathFactory, pytestconfig) -> Iterator[Lab]:
+    """A server with collaboration, which its mere presence turns on: the other tests are to have none.
+
+    Its packages are in a folder of their own, kept in pytest's cache; all else is the other server's.
+    """
+    extra = _collaboration(pytestconfig.cache.mkdir("collaboration-{}.{}".format(*sys.version_info)))
+    (packages,) = extra.glob("lib/python*/site-packages")
+    environment = {
+        **lab.environment,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(packages), os.environ.get("PYTHONPATH", "")])),
+        "JUPYTER_PATH": str(extra / "share" / "jupyter"),
+        "JUPYTER_CONFIG_PATH": str(extra / "etc" / "jupyter"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(lab.folder / ".workspaces-shared"),
+    }
+    served = Lab(tmp_path_factory.mktemp("shared"), environment, ["--LabApp.expose_app_in_browser=True"])
+    served.start()
+    yield served
+    served.stop()
+
+
+def _collaboration(folder: Path) -> Path:
+    done = folder / "done"
+    if not (done.exists() and done.read_text() == COLLABORATION):
+        shutil.rmtree(folder)
+        install = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        command = [*install, "--prefix", str(folder), COLLABORATION]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        if made.returncode:
+            pytest.skip(f"collaboration can't be installed: {made.stderr[-300:]}")
+        done.write_text(COLLABORATION)
+    return folder
+
+
 def _address(server: subprocess.Popen[str]) -> str:
     assert server.stderr is not None
     log = []
@@ -126,10 +164,23 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """One for all pages: what JupyterLab consists of is loaded once."""
-    made = browser.new_context(viewport={"width": 1280, "height": 1000})
-    made.set_default_timeout(PATIENCE_MS)
+    made = _context(browser)
     yield made
     made.close()
+
+
+@pytest.fixture
+def other_browser(browser: Browser) -> Iterator[BrowserContext]:
+    """Another person's, or the same person's after all windows were closed: nothing of the first is in it."""
+    made = _context(browser)
+    yield made
+    made.close()
+
+
+def _context(browser: Browser) -> BrowserContext:
+    made = browser.new_context(viewport={"width": 1280, "height": 1000})
+    made.set_default_timeout(PATIENCE_MS)
+    return made
 
 
 @pytest.fixture
@@ -137,3 +188,10 @@ def page(context: BrowserContext) -> Iterator[Page]:
     page = context.new_page()
     yield page
     page.close()
+
+
+@pytest.fixture
+def notebook(lab: Lab, page: Page, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    made = Notebook(lab, page, f"{request.node.name}.ipynb").write()
+    yield made
+    made.release()

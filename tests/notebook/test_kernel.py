@@ -195,7 +195,7 @@ def test_the_widget_keeps_the_end_and_no_button(person):
 def test_a_running_group_that_is_shown_again_does_not_look_live(person):
     person.run("%%compute local -n g -m s=[1]\nimport time\ntime.sleep(1 + s)")
     (shown,) = of_type(person.run("g"), "execute_result")
-    assert re.search(r"as of \d\d:\d\d:\d\d", shown["data"]["text/html"])
+    assert re.search(r"as of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", shown["data"]["text/html"])
     assert "progressbar" not in shown["data"]["text/html"]
     (shown,) = of_type(person.run("%compute wait\ng"), "execute_result")
     assert "progressbar" in shown["data"]["text/html"]

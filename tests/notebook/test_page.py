@@ -23,9 +23,18 @@ class Wire:
         self.sent: list[Any] = []
         self.seen: list[NotebookSeen] = []
         self.now, self.drawn = 100.0, list[int]()
+        self.asked: list[tuple[str, str]] = []
         self.page = Page(
-            self.seen.append, self.open, lambda page: self.drawn.append(page.draw()), lambda: self.now
+            self.seen.append,
+            self.open,
+            lambda page: self.drawn.append(page.draw()),
+            lambda: self.now,
+            changes=self.changes,
         )
+
+    def changes(self, group_id: str, source: str) -> list[str]:
+        self.asked.append((group_id, source))
+        return ["-steps = 10", "+steps = 20"]
 
     def open(self, on_message: Any) -> Any:
         self.on_message = on_message
@@ -64,13 +73,13 @@ def test_what_is_not_known_is_passed_over(data: Any, wire: Wire) -> None:
 
 
 def test_the_messages_are_as_the_shared_file_has_them(wire: Wire) -> None:
-    live, record, forget, snapshots, counts, results, notes = SHARED["from_kernel"]
+    live, record, forget, snapshots, counts, results, notes, changes, heard = SHARED["from_kernel"]
     wire.page.bind(GROUP, "71ab")
     wire.page.written_by("c1")
     wire.page.record(entry(1))
     wire.page.forget(GROUP)
     wire.page.unbind(GROUP)
-    wire.hello()
+    assert wire.hello("c1")[-1] == heard
     wire.page.written_by(None)
     wire.page.snapshot(GROUP, lambda: snapshots["bundles"][GROUP], ended=True)
     assert wire.sent[0] == live
@@ -84,12 +93,16 @@ def test_the_messages_are_as_the_shared_file_has_them(wire: Wire) -> None:
     assert wire.sent[-1] == results
     wire.page.notes(notes["notes"])
     assert wire.sent[-1] == notes
+    (asked,) = SHARED["asked_by_page"]
+    wire.on_message({"content": {"data": asked}})
+    assert wire.asked == [(GROUP, "steps = 20")]
+    assert wire.sent[-1] == changes
 
 
 def test_a_page_that_has_answered_is_known_and_told_what_there_is(wire: Wire) -> None:
     wire.page.bind("a", "1")
     assert not wire.page.known
-    assert wire.hello() == [{"kind": "live", "live": {"a": "1"}}]
+    assert wire.hello("c1") == [{"kind": "live", "live": {"a": "1"}}, {"kind": "heard", "client": "c1"}]
     wire.page.bind("b", "2")
     assert wire.sent[-1] == {"kind": "live", "live": {"a": "1", "b": "2"}}
     assert wire.page.known
@@ -107,6 +120,7 @@ def test_a_page_that_was_loaded_again_gets_what_it_missed_and_writes_on(wire: Wi
         ("live", None),
         ("record", "c2"),
         ("snapshots", "c2"),
+        ("heard", None),
     ]
     assert again[0]["live"] == {"a": "1"}
 
@@ -119,7 +133,7 @@ def test_a_page_that_missed_the_first_message_hears_another_while_a_run_is_open(
     wire.hello()
     for wire.now in (110.0, 120.0):
         wire.page.snapshot("a", dict)
-    assert [said["kind"] for said in wire.sent[3:]] == ["live", "snapshots", "snapshots"]
+    assert [said["kind"] for said in wire.sent[3:]] == ["live", "heard", "snapshots", "snapshots"]
 
 
 def test_results_and_notes_are_told_to_pages_that_come_later_too(wire: Wire) -> None:
@@ -128,7 +142,7 @@ def test_results_and_notes_are_told_to_pages_that_come_later_too(wire: Wire) -> 
     wire.page.notes({"b": "run elsewhere"})
     assert [said["kind"] for said in wire.sent] == ["notes"]
     given = {"kind": "results", "results": {"a": {"text/plain": "3.2"}}, "writer": "c1"}
-    assert wire.hello()[-2:] == [given, {"kind": "notes", "notes": {"b": "run elsewhere"}}]
+    assert wire.hello()[-3:-1] == [given, {"kind": "notes", "notes": {"b": "run elsewhere"}}]
     wire.page.snapshot("a", dict)  # it is open again
     assert "results" not in {said["kind"] for said in wire.hello()}
 
@@ -163,7 +177,7 @@ def test_how_tasks_stand_is_told_as_often_as_it_changes_and_at_once_to_a_page_th
     wire.page.bind("a", "1")
     wire.page.counts("a", {"RUNNING": 2})
     assert [said["kind"] for said in wire.sent] == ["live"]
-    assert wire.hello()[-1] == {"kind": "counts", "counts": {"a": {"RUNNING": 2}}}
+    assert wire.hello()[-2] == {"kind": "counts", "counts": {"a": {"RUNNING": 2}}}
     wire.page.counts("a", {"RUNNING": 2})
     wire.page.counts("a", {"RUNNING": 1, "SUCCEEDED": 1})
     assert [said["counts"] for said in wire.sent if said["kind"] == "counts"][1:] == [

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 from entries import entry
-from jupyter_client.manager import start_new_kernel
+from kernels import Kernel, kernel_at
 from own_home import own_home
 
 from compute_nb.config import Home
@@ -19,7 +18,6 @@ from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.runs.record import KEY, Record
 
 PANEL = "application/vnd.compute-nb.panel+json"
-TARGET = "compute_nb.meta"
 LOAD = "%load_ext compute_nb"
 
 
@@ -27,65 +25,6 @@ LOAD = "%load_ext compute_nb"
 def home() -> Iterator[Home]:
     with own_home():
         yield Home.default()
-
-
-class Kernel:
-    """A kernel on a notebook, with a person and a page with the plugin at it."""
-
-    def __init__(self, manager: Any, client: Any) -> None:
-        self._manager, self._client = manager, client
-        self.heard: list[Any] = []
-        self.comm = ""
-
-    def run(self, code: str, cell_id: str = "c0") -> list[Any]:
-        """Runs a cell; returns its messages."""
-        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
-        message = self._client.session.msg("execute_request", content, metadata={"cellId": cell_id})
-        self._client.shell_channel.send(message)
-        asked, messages = message["header"]["msg_id"], []
-        while True:
-            got = self._next()
-            messages.append(got)
-            own = got["parent_header"].get("msg_id") == asked
-            if own and got["content"].get("execution_state") == "idle":
-                return messages
-
-    def text(self, code: str, cell_id: str = "c0") -> str:
-        """Runs a cell; returns all that it prints, shows and raises as text."""
-        parts = []
-        for message in self.run(code, cell_id):
-            content = message["content"]
-            parts.append(str(content.get("text", "")))
-            parts.append(str((content.get("data") or {}).get("text/plain", "")))
-            parts.append(str(content.get("evalue", "")))
-        return "\n".join(part for part in parts if part)
-
-    def says(self, kind: str, ok: Callable[[Any], bool] = lambda _: True) -> Any:
-        """Waits for a message of a kind to the page."""
-        while not (found := [one for one in self.heard if one["kind"] == kind and ok(one)]):
-            self._next()
-        return found[-1]
-
-    def greet(self, path: Path) -> None:
-        """Speaks as a page that shows the notebook."""
-        self.says("live")
-        seen = {
-            "path": path.name,
-            "record": None,
-            "cells": ["c0", "c1"],
-            "client": self._client.session.session,
-        }
-        data = {"kind": "notebook", **seen, "previous": None}
-        message = self._client.session.msg("comm_msg", {"comm_id": self.comm, "data": data})
-        self._client.shell_channel.send(message)
-
-    def _next(self) -> Any:
-        got = self._client.get_iopub_msg(timeout=60)
-        data = got["content"].get("data")
-        if got["msg_type"] == "comm_msg" and isinstance(data, dict) and data.get("target") == TARGET:
-            self.comm = got["content"]["comm_id"]
-            self.heard.append(data)
-        return got
 
 
 class Book:
@@ -117,15 +56,8 @@ class Book:
             nbformat.v4.new_notebook(cells=cells, metadata={KEY: record} if record else {}), self.path
         )
 
-    @contextlib.contextmanager
-    def kernel(self) -> Iterator[Kernel]:
-        environment = {**os.environ, "JPY_SESSION_NAME": str(self.path)}
-        manager, client = start_new_kernel(env=environment)
-        try:
-            yield Kernel(manager, client)
-        finally:
-            client.stop_channels()
-            manager.shutdown_kernel(now=True)
+    def kernel(self) -> contextlib.AbstractContextManager[Kernel]:
+        return kernel_at(self.path)
 
     def noted(self, home: Home) -> Record:
         return Index(home).of(self.path)

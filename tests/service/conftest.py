@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import threading
+import time
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -19,6 +20,9 @@ from compute_nb.service.config import ServiceConfig
 from compute_nb.tasks import Hello, Report, new_ids
 
 WAIT_S = 10
+
+both_brokers = pytest.mark.parametrize("service", ["embedded", "rabbitmq"], indirect=True, scope="module")
+"""For a module whose tests use `service`: each runs with either broker."""
 
 
 class RunningService:
@@ -36,6 +40,7 @@ class RunningService:
             self._thread.join(WAIT_S)
             raise self.error
         self.token = self.home.token_file.read_text().strip()
+        self.broker = "embedded" if config.rabbit is None else "rabbitmq"
         address = urlsplit(self.url)
         self.host, self.port = address.hostname, address.port
 
@@ -80,12 +85,26 @@ class RunningService:
         named = {"Authorization": f"Bearer {self.token if token is None else token}"} | dict(headers)
         link.request(method, path, raw, {k: v for k, v in named.items() if v})
         response = link.getresponse()
-        return response.status, json.loads(response.read())
+        text = response.read()
+        is_json = response.getheader("Content-Type") == "application/json"
+        return response.status, json.loads(text) if is_json else text.decode()
 
     def ok(self, method, path, body=None):
         status, answer = self.call(method, path, body)
         assert status == 200, answer
         return answer
+
+    def becomes(self, path, right):
+        """Asks again and again, for a while, until the answer is right; returns it."""
+        deadline = time.monotonic() + WAIT_S
+        while not right(answer := self.ok("GET", path)):
+            assert time.monotonic() < deadline, answer
+        return answer
+
+    @property
+    def embedded(self):
+        """True if its broker is, which confirms to publishers what the service has done."""
+        return self.broker == "embedded"
 
     def function(self):
         return self.ok("POST", "/v3/functions", {"function_name": "f", "function_code": "5\n01\nxy"})[
@@ -181,9 +200,20 @@ def run_service(home, **settings):
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    """One service for a module: its tests make their own endpoints, functions and groups."""
-    with run_service(Home(tmp_path_factory.mktemp("shared")).prepare()) as one:
+def service(tmp_path_factory, request):
+    """One service for a module: its tests make their own endpoints, functions and groups.
+
+    With `pytestmark = both_brokers` each test of the module runs with either broker.
+    """
+    home = Home(tmp_path_factory.mktemp("shared")).prepare()
+    if getattr(request, "param", "embedded") == "embedded":
+        with run_service(home) as one:
+            yield one
+        return
+    with (
+        request.getfixturevalue("rabbit").vhost() as vhost,
+        run_service(home, rabbit=vhost.options) as one,
+    ):
         yield one
 
 

@@ -16,8 +16,10 @@ import pytest
 from filelock import FileLock
 
 from compute_nb.errors import ComputeError
+from compute_nb.service.address import check
+from compute_nb.service.config import ServiceConfig
 from compute_nb.service.lock import locked, running
-from compute_nb.service.ports import PortTaken, check_host, listen
+from compute_nb.service.ports import PortTaken, listen
 from compute_nb.service.process import _take
 
 WAIT_S = 20
@@ -138,9 +140,9 @@ def test_without_a_pipe_a_second_one_says_who_runs(home, launched):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org"])
-def test_other_addresses_than_loopback_are_refused(host):
+def test_other_addresses_than_loopback_are_refused(home, host):
     with pytest.raises(ComputeError, match="TLS"):
-        check_host(host)
+        check(ServiceConfig(home, host))
 
 
 def test_ports_are_drawn_where_no_client_socket_lands():

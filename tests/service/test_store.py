@@ -485,7 +485,14 @@ def test_plans_never_scan_what_is_stored(play_file: Play) -> None:
             plans[name] = [row[3] for row in rows]
         connection.close()
         scans = {name for name, plan in plans.items() if any(p.startswith("SCAN") for p in plan)}
-        assert scans <= {"tally", "endpoints", "stale_hold", "principals", "give_up_answers"}
+        assert scans <= {
+            *("tally", "endpoints", "stale_hold", "principals", "give_up_answers"),
+            *("all_principals", "accounts", "open_of_owner"),  # all tokens, all users; endpoints, open tasks
+        }
+        for index in ("task_outbox", "task_out"):
+            assert any(f"{index} (endpoint" in line for line in plans["open_of_owner"]), plans[
+                "open_of_owner"
+            ]
         for name in ("outbox", "next_lane", "count_waiting", "held_tasks"):
             assert any("task_outbox" in line for line in plans[name]), plans[name]
             assert not any("TEMP B-TREE" in line for line in plans[name]), plans[name]

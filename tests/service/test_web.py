@@ -1,6 +1,7 @@
 """The web server against clients that connect and say nothing."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 
 from starlette.responses import PlainTextResponse
@@ -84,3 +85,27 @@ def test_one_too_many_is_refused_unless_another_is_silent():
             assert not first.at_eof()
 
     asyncio.run(test())
+
+
+def test_what_is_no_http_and_a_head_without_end_are_refused_as_all_else():
+    async def scene():
+        async with serving(head_s=60) as connect:
+            for sent, status in (
+                (b"nonsense\r\n\r\n", 400),
+                (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400),
+                (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"x" * 200_000, 431),
+                (b"GET /" + b"x" * 200_000, 431),
+            ):
+                reader, writer = await connect()
+                writer.write(sent)
+                answer = await asyncio.wait_for(reader.read(), WAIT_S)
+                head, _, body = answer.partition(b"\r\n\r\n")
+                assert head.startswith(f"HTTP/1.1 {status} ".encode())
+                assert b"content-type: application/json" in head
+                assert json.loads(body)["http_status_code"] == status
+            reader, writer = await connect()
+            for _ in range(3):  # as much in one request's head, and again in the next one's
+                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 60_000 + b"\r\n\r\n")
+                await asyncio.wait_for(reader.readuntil(b"yes"), WAIT_S)
+
+    asyncio.run(scene())

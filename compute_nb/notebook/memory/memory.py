@@ -8,7 +8,7 @@ this notebook are taken up: a copy, and a colleague's notebook, keep what they s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError
 from compute_nb.local import find_service
+from compute_nb.notebook.memory.drift import Sources, changes
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.memory.messages import NotebookSeen
 from compute_nb.notebook.memory.saved import SavedNotebook, SavedPanel, path_seen, path_told, read_saved
@@ -30,17 +31,22 @@ class Found:
     """What a notebook's file, record and the home folder say of its runs.
 
     Attributes:
-        entries: Oldest first.
+        entries: Oldest first, after those that the file has no more, though it was saved since.
         cells: Ids of the cells that there are; None if that is not known.
+        sources: Hashes of their sources, as far as they were saved.
+        shown: Groups whose panel is in an output.
         open_before: Group -> how many of its tasks were open when the notebook was saved.
         elsewhere: Groups in the file that another user's or machine's service has.
+        unsure: Groups in the file that were not submitted from here, of whose service only the name is known.
     """
 
     entries: Sequence[Entry] = ()
     cells: frozenset[str] | None = None
+    sources: frozenset[str] = frozenset()
     shown: frozenset[str] = frozenset()
     open_before: Mapping[str, int] = field(default_factory=dict)
     elsewhere: Sequence[Entry] = ()
+    unsure: Sequence[Entry] = ()
 
     def to_take_up(self) -> list[Entry]:
         """Returns the latest group of each cell that still exists, of each name, and all that may be open."""
@@ -66,6 +72,7 @@ class Found:
             entry.cell_id is None
             or self.cells is None
             or entry.cell_id in self.cells
+            or entry.source_hash in self.sources
             or entry.id in self.shown
         )
 
@@ -94,6 +101,7 @@ class Memory:
 
     def __init__(self, namespace: Mapping[str, Any], home: HomeFolder) -> None:
         self._home, self._index = home, Index(home)
+        self._sources = Sources(home.root / "sources")
         self._told = path_told(namespace)
         self._path = self._told
 
@@ -102,14 +110,31 @@ class Memory:
         """Where the notebook is, as far as is known now."""
         return self._path
 
-    def note(self, entry: Entry) -> None:
-        """Notes a group that was submitted.
+    def note(self, entry: Entry, source: str = "") -> None:
+        """Notes a group that was submitted, and the source of its cell if that is known.
 
         Raises:
             OSError, ComputeError: The home folder can't be written.
         """
         if self._path is not None:
             self._index.note(self._path, entry)
+            if source:
+                self._sources.keep(source)
+
+    def changes(self, group_id: str, source: str) -> Sequence[str] | None:
+        """Returns how a cell's source differs from what a group ran; None if that is not known here."""
+        noted = None if self._path is None else self._index.of(self._path).get(group_id)
+        before = None if noted is None else self._sources.of(noted.source_hash)
+        return None if before is None else changes(before, source)
+
+    def drifted(self) -> dict[str, Sequence[str] | None]:
+        """Returns how cells have changed since the runs that they show, as far as the file was saved."""
+        saved = None if self._path is None else read_saved(self._path)
+        return {
+            panel.entry.id: self.changes(panel.entry.id, panel.source)
+            for panel in (saved.panels if saved else ())
+            if panel.entry.source_hash not in ("", panel.source_hash)
+        }
 
     def forget(self, group_id: str) -> None:
         """Drops a group from the home folder's notes."""
@@ -160,12 +185,15 @@ class Memory:
                 foreign[entry.id] = entry
         cells = frozenset(told.cells) if told else saved.cells if saved else None
         panels = saved.panels if saved else ()
+        gone = _gone(saved, entries.values(), {entry.id for entry in theirs})
         return Found(
-            sorted(entries.values(), key=lambda entry: entry.submitted_at),
+            sorted(entries.values(), key=lambda entry: (entry.id not in gone, entry.submitted_at)),
             cells,
+            saved.sources if saved else frozenset(),
             frozenset(panel.entry.id for panel in panels),
             {panel.entry.id: _open(panel) for panel in panels},
             self._elsewhere(foreign.values()),
+            [entry for entry in foreign.values() if entry.service_id is None],
         )
 
     def _elsewhere(self, foreign: Iterable[Entry]) -> Sequence[Entry]:
@@ -184,11 +212,21 @@ class Memory:
         return True
 
 
+def _gone(saved: SavedNotebook | None, entries: Iterable[Entry], said: Collection[str]) -> frozenset[str]:
+    """Returns groups that a file has no more: another branch was checked out, or a merge dropped them.
+
+    A file that was not saved since, or has no record, says nothing of that.
+    """
+    if saved is None or not len(saved.record):
+        return frozenset()
+    return frozenset(one.id for one in entries if one.id not in said and one.submitted_s + 1 < saved.saved_at)
+
+
 def _counts(panel: SavedPanel) -> Mapping[str, int]:
     """Returns how many tasks of a saved panel had which state."""
     counts = panel.panel.get("counts")
     found = counts.items() if isinstance(counts, dict) else ()
-    return {str(state): count for state, count in found if isinstance(count, int)}
+    return {str(state): count for state, count in found if isinstance(count, int) and count > 0}
 
 
 def _open(panel: SavedPanel) -> int:

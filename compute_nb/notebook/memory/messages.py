@@ -68,7 +68,22 @@ class Notes(TypedDict):
     notes: Mapping[str, str]
 
 
-Message = Live | Recorded | Forgotten | Snapshots | Counted | Results | Notes
+class Changes(TypedDict):
+    """How the source of a group's cell differs from what ran; `lines` is None if that is not known here."""
+
+    kind: Literal["changes"]
+    id: str
+    lines: Sequence[str] | None
+
+
+class HeardOf(TypedDict):
+    """What a page has told of its notebook has come, and all that it may have missed is said."""
+
+    kind: Literal["heard"]
+    client: str
+
+
+Message = Live | Recorded | Forgotten | Snapshots | Counted | Results | Notes | Changes | HeardOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +120,19 @@ class NotebookSeen:
             client,
             previous if isinstance(previous, str) else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesAsked:
+    """A page asks how the source of a group's cell differs from what ran."""
+
+    id: str
+    source: str
+
+    @classmethod
+    def read(cls, data: object) -> ChangesAsked | None:
+        """Returns what a page has sent, None if it is something else."""
+        if not isinstance(data, dict) or data.get("kind") != "changes":
+            return None
+        group_id, source = data.get("id"), data.get("source")
+        return cls(group_id, source) if isinstance(group_id, str) and isinstance(source, str) else None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from compute_nb.notebook.memory.page import SNAPSHOT_PACE_S, Page
+from compute_nb.notebook.view.look import DEAD
 from compute_nb.tasks import TaskState
 
 PANEL_MIME = "application/vnd.compute-nb.panel+json"
@@ -27,6 +28,7 @@ class Outlet:
         bundle: Makes the display data of the run as it stands now.
         resumed: Whether the run was submitted before this kernel began.
         ended: Whether the run has no open task now.
+        over: Called with each display data of an end.
     """
 
     def __init__(
@@ -38,11 +40,14 @@ class Outlet:
         ended: Callable[[], bool],
         *,
         resumed: bool = False,
+        over: Callable[[], None] = lambda: None,
     ) -> None:
         self._group_id, self._publish, self._page = group_id, publish, page
         self._bundle, self._ended, self._resumed = bundle, ended, resumed
+        self._over = over
         self._silent: set[str] = set()
         self._view = self._model_id = ""
+        self._laid: tuple[Any, Any] | None = None  # a view that may be shown elsewhere
 
     def __call__(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
         """Sends display data: (data, metadata, display_id, is an update)."""
@@ -78,10 +83,13 @@ class Outlet:
 
     def _take_bundle(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
         if not self._resumed:
+            if not (self._view in self._silent if self._view else self._page.known):
+                data = {**data, "text/html": data.get("text/html", "") + DEAD}
             self._publish(data, metadata, display_id, update)
             self._page.shown(self._group_id)
         if self._ended():
             self._page.snapshot(self._group_id, lambda: data, ended=True)
+            self._over()
 
     def _take_view(self, data: Any, metadata: Any, display_id: str, update: bool) -> None:
         self._model_id = data[WIDGET_MIME]["model_id"]
@@ -92,3 +100,17 @@ class Outlet:
         self._page.bind(self._group_id, self._model_id)
         if display_id not in self._silent:
             self._publish(data, metadata, display_id, update)
+        elif self._resumed:
+            self._laid = data, metadata
+
+    def lay(self) -> None:
+        """Shows the widget of an open run of before under the running cell."""
+        if self._laid is not None and not self._ended():
+            self._silent.discard(self._view)
+            self._publish(*self._laid, self._view, False)
+
+    def take_down(self) -> None:
+        """Empties what `lay` has shown."""
+        if self._resumed and self._view and self._view not in self._silent:
+            self._silent.add(self._view)
+            self._publish({LIVE_MIME: {"id": ""}, "text/plain": ""}, {}, self._view, True)

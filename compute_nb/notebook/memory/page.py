@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from compute_nb.notebook.memory.messages import TARGET, Message, NotebookSeen
+from compute_nb.notebook.memory.messages import TARGET, ChangesAsked, Message, NotebookSeen
 from compute_nb.notebook.runs.record import Entry
 from compute_nb.notebook.view.pulse import MESSAGES, Drawn, pulse
 
@@ -30,6 +30,7 @@ class Page:
         comm: Makes the kernel's end of the comm, without a word to anybody, and has it call its argument.
         ask: Has it drawn when its turn comes.
         clock: Seconds that only grow.
+        changes: Says how a source differs from what a group ran, None if nobody knows.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class Page:
         comm: Callable[[Callable[[Any], None]], Any],
         ask: Callable[[Drawn], None] = pulse.ask_soon,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        changes: Callable[[str, str], Sequence[str] | None] = lambda *_: None,
     ) -> None:
         self._heard, self._make = heard, comm
-        self._ask, self._clock = ask, clock
+        self._ask, self._clock, self._changes = ask, clock, changes
         self._queue: list[Message] = []
         self._lock = threading.RLock()
         self._comm: Any = None
@@ -188,7 +191,13 @@ class Page:
         self._ask(self)
 
     def _on_message(self, message: Any) -> None:
-        seen = NotebookSeen.read(message.get("content", {}).get("data"))
+        data = message.get("content", {}).get("data")
+        asked = ChangesAsked.read(data)
+        if asked is not None:
+            lines = self._changes(asked.id, asked.source)
+            with self._lock:
+                self._say({"kind": "changes", "id": asked.id, "lines": lines})
+        seen = NotebookSeen.read(data)
         if seen is None:
             return
         with self._lock:
@@ -206,6 +215,7 @@ class Page:
                 self._say(self._given(list(self._results)))
             if self._notes:
                 self._say({"kind": "notes", "notes": self._notes})
+            self._say({"kind": "heard", "client": seen.client})
         self._heard(seen)
 
 

@@ -50,16 +50,20 @@ class Recording:
         self._begun: Entry | None = None
         self._told: Future[str] = Future()
 
-    def begin(self, entry: Entry) -> None:
-        """Has the home folder note a run, beside what the caller does: it is on its way to the service."""
-        self._begun, self._told = entry, Future()
-        threading.Thread(target=self._note, args=(entry, self._told), name="compute_nb note").start()
+    def begin(self, entry: Entry, source: str = "") -> None:
+        """Has the home folder note a run, beside what the caller does: it is on its way to the service.
 
-    def keep(self, entry: Entry) -> str:
+        Args:
+            source: Of its cell, "" if that is not known.
+        """
+        self._begun, self._told = entry, Future()
+        threading.Thread(target=self._note, args=(entry, source, self._told), name="compute_nb note").start()
+
+    def keep(self, entry: Entry, source: str = "") -> str:
         """Notes a run that was accepted; returns why the home folder has no note of it, "" if it has."""
         if self._begun is None or self._begun.id != entry.id:  # of before, or its service has named it
             self.withdraw()
-            self.begin(entry)
+            self.begin(entry, source)
         self._begun = None
         self._page.record(entry)
         return self._told.result()
@@ -71,9 +75,9 @@ class Recording:
             with contextlib.suppress(OSError, ComputeError):
                 self._memory.forget(begun.id)
 
-    def _note(self, entry: Entry, told: Future[str]) -> None:
+    def _note(self, entry: Entry, source: str, told: Future[str]) -> None:
         try:
-            self._memory.note(entry)
+            self._memory.note(entry, source)
         except (OSError, ComputeError) as problem:
             told.set_result(f"the home folder has no note of this run: {problem}")
         except BaseException as problem:  # noqa: BLE001 - the top of a thread: whoever waits must hear

@@ -122,6 +122,7 @@ class Resume:
             bound += run.outputs
             self._taken[entry.id] = run
             runs.append(run)
+        missing += [entry for entry in found.unsure if not _is_configured(settings, entry.service)]
         notes = {entry.id: ELSEWHERE for entry in found.elsewhere}
         self._notes(notes | {entry.id: UNREACHABLE for entry in missing})
         return told(found, runs, bound, missing)
@@ -131,3 +132,11 @@ class Resume:
             return ()
         self._namespace[name] = self._provisional[name] = run.thing
         return (name,)
+
+
+def _is_configured(settings: Settings, name: str) -> bool:
+    try:
+        settings.service(name)
+    except ComputeError:
+        return False
+    return True

@@ -31,14 +31,19 @@ class SavedPanel:
         cell: The cell's place in the notebook.
         cell_id: None where the file has none that is valid.
         panel: The panel's JSON.
-        source_hash: Of the cell's source as it was saved.
+        source: Of the cell as it was saved.
     """
 
     entry: Entry
     cell: int
     cell_id: str | None
     panel: Mapping[str, Any]
-    source_hash: str
+    source: str
+
+    @property
+    def source_hash(self) -> str:
+        """Of its source, as the record has such hashes."""
+        return source_hash(self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,15 @@ class SavedNotebook:
 
     Attributes:
         cells: Ids of its cells; those without one are left out.
+        sources: Hashes of their sources: a cell is the same when something has given it another id.
+        saved_at: When the file was written, seconds since the epoch.
     """
 
     record: Record
     panels: Sequence[SavedPanel]
     cells: frozenset[str]
+    sources: frozenset[str]
+    saved_at: float
 
     def entries(self) -> list[Entry]:
         """Returns the entries of record and panels, oldest first; the record's where both have one."""
@@ -88,7 +97,8 @@ def path_seen(told: Path | None, seen: str) -> Path | None:
 def read_saved(path: Path) -> SavedNotebook | None:
     """Returns what a notebook's file says; None if there is no notebook in it."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        about = path.stat()
+        if about.st_size > _MAX_BYTES:
             return None
         notebook = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -99,7 +109,8 @@ def read_saved(path: Path) -> SavedNotebook | None:
     cells = [cell if isinstance(cell, dict) else {} for cell in cells] if isinstance(cells, list) else []
     record = Record(metadata.get(KEY) if isinstance(metadata, dict) else None)
     ids = frozenset(found for cell in cells if (found := _id_of(cell)) is not None)
-    return SavedNotebook(record, tuple(_panels(cells)), ids)
+    sources = frozenset(source_hash(_text(cell.get("source"))) for cell in cells)
+    return SavedNotebook(record, tuple(_panels(cells)), ids, sources, about.st_mtime)
 
 
 def _panels(cells: Sequence[Mapping[str, Any]]) -> Iterator[SavedPanel]:
@@ -112,7 +123,7 @@ def _panels(cells: Sequence[Mapping[str, Any]]) -> Iterator[SavedPanel]:
                 continue
             entry = Entry.read(panel.get("entry"))
             if entry is not None:
-                yield SavedPanel(entry, place, _id_of(cell), panel, source_hash(_text(cell.get("source"))))
+                yield SavedPanel(entry, place, _id_of(cell), panel, _text(cell.get("source")))
 
 
 def _id_of(cell: Mapping[str, Any]) -> str | None:

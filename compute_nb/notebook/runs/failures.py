@@ -100,8 +100,14 @@ def reason_in(text: str) -> str:
     lines = text.strip().splitlines()
     if not lines:
         return ""
-    # The last line of a traceback; of all else, which has no frames above, the first.
-    return lines[-1] if lines[0].startswith(("Traceback", "  + Exception")) else lines[0]
+    if lines[0].startswith("  + Exception"):
+        return lines[-1]
+    if not lines[0].startswith("Traceback"):
+        return lines[0]
+    # What follows the frames, which are indented; the message may have more lines, and notes below it.
+    last = max(place for place, line in enumerate(lines) if line.startswith("Traceback"))
+    said = (line for line in lines[last + 1 :] if line.strip() and not line[0].isspace())
+    return next(said, lines[-1])
 
 
 def _own_text(future: ComputeFuture) -> str:

@@ -26,6 +26,8 @@ _CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _TIME = re.compile(r"([12]\d{3})-(0[1-9]|1[0-2])-([0-3]\d)T([0-2]\d):([0-5]\d):([0-5]\d)Z", re.ASCII)
 _TEXTS = ("service", "endpoint", "name", "label", "source_hash", "key")
 _LISTS = ("outputs", "map")
+_MOST_TASKS = 2**53 - 1  # what JavaScript can count
+_HALF = re.compile(r"[\ud800-\udfff]")
 _WHITE = " \t\n\f\v"
 
 
@@ -86,12 +88,12 @@ class Entry:
         given = {name: found for name, found in value.items() if found is not None}
         tasks = given.get("tasks")
         wrong = (
-            any(not isinstance(given.get(name, ""), str) for name in _TEXTS)
+            any(not _is_text(given.get(name, "")) for name in _TEXTS)
             or any(not _texts(given.get(name, [])) for name in _LISTS)
             or any(name in given and not _matches(given[name], _ID) for name in ("service_id", "endpoint_id"))
             or not isinstance(tasks, int)
             or isinstance(tasks, bool)
-            or tasks < 0
+            or not 0 <= tasks <= _MOST_TASKS
         )
         if wrong:
             return None
@@ -224,4 +226,9 @@ def _matches(value: object, pattern: re.Pattern[str]) -> bool:
 
 
 def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_text(value: object) -> bool:
+    """Returns whether it is text that can be sent: JSON may hold halves of surrogate pairs."""
+    return isinstance(value, str) and not _HALF.search(value)

@@ -65,10 +65,13 @@ def bundle(
         markup = drawing.still(run, snapshot)
     markup += below(run, failed, 0 if quiet else max_lines)
     kind = "cnb-panel cnb-final" if snapshot.ended else "cnb-panel"
-    style = "" if headless else look.STYLE
-    text = "" if headless else drawing.line(run, snapshot)
-    shown = f'<div class="{kind}">{markup}</div>{style}'
-    return {PANEL_MIME: panel, "text/html": shown, "text/plain": text}, {"compute_nb": entry}
+    text = drawing.line(run, snapshot)
+    if headless:
+        text = ""
+    elif live_below and not snapshot.ended:  # it is not drawn again before the end
+        text = drawing.begun_line(run, snapshot.total)
+    shown = f'<div class="{kind}">{markup}</div>'
+    return {PANEL_MIME: panel, "text/html": look.unbroken(shown), "text/plain": text}, {"compute_nb": entry}
 
 
 def _end(run: Run, census: Census, times: Times, *, headless: bool) -> str:
@@ -78,7 +81,7 @@ def _end(run: Run, census: Census, times: Times, *, headless: bool) -> str:
         return told
     told += drawing.aside(run, times, shows_id=True)
     mixed = len(set(census.codes)) > 1
-    return told + (squares.markup(census.codes, run.known_place) if mixed else "")
+    return told + (squares.still(census.codes, run.known_place) if mixed else "")
 
 
 def found(run: Run, snapshot: Snapshot) -> Sequence[Failure]:

@@ -34,6 +34,13 @@ class Controls:
         """Returns HTML."""
         return self._styled(self.kit.HTML, value, layout=self.layout("plain"), _dom_classes=classes)
 
+    def sheet(self, style: str) -> Any:
+        """Returns the style sheet of all panels; whoever shows it must not close it."""
+        found = _usable("sheet")
+        if found is None:
+            found = _shared["sheet"] = self.html(style)
+        return found
+
     def column(self, children: Sequence[Any], *classes: str) -> Any:
         """Returns a box of controls, one below the other."""
         return self.kit.VBox(children, layout=self.layout("plain"), _dom_classes=("cnb-box", *classes))

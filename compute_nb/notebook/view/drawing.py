@@ -20,8 +20,8 @@ def bar(run: Run, snapshot: Snapshot) -> str:
 
 
 def still(run: Run, snapshot: Snapshot) -> str:
-    """Returns how a run stands that goes on, where nothing will move: no bar, and the time of day."""
-    as_of = html.escape(f"as of {time.strftime('%H:%M:%S')}")
+    """Returns how a run stands that goes on, where nothing will move: no bar, and when that was."""
+    as_of = html.escape(f"as of {time.strftime('%Y-%m-%d %H:%M:%S')}")
     group = f" · {group_id(run)}" if run.task_group_id else ""
     told = f'<span style="{look.ASIDE}">{as_of}{group}</span>'
     return f'<div style="{look.BOX}">{_said(run, snapshot)} {told}</div>'
@@ -82,10 +82,15 @@ def group_id(run: Run) -> str:
 def begun(run: Run, total: int) -> str:
     """Returns what stands in the notebook while the bar moves below it, and what stays if the kernel dies."""
     again = html.escape(f"after a restart: %compute reload {run.task_group_id}")
-    told = html.escape(f": {tasks(total)} submitted to {run.endpoint} at {day(run.submitted_at)}")
+    told = html.escape(begun_line(run, total).removeprefix(run.title))
     later = f' <span style="{look.ASIDE}">{again}</span>'
     title = f"<b><bdi>{html.escape(run.title)}</bdi></b>"
     return f'<div class="cnb-begun" style="{look.BOX}">{title}{told}{later}</div>'
+
+
+def begun_line(run: Run, total: int) -> str:
+    """Returns the same as one line of text."""
+    return f"{run.title}: {tasks(total)} submitted to {run.endpoint} at {day(run.submitted_at)}"
 
 
 def submitted(run: Run, total: int) -> str:
@@ -122,7 +127,8 @@ def small(text: str) -> str:
 def folded(summary: str, text: str) -> str:
     """Returns text that is shown when somebody opens it."""
     body = f'<pre style="{look.PRE}">{html.escape(text)}</pre>'
-    return f'<details style="{look.BOX}"><summary>{marked(summary)}</summary>{body}</details>'
+    head = f'<summary style="{look.SUMMARY}">{marked(summary)}</summary>'
+    return f'<details style="{look.BOX}">{head}{body}</details>'
 
 
 def speech(run: Run, places: Sequence[int], rows: int) -> str:

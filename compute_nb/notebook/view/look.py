@@ -7,6 +7,7 @@ What says something by colour says it by a mark or a pattern too.
 from __future__ import annotations
 
 import html
+import re
 
 from compute_nb.tasks import TaskState
 
@@ -29,6 +30,8 @@ PRE = (
     "font-family:var(--jp-code-font-family, monospace);font-size:12px;line-height:1.4;"
     f"background:{_SHADE};color:inherit"
 )
+_BEFORE_EMPTY = re.compile(r"\n(?=[ \t\r]*\n)")
+SUMMARY = "cursor:pointer;width:fit-content"
 ASIDE = "opacity:.75;font-size:12px"
 TRACK = f"display:flex;height:8px;margin:4px 0;overflow:hidden;border-radius:4px;background:{_TRACK}"
 ID = (
@@ -53,9 +56,10 @@ GLYPHS = {
 }
 
 EXIT = ("!", WARN)
+UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)"
 
-# The last two: nothing is said twice, by the widget and by the panel that outlives it; and a widget that died
-# with its kernel would only say that it is not found.
+# Of the widget alone: what stays in the file reads well without, also where it would be text (Markdown).
+# The last: nothing is said twice, by the widget and by the panel that outlives it and its kernel.
 STYLE = f"""<style>
 .cnb-box, .cnb-box > .widget-html, .cnb-box .cnb-part {{ overflow: hidden; margin: 0 }}
 .cnb-box .widget-html-content {{ line-height: 1.5 }}
@@ -64,7 +68,7 @@ STYLE = f"""<style>
   outline: 2px solid {BUSY}; outline-offset: 1px }}
 .cnb-panel summary, .cnb-box summary {{ cursor: pointer; width: fit-content }}
 .cnb-aside {{ {ASIDE} }}
-.cnb-unseen {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }}
+.cnb-unseen {{ {UNSEEN} }}
 .cnb-squares {{ display: flex; flex-wrap: wrap; gap: 2px; margin: 5px 0 3px; max-width: 1060px }}
 .cnb-squares i {{ box-sizing: border-box; width: 11px; height: 11px; border: 1px solid {FAINT};
   border-radius: 2px; font: bold 9px/9px sans-serif; text-align: center; color: {BUSY};
@@ -80,9 +84,19 @@ STYLE = f"""<style>
 .cnb-squares i.f {{ border-color: {BAD}; border-radius: 0; color: #fff; background: {BAD} }}
 .cnb-squares i.l {{ border-color: {BAD}; border-radius: 6px; color: #fff; background: {_STRIPES}, {BAD} }}
 .cnb-fold:not(:has(details[open])) + .cnb-folded {{ display: none }}
-.jp-OutputArea:has(.cnb-final) .cnb-live, .jp-OutputArea:has(.cnb-box) .cnb-begun {{ display: none }}
-.jp-OutputArea:has(.cnb-panel) > .jp-OutputArea-child:has(> .jupyter-widgets:not(:has(*))) {{ display: none }}
+.jp-OutputArea:has(.cnb-final) .cnb-live,
+.jp-OutputArea:has(.cnb-box:not(.jupyter-widgets-disconnected)) .cnb-begun,
+.jp-OutputArea:has(.cnb-panel) .cnb-box.jupyter-widgets-disconnected {{ display: none }}
 </style>"""
+
+# A widget that died with its kernel would only say that it is not found.
+DEAD = """<style>.jp-OutputArea:has(.cnb-panel) > .jp-OutputArea-child:has(> .jupyter-widgets)\
+:not(:has(> .jupyter-widgets > *)) { display: none }</style>"""
+
+
+def unbroken(markup: str) -> str:
+    """Returns HTML without empty lines, at which Markdown would take what follows for its own text."""
+    return _BEFORE_EMPTY.sub("&#10;", markup)
 
 
 def unseen(text: str) -> str:

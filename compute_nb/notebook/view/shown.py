@@ -16,7 +16,7 @@ from compute_nb.future import ComputeFuture
 from compute_nb.notebook.runs.results import facts, harmless
 from compute_nb.notebook.runs.run import Run
 from compute_nb.notebook.tables import marked
-from compute_nb.notebook.view import terminal
+from compute_nb.notebook.view import look, terminal
 
 MOST = 12  # displays of one task that are shown by themselves
 MOST_OF_GROUP = 6
@@ -205,7 +205,7 @@ def _as_text(piece: Piece) -> str:
 
 
 def _preformatted(markup: str, also: str = "") -> str:
-    return f'<pre style="{_TEXT};{also}">{markup}</pre>' if markup else ""
+    return look.unbroken(f'<pre style="{_TEXT};{also}">{markup}</pre>') if markup else ""
 
 
 def _own_markup(piece: Piece, mime: str) -> str:

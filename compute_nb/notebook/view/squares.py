@@ -7,11 +7,13 @@ of their states, and by its level how many of them have ended.
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from compute_nb.notebook.runs.census import STATES
+from compute_nb.notebook.view import look
 from compute_nb.tasks import TaskState
 
 MOST = 400
@@ -35,6 +37,7 @@ _LETTERS = {
 }
 _MARKS = {TaskState.FAILED: "✕", TaskState.LOST: "?", TaskState.CANCELLED: "–", TaskState.RUNNING: "▸"}
 _NAMED = 10
+_ROW = "font:15px/1.2 var(--jp-code-font-family, monospace);letter-spacing:1px;overflow-wrap:anywhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +100,44 @@ def markup(codes: bytes, name: Callable[[int], str]) -> str:
     )
 
 
+def still(codes: bytes, name: Callable[[int], str]) -> str:
+    """Returns them as signs that say the same where there is no style sheet; those that are done together."""
+    found = squares(codes)
+    parts = []
+    for worst, group in itertools.groupby(found, key=lambda one: one.worst):
+        sign, colour = look.GLYPHS[worst] if worst is not TaskState.SUCCEEDED else ("■", look.GOOD)
+        alike = list(group)
+        if worst is TaskState.SUCCEEDED:
+            parts.append(f'<span style="color:{colour}">{sign * len(alike)}</span>')
+        else:
+            titles = (html.escape(_title(one, name)) for one in alike)
+            parts += (f'<b style="color:{colour}" title="{title}">{sign}</b>' for title in titles)
+    each = _tasks_each(len(codes))
+    note = f'<div style="{look.ASIDE}">each sign stands for {each:,} tasks</div>' if each > 1 else ""
+    told = html.escape(_failed(found, name))
+    hidden = f'<div style="{look.UNSEEN}">{told}</div>' if told else ""
+    return f'<div style="{_ROW}" aria-hidden="true">{"".join(parts)}</div>{note}{hidden}'
+
+
 def _tasks_each(total: int) -> int:
     return max(1, -(-total // MOST))
 
 
 def _mark(square: Square, name: Callable[[int], str]) -> str:
     worst = square.worst
-    count = square.stop - square.start
-    mark = _MARKS.get(worst, "")
-    if count == 1:
-        title = f"{name(square.start)}: {worst.word}"
+    mark, title = _MARKS.get(worst, ""), _title(square, name)
+    if square.stop - square.start == 1:
         return f'<i class="{_LETTERS[worst]}" title="{html.escape(title)}">{mark}</i>'
-    said = ", ".join(f"{square.counts[s]:,} {s.word}" for s in _WORST_FIRST if square.counts.get(s))
-    title = f"tasks {square.start:,} to {square.stop - 1:,}: {said}"
     level = f' style="--p:{100 * square.ended:.0f}%"' if 0 < square.ended < 1 else ""
     kind = f"{_LETTERS[worst]} n{' z' if square.ended == 1 else ''}"
     return f'<i class="{kind}" title="{html.escape(title)}"{level}>{mark}</i>'
+
+
+def _title(square: Square, name: Callable[[int], str]) -> str:
+    if square.stop - square.start == 1:
+        return f"{name(square.start)}: {square.worst.word}"
+    said = ", ".join(f"{square.counts[s]:,} {s.word}" for s in _WORST_FIRST if square.counts.get(s))
+    return f"tasks {square.start:,} to {square.stop - 1:,}: {said}"
 
 
 def _failed(found: Sequence[Square], name: Callable[[int], str]) -> str:

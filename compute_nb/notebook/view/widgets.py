@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from compute_nb.notebook.view import look
 from compute_nb.notebook.view.controls import Controls
 
 _LATER = "takes effect when the running cell has ended"
@@ -107,7 +108,7 @@ class Widgets:
         copy = button("id", f"Shows the task group's id, to be copied; {_LATER}", self._toggle_id)
         self._row = controls.row((self._cancel, self._retry, details, copy))
         self.tail = controls.column((self._row,))
-        self.box.children = (self._upper, self.tail)
+        self.box.children = (controls.sheet(look.STYLE), self._upper, self.tail)
         return 1 + self._offer(offer)
 
     def _make(self, parts: Mapping[str, str]) -> int:

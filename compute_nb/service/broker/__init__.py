@@ -2,7 +2,10 @@
 
 from compute_nb.service.broker.contract import (
     Broker,
+    Census,
+    Counted,
     Delivery,
+    Grants,
     Guard,
     OnConsumer,
     OnDelivery,
@@ -14,8 +17,11 @@ from compute_nb.service.broker.vhost import Mismatch
 
 __all__ = [
     "Broker",
+    "Census",
+    "Counted",
     "Delivery",
     "EmbeddedBroker",
+    "Grants",
     "Guard",
     "Limits",
     "Mismatch",

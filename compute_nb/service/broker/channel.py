@@ -24,6 +24,7 @@ class Client(Protocol):
     hub: Hub
     connection: Connection
     username: str
+    held: set[str]
 
     def require(self, operation: Operation, kind: str, name: str, routing_key: str | None = None) -> None:
         """Raises the fault 403 unless the client may do that."""
@@ -185,7 +186,7 @@ class Channel:
         receipt = None if self.confirms is None else Receipt(self.confirms)
         routed = peer.hub.vhost.publish(message, receipt)
         if mandatory and not routed:
-            method = commands.Basic.Return(Code.NO_ROUTE, Code.NO_ROUTE.name, exchange, key)
+            method = frames.Return(Code.NO_ROUTE, Code.NO_ROUTE.name, exchange, key)
             self.send_content(frames.write_method(self.number, method), message)
         if receipt is not None:
             receipt.settle(True)

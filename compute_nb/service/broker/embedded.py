@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from compute_nb.service.broker import properties
-from compute_nb.service.broker.contract import Guard, OnConsumer, OnDelivery
+from compute_nb.service.broker.contract import Census, Guard, OnConsumer, OnDelivery
 from compute_nb.service.broker.faults import Code, Fault
 from compute_nb.service.broker.hub import Hub
 from compute_nb.service.broker.limits import Limits
@@ -36,6 +37,7 @@ class EmbeddedBroker:
         sock: A bound socket to listen on; it is the broker's from `start` on.
         host: Where to bind if there is no `sock`.
         port: As above; 0 for any free one.
+        tls: Certificate and key; None for connections in the clear, on loopback only.
         limits: What clients may use.
         clock: Seconds, monotonic.
     """
@@ -47,12 +49,14 @@ class EmbeddedBroker:
         sock: socket.socket | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.on_forgotten: Callable[[], None] | None = None
         self.limits = limits or Limits()
         self.clock = clock
-        self._sock, self._host, self._port = sock, host, port
+        self._sock, self._host, self._port, self._tls = sock, host, port, tls
         self._vhost = Vhost(clock, self._expire_soon)
         self.hub = Hub(guard, self.limits, self._vhost)
         self.links: set[ClientLink] = set()
@@ -84,13 +88,16 @@ class EmbeddedBroker:
             OSError: The port is taken, or the host isn't ours.
         """
         loop = asyncio.get_running_loop()
+        secured: dict[str, Any] = {}
+        if self._tls is not None:
+            secured = {"ssl": self._tls, "ssl_handshake_timeout": self.limits.handshake_timeout_s}
         if self._sock is not None:
             self._server = await loop.create_server(
-                lambda: ClientLink(self), sock=self._sock, backlog=BACKLOG
+                lambda: ClientLink(self), sock=self._sock, backlog=BACKLOG, **secured
             )
         else:
             self._server = await loop.create_server(
-                lambda: ClientLink(self), self._host, self._port, backlog=BACKLOG
+                lambda: ClientLink(self), self._host, self._port, backlog=BACKLOG, **secured
             )
         self._expire()
 
@@ -142,13 +149,31 @@ class EmbeddedBroker:
         """As in the contract; raises `faults.Fault` if the queue is missing."""
         return self._vhost.queue(queue).purge()
 
+    def announce(self, queue: str, username: str) -> None:
+        """As in the contract: nothing to do, the reader is seen when it comes."""
+
     def held_bytes(self, queue: str) -> int:
         """As in the contract."""
         return self._vhost.held_bytes(queue)
 
+    def census(self) -> Census:
+        """Returns how many clients are connected, and how many messages wait."""
+        return Census(len(self.links), self._vhost.depths())
+
+    def admit(self, username: str) -> None:
+        """As in the contract: the guard knows."""
+
+    def expel(self, username: str) -> None:
+        """As in the contract: the guard knows, and the connections end."""
+        self.hub.disconnect(username)
+
     def disconnect(self, username: str) -> None:
         """As in the contract."""
         self.hub.disconnect(username)
+
+    async def settled(self, timeout_s: float = 10.0) -> bool:
+        """As in the contract: nothing here takes time."""
+        return True
 
     def forget(self, link: ClientLink) -> None:
         """A connection is gone; called by it."""

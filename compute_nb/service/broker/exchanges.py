@@ -28,7 +28,12 @@ def matches(pattern: str, routing_key: str) -> bool:
     return len(words) in ends
 
 
-KINDS: Mapping[str, Callable[[str, str], bool]] = {"direct": same, "topic": matches}
+def always(pattern: str, routing_key: str) -> bool:
+    """Says that a key matches in a fanout exchange: each does."""
+    return True
+
+
+KINDS: Mapping[str, Callable[[str, str], bool]] = {"direct": same, "topic": matches, "fanout": always}
 
 
 class Exchange:
@@ -43,6 +48,11 @@ class Exchange:
 
     def __repr__(self) -> str:
         return f"<Exchange {self.name}: {self.kind}, {len(self._bindings)} bindings>"
+
+    @property
+    def used(self) -> bool:
+        """True while it has bindings."""
+        return bool(self._bindings)
 
     def bind(self, pattern: str, queue: Queue) -> None:
         """Adds a binding; a second one like it changes nothing."""

@@ -31,6 +31,8 @@ def _declare_exchange(channel: Channel, method: commands.Exchange.Declare) -> No
     else:
         channel.peer.require("configure", "exchange", name)
         _refuse_reserved(name)
+        if method.internal or method.auto_delete:
+            raise Fault(Code.NOT_IMPLEMENTED, "internal and auto_delete exchanges are not known here")
         _declare(lambda: channel.peer.hub.vhost.declare_exchange(name, method.exchange_type))
     if not method.nowait:
         channel.send(commands.Exchange.DeclareOk())
@@ -40,33 +42,47 @@ def _delete_exchange(channel: Channel, method: commands.Exchange.Delete) -> None
     name = _changeable(method.exchange)
     channel.peer.require("configure", "exchange", name)
     _refuse_reserved(name)
-    channel.peer.hub.vhost.delete_exchange(name)
+    if not channel.peer.hub.vhost.delete_exchange(name, method.if_unused):
+        raise Fault(Code.PRECONDITION_FAILED, f"exchange '{name}' in vhost '/' in use")
     if not method.nowait:
         channel.send(commands.Exchange.DeleteOk())
 
 
 def _declare_queue(channel: Channel, method: commands.Queue.Declare) -> None:
     if method.passive:
-        queue = channel.peer.hub.vhost.queue(_queue_name(channel, method.queue))
+        queue = _unlocked(channel, channel.peer.hub.vhost.queue(_queue_name(channel, method.queue)))
         queue.touch()
     else:
         queue = _make_queue(channel, method)
     channel.last_queue = queue.name
     if not method.nowait:
-        channel.send(commands.Queue.DeclareOk(queue.name, queue.ready_count, queue.consumer_count))
+        channel.send(frames.DeclareOk(queue.name, queue.ready_count, queue.consumer_count))
 
 
 def _make_queue(channel: Channel, method: commands.Queue.Declare) -> Queue:
     name = method.queue or f"{RESERVED}gen-{uuid4().hex}"
     channel.peer.require("configure", "queue", name)
-    if method.queue:
+    vhost = channel.peer.hub.vhost
+    if vhost.has_queue(name):
+        _unlocked(channel, vhost.queue(name))
+    elif method.queue:
         _refuse_reserved(name)
-    if method.exclusive or method.auto_delete:
-        raise Fault(Code.NOT_IMPLEMENTED, "exclusive and auto_delete queues: use x-expires")
-    expires_ms = (method.arguments or {}).get("x-expires")
-    expires_s = expires_ms / 1000 if isinstance(expires_ms, int) else None
-    _declare(lambda: channel.peer.hub.vhost.declare_queue(name, expires_s, None))
-    return channel.peer.hub.vhost.queue(name)
+    holder = channel.peer if method.exclusive else None
+    expires_s = _expiry(method.arguments or {})
+    auto_delete = bool(method.auto_delete)
+    _declare(lambda: vhost.declare_queue(name, expires_s, None, holder=holder, auto_delete=auto_delete))
+    if holder is not None:
+        channel.peer.held.add(name)
+    return vhost.queue(name)
+
+
+def _expiry(arguments: Mapping[str, Any]) -> float | None:
+    expires_ms = arguments.get("x-expires")
+    if expires_ms is None:
+        return None
+    if not isinstance(expires_ms, int) or expires_ms <= 0:
+        raise Fault(Code.PRECONDITION_FAILED, f"invalid arg 'x-expires': {expires_ms!r:.60}")
+    return expires_ms / 1000
 
 
 def _bind_queue(channel: Channel, method: commands.Queue.Bind) -> None:
@@ -101,11 +117,16 @@ def _purge_queue(channel: Channel, method: commands.Queue.Purge) -> None:
 def _delete_queue(channel: Channel, method: commands.Queue.Delete) -> None:
     name = _queue_name(channel, method.queue)
     channel.peer.require("configure", "queue", name)
-    queue = channel.peer.hub.vhost.queue(name)
-    _owned(channel, queue)
+    if not channel.peer.hub.vhost.has_queue(name):
+        _deleted(channel, method, 0)
+        return
+    queue = _owned(channel, channel.peer.hub.vhost.queue(name))
     if (method.if_unused and queue.consumer_count) or (method.if_empty and queue.ready_count):
         raise Fault(Code.PRECONDITION_FAILED, f"queue '{name}' in vhost '/' is in use or not empty")
-    count = channel.peer.hub.vhost.delete_queue(name)
+    _deleted(channel, method, channel.peer.hub.vhost.delete_queue(name))
+
+
+def _deleted(channel: Channel, method: commands.Queue.Delete, count: int) -> None:
     if not method.nowait:
         channel.send(commands.Queue.DeleteOk(count))
 
@@ -163,9 +184,7 @@ def _get(channel: Channel, method: commands.Basic.Get) -> None:
         queue.settled(entry)
     else:
         channel.hold(tag, Unacked(queue, entry, None))
-    answer = commands.Basic.GetOk(
-        tag, entry.redelivered, message.exchange, message.routing_key, queue.ready_count
-    )
+    answer = frames.GetOk(tag, entry.redelivered, message.exchange, message.routing_key, queue.ready_count)
     channel.send_content(frames.write_method(channel.number, answer), message)
 
 
@@ -211,7 +230,15 @@ def _readable(channel: Channel, name: str) -> Queue:
     return _owned(channel, channel.peer.hub.vhost.queue(name))
 
 
+def _unlocked(channel: Channel, queue: Queue) -> Queue:
+    if queue.holder not in {None, channel.peer}:
+        text = f"cannot obtain exclusive access to locked queue '{queue.name}' in vhost '/'"
+        raise Fault(Code.RESOURCE_LOCKED, text)
+    return queue
+
+
 def _owned(channel: Channel, queue: Queue) -> Queue:
+    _unlocked(channel, queue)
     if queue.owner not in {None, channel.peer.username}:
         text = f"queue '{queue.name}' in vhost '/' belongs to another user"
         raise Fault(Code.ACCESS_REFUSED, text)

@@ -29,6 +29,7 @@ class Peer:
     Attributes:
         username: Who logged in; empty before.
         reading: False while the transport can't get rid of what it has.
+        held: Exclusive queues, which end with the connection.
     """
 
     def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
@@ -36,6 +37,7 @@ class Peer:
         self.connection = Connection(hub.limits, wake)
         self.username = ""
         self.reading = True
+        self.held: set[str] = set()
         self._wake = wake
         self._channels: dict[int, Channel] = {}
         self._unconfirmed: dict[Channel, None] = {}
@@ -89,6 +91,8 @@ class Peer:
             channel.cancel_all()
         for channel in channels:
             channel.end()
+        for name in self.held:
+            self.hub.vhost.delete_queue(name)
         logger.debug("connection of %s is over", self.username or "nobody")
 
     def has_room(self) -> bool:

@@ -76,11 +76,11 @@ class Settlement:
     def __init__(self, receipt: Receipt | None) -> None:
         self._receipt = receipt
 
-    def __call__(self, ok: bool) -> None:
+    def __call__(self, ok: bool | None) -> None:
         """Settles it, unless it is settled."""
         receipt, self._receipt = self._receipt, None
         if receipt is not None:
-            receipt.settle(ok)
+            receipt.settle(bool(ok))
 
 
 class Queue:
@@ -91,6 +91,8 @@ class Queue:
         clock: Seconds, monotonic.
         expires_s: How long it lives without consumers, None for ever.
         owner: The only user that may read it, None for anybody.
+        holder: The only connection that may use it, and with which it ends; None for any.
+        auto_delete: True if it goes with its last consumer.
 
     Attributes:
         held_bytes: Of the bodies here and at clients that have not acknowledged them.
@@ -102,10 +104,15 @@ class Queue:
         clock: Callable[[], float],
         expires_s: float | None = None,
         owner: str | None = None,
+        *,
+        holder: object = None,
+        auto_delete: bool = False,
     ) -> None:
         self.name = name
         self.expires_s = expires_s
         self.owner = owner
+        self.holder = holder
+        self.auto_delete = auto_delete
         self.deleted = False
         self.held_bytes = 0
         self._clock = clock

@@ -53,24 +53,46 @@ class Vhost:
         if old.kind != kind:
             raise Mismatch(f"exchange '{name}' exists with kind '{old.kind}', not '{kind}'")
 
-    def delete_exchange(self, name: str) -> None:
-        """Drops an exchange with its bindings; a missing one is no error."""
-        self._exchanges.pop(name, None)
+    def delete_exchange(self, name: str, if_unused: bool = False) -> bool:
+        """Drops an exchange with its bindings; a missing one is no error.
 
-    def declare_queue(self, name: str, expires_s: float | None, owner: str | None) -> Queue:
+        Returns:
+            False if it has bindings and `if_unused` spared it.
+        """
+        exchange = self._exchanges.get(name)
+        if exchange is None or (if_unused and exchange.used):
+            return exchange is None
+        del self._exchanges[name]
+        return True
+
+    def declare_queue(
+        self,
+        name: str,
+        expires_s: float | None,
+        owner: str | None,
+        *,
+        holder: object = None,
+        auto_delete: bool = False,
+    ) -> Queue:
         """Makes a queue unless it is there, and returns it.
 
         Raises:
-            Mismatch: It is there with another owner or lifetime.
+            Mismatch: It is there with another owner, lifetime or holder.
         """
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = Queue(name, self._clock, expires_s, owner)
-        if (queue.expires_s, queue.owner) != (expires_s, owner):
-            raise Mismatch(
-                f"queue '{name}' exists with expires_s={queue.expires_s}, owner={queue.owner}, "
-                f"not expires_s={expires_s}, owner={owner}"
+            queue = self._queues[name] = Queue(
+                name, self._clock, expires_s, owner, holder=holder, auto_delete=auto_delete
             )
+        found = (queue.expires_s, queue.owner, queue.holder is not None, queue.auto_delete)
+        wanted = (expires_s, owner, holder is not None, auto_delete)
+        if found != wanted:
+            names = ("expires_s", "owner", "exclusive", "auto_delete")
+            is_, not_ = (
+                ", ".join(f"{n}={v}" for n, v in zip(names, values, strict=True))
+                for values in (found, wanted)
+            )
+            raise Mismatch(f"queue '{name}' exists with {is_}, not {not_}")
         queue.touch()
         self._watch(queue)
         return queue
@@ -88,6 +110,10 @@ class Vhost:
             consumer.cancelled()
         return count
 
+    def has_queue(self, name: str) -> bool:
+        """Says if there is a queue of that name."""
+        return name in self._queues
+
     def queue(self, name: str) -> Queue:
         """Returns a queue.
 
@@ -103,6 +129,10 @@ class Vhost:
         """Returns the bytes of a queue's bodies; 0 if there is no such queue."""
         queue = self._queues.get(name)
         return 0 if queue is None else queue.held_bytes
+
+    def depths(self) -> dict[str, int]:
+        """Returns how many messages wait in each queue."""
+        return {name: queue.ready_count for name, queue in self._queues.items()}
 
     def exchange(self, name: str) -> Exchange:
         """Returns an exchange other than the default one.
@@ -139,6 +169,8 @@ class Vhost:
     def remove_consumer(self, queue: Queue, consumer: Consumer) -> None:
         """Ends that, and tells the service."""
         last = queue.remove(consumer)
+        if queue.auto_delete and not queue.consumer_count and not queue.deleted:
+            self.delete_queue(queue.name)
         self._watch(queue)
         if last and self.on_consumer is not None:
             self.on_consumer(queue.name, consumer.username, False)

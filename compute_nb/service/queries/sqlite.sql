@@ -51,19 +51,79 @@ FROM principal WHERE owner = ? ORDER BY created
 -- Makes a token void for good.
 UPDATE principal SET revoked = ?, generation = generation + 1 WHERE public_id = ? AND revoked IS NULL
 
+-- name: all_principals
+-- All tokens, revoked ones too.
+SELECT public_id, name, owner, kind, secret_hash, generation, scope, created, revoked
+FROM principal ORDER BY created
+
+-- name: bearer
+-- Whom a token speaks for, if neither it is revoked nor its user removed.
+SELECT p.public_id, p.owner, a.name, a.admin, p.secret_hash, p.scope
+FROM principal p LEFT JOIN account a ON a.id = p.owner
+WHERE p.public_id = ? AND p.revoked IS NULL AND a.removed IS NULL
+
+-- name: add_account
+-- A new user.
+INSERT INTO account (id, name, admin, created) VALUES (?, ?, ?, ?)
+
+-- name: account
+-- A user who is not removed.
+SELECT id, name, admin, created, removed FROM account WHERE id = ? AND removed IS NULL
+
+-- name: account_named
+-- Whether a name is taken.
+SELECT id FROM account WHERE name = ? AND removed IS NULL
+
+-- name: accounts
+-- All users who are not removed.
+SELECT id, name, admin, created, removed FROM account WHERE removed IS NULL ORDER BY created, name
+
+-- name: set_admin
+-- Whether a user sees to the accounts.
+UPDATE account SET admin = ? WHERE id = ?
+
+-- name: remove_account
+-- A user comes in no more; his name is free again.
+UPDATE account SET removed = ? WHERE id = ?
+
+-- name: groups_of_account
+-- The groups that a user is in.
+SELECT grp FROM membership WHERE account = ? ORDER BY grp
+
+-- name: is_member
+-- Whether a user is in a group.
+SELECT 1 FROM membership WHERE account = ? AND grp = ?
+
+-- name: join_group
+-- A user is in a group from now on.
+INSERT INTO membership (account, grp) VALUES (?, ?)
+
+-- name: leave_groups
+-- A user is in no group any more.
+DELETE FROM membership WHERE account = ?
+
+-- name: open_of_owner
+-- How many tasks of a user have not ended: by way of the endpoints, whose indexes hold open tasks only.
+SELECT (SELECT count(*) FROM endpoint e CROSS JOIN task t
+        WHERE t.endpoint = e.no AND t.state = {WAITING} AND t.sent_at IS NULL
+        AND t.grp IN (SELECT no FROM task_group WHERE owner = :owner))
+     + (SELECT count(*) FROM endpoint e CROSS JOIN task t
+        WHERE t.endpoint = e.no AND t.sent_at IS NOT NULL AND {open}
+        AND t.grp IN (SELECT no FROM task_group WHERE owner = :owner))
+
 -- name: add_function
 -- A new function; its code is opaque.
-INSERT INTO function (id, owner, name, code, meta, description, public, created)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO function (id, owner, name, code, meta, description, public, created, grp)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: function
 -- One function with its code.
-SELECT id, owner, name, code, meta, description, public, created
+SELECT id, owner, name, code, meta, description, public, created, grp
 FROM function WHERE id = ? AND deleted IS NULL
 
 -- name: function_access
 -- What a submit must know of a function.
-SELECT no, owner, public FROM function WHERE id = ? AND deleted IS NULL
+SELECT no, owner, public, grp FROM function WHERE id = ? AND deleted IS NULL
 
 -- name: function_code
 -- What an agent must know of a function; one that was deleted still serves accepted tasks.
@@ -339,6 +399,12 @@ FROM task WHERE endpoint = ? AND state = {WAITING} AND sent_at IS NULL LIMIT ?
 -- A page of a task group, in the order of ids.
 SELECT id, state, submitted, started, ended, attempt, retry_of
 FROM task WHERE grp = ? AND id > ? ORDER BY id LIMIT ?
+
+-- name: places_of_group
+-- A page of those tasks of a group in whose place no other one runs, in the order of ids.
+SELECT t.id, t.submitted FROM task t
+WHERE t.grp = ? AND t.id > ? AND NOT EXISTS (SELECT 1 FROM task r WHERE r.retry_of = t.id)
+ORDER BY t.id LIMIT ?
 
 -- name: task_rows
 -- All that is told about tasks, with results; found by their ids, as the plus has it.

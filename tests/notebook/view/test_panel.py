@@ -467,7 +467,7 @@ def test_without_ipywidgets_the_output_itself_moves(monkeypatch):
     end(run.futures[1], TaskState.SUCCEEDED)
     panel.draw()
     told = [words(data["text/html"]) for data, *_ in got if PANEL_MIME in data]
-    assert [re.sub(r"as of \S+", "", one).strip()[:40] for one in told] == [
+    assert [re.sub(r"as of \S+ \S+", "", one).strip()[:40] for one in told] == [
         "sims on local: 0 of 2 done, ○ 2 waiting",
         "sims on local: ✓ 1 of 2 done, ○ 1 waitin",
         "sims on local: ✓ 2 of 2 done waited 1.0 ",

@@ -84,9 +84,10 @@ def test_bad_declarations(running, connect, ask, text):
         ask(channel, queue)
 
 
-def test_kinds_of_queues_that_are_not_known(connect):
+@pytest.mark.parametrize("kind", [{"internal": True}, {"auto_delete": True}])
+def test_kinds_of_exchanges_that_are_not_known(connect, kind):
     with pytest.raises(ConnectionClosedByBroker, match=r"540"):
-        connect("root").channel().queue_declare("", exclusive=True)
+        connect("root").channel().exchange_declare("x.odd", "topic", **kind)
 
 
 def test_properties_come_through_untouched(running, channel):
