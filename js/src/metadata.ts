@@ -5,6 +5,7 @@
  * read counts as none and stays where it is; what a newer version wrote is shown and never rewritten.
  */
 
+import { JSONExt, type ReadonlyPartialJSONValue } from '@lumino/coreutils';
 import { sha256 } from './sha256';
 import type { IEntry } from './tokens';
 
@@ -100,11 +101,16 @@ function rewrite(holder: IMetadataHolder, change: (before: unknown[]) => unknown
     return false;
   }
   const after = { ...(value ?? {}), version: VERSION, task_groups: change(slots(value)) };
-  if (value === null ? !after.task_groups.length : JSON.stringify(value) === JSON.stringify(after)) {
+  if (value === null ? !after.task_groups.length : same(value, after)) {
     return false;
   }
   holder.setMetadata(KEY, after);
   return true;
+}
+
+/** Returns whether two values say the same; a file that was saved has its keys in another order. */
+function same(a: unknown, b: unknown): boolean {
+  return JSONExt.deepEqual(a as ReadonlyPartialJSONValue, b as ReadonlyPartialJSONValue);
 }
 
 /** Orders entries by their submit; what is no entry keeps its place. */

@@ -125,25 +125,23 @@ def test_a_panel_follows_the_tasks_at_a_bounded_rate(person):
     assert not of_type(messages, "stream", "execute_result")
 
 
-def test_at_the_prompt_there_is_little_of_a_panel_and_all_of_it_soon_after(person):
-    cell = "%%compute local -m s=range(4) -n g\nopen(gate).read(s)"
-    person.run("import os, tempfile; gate = tempfile.mktemp(); os.mkfifo(gate)")
-    person.run(cell, until="comm_msg")
-    messages = person.run(cell.replace("-n g", "-n h --new"))
-    (box,) = [one["comm_id"] for one in of_type(messages, "comm_open")]
-    assert len(messages) < 10
+def test_a_panel_is_a_box_that_is_filled_by_one_message(person):
+    cell = "%%compute local -m s=range(4) -n g\nimport time\ntime.sleep(0.5)\ns"
+    person.run(cell, until="comm_msg")  # what all panels share is made once
+    messages = person.run(cell.replace("-n g", "-n h"), until="comm_open")
+    opened = of_type(messages, "comm_open")
+    box = next(one["comm_id"] for one in opened if one["data"]["state"].get("children") == [])
     while box not in [one["comm_id"] for one in of_type(messages, "comm_msg")]:
         messages.append(person.client.get_iopub_msg(timeout=30))
-    opened = [one["data"]["state"] for one in of_type(messages, "comm_open")]
-    assert [one["description"] for one in opened if one.get("description")] == [
+    states = [one["data"]["state"] for one in of_type(messages, "comm_open")]
+    assert [one["description"] for one in states if one.get("description")] == [
         "cancel",
         "retry failed",
         "details",
         "id",
     ]
-    assert len(opened) <= 12
-    assert not [one for one in opened if one["_model_name"].endswith(("LayoutModel", "StyleModel"))]
-    person.run("%compute cancel --all")
+    assert len(states) <= 13
+    assert not [one for one in states if one["_model_name"].endswith(("LayoutModel", "StyleModel"))]
 
 
 def test_an_interrupt_stops_the_waiting_only(person):

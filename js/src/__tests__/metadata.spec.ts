@@ -54,6 +54,8 @@ describe('the record', () => {
     const holder = new Holder();
     expect(add(holder, entry(1), never)).toBe(true);
     expect(add(holder, entry(1), never)).toBe(false);
+    const sorted = Object.fromEntries(Object.entries(entry(1)).sort(([a], [b]) => (a < b ? -1 : 1)));
+    expect(add(holder, sorted, never)).toBe(false); // saved files have their keys in order
     expect(holder.writes).toBe(1);
   });
 

@@ -63,3 +63,16 @@ def test_one_that_can_not_be_drawn_leaves_the_others_alone():
     pulse.ask(sound)
     assert broken.done.wait(10)
     assert sound.done.wait(10)
+
+
+def test_what_a_cell_has_just_made_waits_for_the_prompt_and_is_not_put_off():
+    pulse, one, other = Pulse(), Counted(1, messages=0), Counted(1, messages=0)
+    began = time.monotonic()
+    pulse.ask_soon(one)
+    pulse.ask(other)
+    assert other.done.wait(10)
+    while not one.done.is_set() and time.monotonic() < began + 10:  # as cells do that run one after the other
+        pulse.ask_soon(one)
+        one.done.wait(0.01)
+    assert one.times[0] - began >= 0.05
+    assert other.times[0] < one.times[0]
