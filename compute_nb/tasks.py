@@ -86,6 +86,7 @@ class ErrorCode:
     WORKER_DIED = "WorkerDied"
     WALLTIME = "WalltimeExceeded"
     LOST = "TaskLost"
+    START_FAILED = "EndpointStartFailed"
     EXPIRED = "TaskExpired"
     CANCELLED = "TaskCancelled"
 
@@ -147,6 +148,8 @@ class Submission:
             user_endpoint_config, walltime_s, context. Only the keys that were given.
         client_ids: True if the client made the task ids, so that repeating it is harmless.
         hold: True if the tasks wait for a later submit to the same group.
+        user_runtime: The client's versions, as it tells them; a published agent may start another process
+            for each.
     """
 
     endpoint_id: UUID
@@ -157,6 +160,7 @@ class Submission:
     hold: bool = False
     client_ids: bool = True
     create_queue: bool = False
+    user_runtime: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Outcome(Enum):

@@ -88,12 +88,16 @@ class PublishedResult:
 
     Attributes:
         error: (code, user message) or None.
+        started_at: When the worker began, seconds since the epoch; read only.
+        ended_at: When it was done.
     """
 
     task_id: UUID
     data: str
     details: Mapping[str, Any] | None = None
     error: tuple[str, str] | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
 
 
 Message = (
@@ -393,7 +397,17 @@ def _result_in(data: dict[str, Any]) -> PublishedResult:
         data=_text(data["data"]),
         details=data.get("details"),
         error=error and (str(error["code"]), str(error["user_message"])),
+        started_at=_transition(data, "execution-start"),
+        ended_at=_transition(data, "execution-end"),
     )
+
+
+def _transition(data: dict[str, Any], state: str) -> float | None:
+    """Returns when a worker of a published agent came to a state; it counts in nanoseconds."""
+    for transition in data.get("task_statuses") or ():
+        if transition["state"] == state:
+            return float(transition["timestamp"]) / 1e9
+    return None
 
 
 _TYPES: tuple[tuple[type, str, Any, Any], ...] = (

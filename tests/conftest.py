@@ -19,18 +19,19 @@ settings.register_profile(
 )
 settings.load_profile("busy")
 
-PUBLISHED = "globus-compute-sdk==4.19.0"
+PUBLISHED = "globus-compute-endpoint==4.19.0"  # needs, and so installs, the SDK of the same version
 
 
 @pytest.fixture(scope="session")
 def published_python(pytestconfig) -> str:
-    """An interpreter that has the published package; made once and kept in pytest's cache."""
+    """An interpreter that has the published agent and SDK; made once and kept in pytest's cache."""
     if given := os.environ.get("COMPUTE_NB_PUBLISHED_PYTHON"):
         return given
     folder = Path(pytestconfig.cache.mkdir("published-{}.{}".format(*sys.version_info)))
     python, done = folder / "bin" / "python", folder / "done"
     if not (done.exists() and done.read_text() == PUBLISHED):
-        install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", PUBLISHED]
+        pip = [str(python), "-m", "pip", "install", "-q", "--no-compile", "--disable-pip-version-check"]
+        install = [*pip, PUBLISHED]
         for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], install):
             made = subprocess.run(command, capture_output=True, text=True, check=False)
             if made.returncode:

@@ -19,10 +19,11 @@ from compute_nb import logline, wire
 from compute_nb.errors import ComputeError
 from compute_nb.service.broker import Broker, Delivery
 from compute_nb.service.publisher import Publisher
+from compute_nb.service.steward import Steward
 from compute_nb.service.store import ReportDone, Store, StoreAway
 from compute_nb.service.tokens import agent_username, commands_queue, tasks_queue
 from compute_nb.tasks import Hello, Report
-from compute_nb.wire import MalformedMessage, StatusReport
+from compute_nb.wire import MalformedMessage, PublishedResult, StatusReport
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Collector:
         broker: Not started yet, so that no message comes before somebody takes it.
         publisher: For answers, and for what watchers are to hear.
         on_presence: Called as (endpoint id, True or False) when an agent has come or gone.
+        steward: Hears of published agents and their user endpoints.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class Collector:
         broker: Broker,
         publisher: Publisher,
         on_presence: Callable[[UUID, bool], None],
+        steward: Steward,
     ) -> None:
         self._store = store
         self._broker = broker
         self._publisher = publisher
         self._on_presence = on_presence
+        self._steward = steward
         self._sessions: dict[UUID, UUID] = {}
         self._reading: dict[UUID, UUID | None] = {}
         self._watching: set[str] = set()
@@ -85,8 +89,8 @@ class Collector:
         self._broker.declare_queue(commands_queue(endpoint_id))
 
     def present(self, endpoint_id: UUID) -> bool:
-        """True if an agent of that endpoint reads its tasks now."""
-        return endpoint_id in self._reading
+        """True if an agent of that endpoint is there and takes tasks."""
+        return endpoint_id in self._reading or self._steward.online(endpoint_id)
 
     @property
     def endpoints_present(self) -> int:
@@ -129,6 +133,8 @@ class Collector:
         elif isinstance(message, Hello):
             self._sessions[endpoint_id] = message.session
             self._begin(self._hello(endpoint_id, message, delivery))
+        elif isinstance(message, PublishedResult):
+            self._begin(self._published(endpoint_id, message, delivery))
         else:
             self._reject(delivery, MalformedMessage(f"{type(message).__name__} is not for here"))
 
@@ -143,6 +149,7 @@ class Collector:
             return
         self._heartbeats[endpoint_id] = Heartbeat(time.time(), message.global_state)
         delivery.ack()
+        self._steward.heartbeat(endpoint_id, message.global_state)
 
     def _reject(self, delivery: Delivery, error: ComputeError) -> None:
         _log.warning("message of %s to %s set aside: %s", delivery.username, delivery.queue, error)
@@ -193,6 +200,22 @@ class Collector:
         if _log.isEnabledFor(logging.DEBUG):
             _tell(endpoint_id, done)
 
+    async def _published(self, endpoint_id: UUID, message: PublishedResult, delivery: Delivery) -> None:
+        core_id = self._steward.core_of(endpoint_id)
+        if core_id is None:
+            self._reject(delivery, MalformedMessage(f"{endpoint_id} is no user endpoint"))
+            return
+        try:
+            done = await self._store.user_endpoints.results(endpoint_id, (message,))
+            if message.details:
+                self._publisher.met(core_id, _worker(endpoint_id, message.details))
+            self._publisher.events(done.moves, done.results, core_id)
+            await self._store.synced()
+        except ComputeError as error:
+            self._give_up(endpoint_id, delivery, error)
+            return
+        delivery.ack()
+
     def _give_up(self, endpoint_id: UUID, delivery: Delivery, error: ComputeError) -> None:
         """Drops an agent's connection: it keeps its results, comes again and tells them again."""
         _log.error("endpoint %s: %s; its agent is disconnected and will try again", endpoint_id, error)
@@ -201,9 +224,13 @@ class Collector:
 
     def _on_consumer(self, queue: str, username: str, present: bool) -> None:
         """Notes who reads; called by the broker when a user's first reader has come or its last has gone."""
-        endpoint_id = _endpoint_id(queue, "tasks")
-        if endpoint_id is not None:
-            self._on_agent(endpoint_id, present)
+        if (core_id := _endpoint_id(queue, "commands")) is not None:
+            self._steward.core_reads(core_id, present)
+        elif (endpoint_id := _endpoint_id(queue, "tasks")) is not None:
+            if self._steward.core_of(endpoint_id) is None:
+                self._on_agent(endpoint_id, present)
+            else:
+                self._steward.user_reads(endpoint_id, present)
         elif username.startswith("u."):
             (self._watching.add if present else self._watching.discard)(queue)
 
@@ -232,6 +259,17 @@ class Collector:
             except ComputeError as error:
                 _log.warning("endpoint %s: %s", endpoint_id, error)
                 return
+
+
+def _worker(endpoint_id: UUID, details: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what the worker of a published agent tells of itself, as an agent of ours spells it."""
+    return {
+        "python": details.get("python_version"),
+        "dill": details.get("dill_version"),
+        "platform": details.get("os"),
+        "globus_compute_sdk": details.get("globus_compute_sdk_version"),
+        "user_endpoint": str(endpoint_id),
+    }
 
 
 def _tell(endpoint_id: UUID, done: ReportDone) -> None:

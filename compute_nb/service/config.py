@@ -73,6 +73,8 @@ class ServiceConfig:
         idle_s: How long an auto-started one stays without open tasks, watchers or requests.
         plain: True if clients find the published protocol only; agents keep their extensions. None is as
             last time.
+        settle_s: How long results of an ended user endpoint of a published agent may still come, once the
+            next one has checked in.
         store: "sqlite", or the `postgresql://` URL of a database, without a password; None is as last time.
         retention: How long values are kept; None is as last time.
         rabbit: Which RabbitMQ is its broker. None is as last time.
@@ -96,3 +98,4 @@ class ServiceConfig:
     limits: Limits = field(default_factory=Limits)
     log_level: str = "info"
     log_json: bool = False
+    settle_s: float = 60.0

@@ -42,10 +42,19 @@ class Dispatcher:
 
     # -- sessions -----------------------------------------------------------------------------
 
-    def connect(self, tx: Transaction, number: int, endpoint_id: UUID, session: UUID, workers: int) -> None:
+    def connect(
+        self,
+        tx: Transaction,
+        number: int,
+        endpoint_id: UUID,
+        session: UUID,
+        workers: int,
+        *,
+        published: bool = False,
+    ) -> None:
         """A session begins: from this commit on its endpoint gets tasks."""
         old = self._lanes.get(number)
-        self._lanes[number] = Lane(number, endpoint_id, session, workers, self._window_characters)
+        self._lanes[number] = Lane(number, endpoint_id, session, workers, published, self._window_characters)
         tx.on_rollback(lambda: self._put_back(number, old))
         self._read(tx, self._lanes[number])
 

@@ -130,18 +130,19 @@ def end_stale_hold(tx: Transaction, dispatcher: Dispatcher, now: float) -> Part:
 def delete_endpoint(tx: Transaction, dispatcher: Dispatcher, owner: UUID, endpoint_id: UUID) -> Part:
     """Removes an endpoint; what it had not taken FAILED, what it had is LOST."""
     ledger = Ledger(tx, dispatcher)
-    number = owned_endpoint(tx, owner, endpoint_id)
-    waiting = tx.all("waiting_of_endpoint", number, PART)
-    for entry in ledger.entries(waiting):
-        text = f"endpoint {endpoint_id} was deleted before it took this task: submit it to another one"
-        ledger.end(entry, FAILED, text, ErrorCode.EXPIRED)
-    if len(waiting) == PART:
-        return Part(ledger.ended(), b"")
-    for entry in ledger.entries(tx.all("tasks_out", number)):
-        text = f"endpoint {endpoint_id} was deleted while it had this task: submit it to another one"
-        ledger.call_off(entry, LOST, text, ErrorCode.LOST)
+    core = owned_endpoint(tx, owner, endpoint_id)
+    for number in (core, *(row[0] for row in tx.all("user_endpoints_of", core))):
+        waiting = tx.all("waiting_of_endpoint", number, PART)
+        for entry in ledger.entries(waiting):
+            text = f"endpoint {endpoint_id} was deleted before it took this task: submit it to another one"
+            ledger.end(entry, FAILED, text, ErrorCode.EXPIRED)
+        if len(waiting) == PART:
+            return Part(ledger.ended(), b"")
+        for entry in ledger.entries(tx.all("tasks_out", number)):
+            text = f"endpoint {endpoint_id} was deleted while it had this task: submit it to another one"
+            ledger.call_off(entry, LOST, text, ErrorCode.LOST)
+        dispatcher.disconnect(tx, number, None)
     tx.run("delete_endpoint", tx.now, endpoint_id.bytes)
-    dispatcher.disconnect(tx, number, None)
     return Part(ledger.ended())
 
 

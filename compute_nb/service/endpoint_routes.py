@@ -15,6 +15,7 @@ from compute_nb.service import body
 from compute_nb.service.body import Body
 from compute_nb.service.gate import Caller
 from compute_nb.service.parts import Parts
+from compute_nb.service.queue_info import exchange_info, queue_info
 from compute_nb.service.refusal import Refusal, bad_request, too_large, unsupported
 from compute_nb.service.store import EndpointRow
 from compute_nb.service.tokens import agent_username, commands_queue, tasks_queue
@@ -74,6 +75,8 @@ class EndpointRoutes:
         details = dict(heartbeat.state) if heartbeat else {}
         if row.agent and not self._parts.config.plain:
             details["compute_nb"] = row.agent
+        if warning := self._parts.steward.warning(row.endpoint_id):
+            details["warning"] = warning
         return {"status": "online" if online else "offline", "details": details}
 
     async def allowed_functions(self, request: Request, caller: Caller) -> dict[str, Any]:
@@ -102,7 +105,9 @@ class EndpointRoutes:
         ended = await self._store.delete_endpoint(caller.user, endpoint_id)
         await self._parts.supervisor.forget(endpoint_id)
         self._parts.publisher.events((), ended.results)
-        await self._shut_out(endpoint_id)
+        for one in (endpoint_id, *self._parts.steward.users_of(endpoint_id)):
+            await self._shut_out(one)
+        self._parts.steward.forget(endpoint_id)
         await self._store.synced()
         return {"result": 302}
 
@@ -123,15 +128,18 @@ class EndpointRoutes:
                 "no dot at the start"
             )
         _refuse_unsupported(fields)
+        metadata = _metadata(fields)
         endpoint_id = await self._store.register_endpoint(
             caller.user,
             name,
-            _metadata(fields),
+            metadata,
             known,
             public=fields.take("public", bool, False),
             display_name=fields.take("display_name", str, "") or None,
         )
         self._parts.collector.declare(endpoint_id)
+        if "compute_nb" not in metadata:
+            self._parts.steward.registered(endpoint_id)
         return await self._queues(endpoint_id)
 
     async def _queues(self, endpoint_id: UUID) -> dict[str, Any]:
@@ -139,10 +147,10 @@ class EndpointRoutes:
         url = await self._parts.broker_url(agent_username(endpoint_id))
         return {
             "endpoint_id": str(endpoint_id),
-            "task_queue_info": {"connection_url": url, "queue": tasks_queue(endpoint_id)},
-            "command_queue_info": {"connection_url": url, "queue": commands_queue(endpoint_id)},
-            "result_queue_info": _exchange_info(url, "results", endpoint_id),
-            "heartbeat_queue_info": _exchange_info(url, "heartbeats", endpoint_id),
+            "task_queue_info": queue_info(url, tasks_queue(endpoint_id)),
+            "command_queue_info": queue_info(url, commands_queue(endpoint_id)),
+            "result_queue_info": exchange_info(url, "results", endpoint_id),
+            "heartbeat_queue_info": exchange_info(url, "heartbeats", endpoint_id),
         }
 
 
@@ -153,20 +161,6 @@ def _refuse_unsupported(fields: Body) -> None:
             "this service can't enforce an authentication policy: leave it out, and give tokens only to "
             "those who may use the endpoint"
         )
-
-
-def _exchange_info(url: str, name: str, endpoint_id: UUID) -> dict[str, Any]:
-    return {
-        "connection_url": url,
-        "exchange": name,
-        "queue": name,
-        "queue_publish_kwargs": {
-            "exchange": name,
-            "routing_key": f"{endpoint_id}.{name}",
-            "mandatory": True,
-            "properties": {"delivery_mode": 2},
-        },
-    }
 
 
 def _endpoint_id(request: Request) -> UUID:

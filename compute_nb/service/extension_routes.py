@@ -114,6 +114,7 @@ class ExtensionRoutes:
         for endpoint_id, task_group_id in done.started:
             self._parts.publisher.accepted(caller.user, task_group_id, endpoint_id)
             self._parts.supervisor.need(endpoint_id)
+            self._parts.steward.need(endpoint_id)
         await self._store.synced()
         return {"newest": [[str(task_id), str(newest)] for task_id, newest in done.newest]}
 
@@ -195,7 +196,7 @@ class ExtensionRoutes:
             "name": row.name,
             "state": "online" if self._parts.collector.present(row.endpoint_id) else "offline",
             "workers": agent.get("workers"),
-            "python": agent.get("python"),
+            "python": agent.get("python") or row.metadata.get("python_version"),
         }
 
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
-from compute_nb.service import registry
+from compute_nb.service import registry, user_endpoints
 from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.rows import Conflict, Forbidden, NotFound, SubmitReply
 from compute_nb.service.statements import WAITING
@@ -54,10 +54,12 @@ class Intake:
         """
         if digest is not None and (reply := _repeated(tx, owner, digest)) is not None:
             return reply
-        endpoint = _endpoint(tx, owner, submission.endpoint_id)
+        endpoint, published = _endpoint(tx, owner, submission.endpoint_id)
         functions = _functions(tx, owner, submission)
         _check_allowed(tx, endpoint, submission)
         group = self._group(tx, owner, submission, endpoint)
+        if published:
+            endpoint = user_endpoints.resolve(tx, endpoint, owner, submission)
         terms = _Terms(group, endpoint, functions, _options(tx, submission), submission.retries)
         new = not self._is_repeat(tx, submission, terms)
         hold = self._hold(tx, terms, submission, new)
@@ -187,18 +189,19 @@ def _reply_out(reply: SubmitReply) -> str:
     return json.dumps([str(reply.task_group_id), str(reply.endpoint_id), task_ids])
 
 
-def _endpoint(tx: Transaction, owner: UUID, endpoint_id: UUID) -> int:
+def _endpoint(tx: Transaction, owner: UUID, endpoint_id: UUID) -> tuple[int, bool]:
+    """Returns the number of an endpoint, and True if a published agent serves it."""
     row = tx.one("endpoint_access", endpoint_id.bytes)
-    if row is None:
+    if row is None or row[4] == "user":
         raise NotFound(
             f"endpoint {endpoint_id} is not known here: `compute-nb endpoint list` shows those that are"
         )
-    number, endpoint_owner, public, _ = row
+    number, endpoint_owner, public, _, kind = row
     if endpoint_owner != owner.bytes and not public:
         raise Forbidden(
             f"endpoint {endpoint_id} is somebody else's and not public: tasks run as its owner, ask for it"
         )
-    return int(number)
+    return int(number), kind == "published"
 
 
 def _functions(tx: Transaction, owner: UUID, submission: Submission) -> dict[UUID, int]:

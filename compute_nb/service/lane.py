@@ -11,6 +11,7 @@ from compute_nb.tasks import TaskCall
 
 WINDOW_TASKS = 256
 WINDOW_PER_WORKER = 4
+WINDOW_PUBLISHED = 10_000
 WINDOW_CHARACTERS = 64 * 1024 * 1024
 _RATE_WINDOW_S = 1.0
 
@@ -43,6 +44,7 @@ class Lane:
         turns: The task groups of `waiting` that were served before, the next one first.
         fresh: Those that were not. They take every other turn, so that a lone task passes a large group and
             many of them don't stop it.
+        published: True if a published agent reads it, which takes one task a message.
         limit: Characters of arguments that may be out.
         functions: Numbers of functions whose code this session has.
     """
@@ -51,6 +53,7 @@ class Lane:
     endpoint_id: UUID
     session: UUID
     workers: int
+    published: bool = False
     limit: int = WINDOW_CHARACTERS
     out: dict[int, int] = field(default_factory=dict)
     characters: int = 0
@@ -65,6 +68,8 @@ class Lane:
         """How many more tasks may be out."""
         if self.characters >= self.limit:
             return 0
+        if self.published:
+            return max(WINDOW_PUBLISHED - len(self.out), 0)
         window = max(WINDOW_TASKS, WINDOW_PER_WORKER * self.workers, int(self.rate.at(now)))
         return max(window - len(self.out), 0)
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from compute_nb.service.lane import Lane
+from compute_nb.service.rows import Letters
 from compute_nb.tasks import Dispatch, TaskBatch, TaskCall
 
 MESSAGE_TASKS = 256
@@ -58,7 +59,9 @@ class Parcel:
         """Begins a batch, in a new message if the next task of `size` characters needs one."""
         if self._tasks and (self._tasks >= MESSAGE_TASKS or self._characters + size > MESSAGE_CHARACTERS):
             self._close()
-        if key[1] not in self._lane.functions:
+        if self._lane.published:
+            self._functions[function[0]] = function[1]
+        elif key[1] not in self._lane.functions:
             self._lane.functions.add(key[1])
             self._functions[function[0]] = function[1]
         self._key, self._calls = key, []
@@ -69,7 +72,8 @@ class Parcel:
             TaskBatch(group_id, function_id, options, tuple(calls))
             for group_id, function_id, options, calls in self._batches
         )
-        self._messages.append(Dispatch(self._lane.session, self._functions, batches))
+        kind = Letters if self._lane.published else Dispatch
+        self._messages.append(kind(self._lane.session, self._functions, batches))
         self._functions, self._batches, self._key = {}, [], None
         self._tasks = self._characters = 0
 

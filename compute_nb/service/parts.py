@@ -17,6 +17,7 @@ from compute_nb.service.meter import Meter
 from compute_nb.service.publisher import Publisher
 from compute_nb.service.rabbit.site import RabbitSite
 from compute_nb.service.refusal import Refusal
+from compute_nb.service.steward import Steward
 from compute_nb.service.store import Store
 from compute_nb.service.supervisor import Supervisor
 from compute_nb.service.tokens import GENERATIONS, BrokerKeys, agent_username, client_username
@@ -43,6 +44,7 @@ class Parts:
     collector: Collector
     gate: Gate
     supervisor: Supervisor
+    steward: Steward
     stop: Callable[[bool], None]
     limits: UserLimits
     meter: Meter

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,6 +15,7 @@ from uuid import UUID
 from compute_nb import logline, wire
 from compute_nb.service.broker import Broker
 from compute_nb.service.config import GROUP_QUEUE_EXPIRES_S, WATCH_EXPIRES_S
+from compute_nb.service.rows import Letters
 from compute_nb.service.store import Ended
 from compute_nb.service.tokens import (
     commands_queue,
@@ -20,7 +23,7 @@ from compute_nb.service.tokens import (
     tasks_queue,
     watch_queue,
 )
-from compute_nb.tasks import Dispatch, ErrorCode, Events, Move, Printed, TaskResult, TaskState
+from compute_nb.tasks import Dispatch, ErrorCode, Events, Move, Printed, TaskBatch, TaskResult, TaskState
 
 _log = logging.getLogger(__name__)
 
@@ -80,9 +83,31 @@ class Publisher:
     def dispatch(self, dispatches: Iterable[tuple[UUID, Dispatch]]) -> None:
         """Sends tasks to agents; called by the store once they are committed as sent."""
         for endpoint_id, dispatch in dispatches:
-            self._broker.publish("", tasks_queue(endpoint_id), wire.encode(dispatch))
+            if isinstance(dispatch, Letters):
+                self._send_letters(endpoint_id, dispatch)
+            else:
+                self._broker.publish("", tasks_queue(endpoint_id), wire.encode(dispatch))
             runs = (task.run.task_id for batch in dispatch.batches for task in batch.tasks)
             logline.told(_log, "sent", runs, endpoint_id=endpoint_id)
+
+    def _send_letters(self, endpoint_id: UUID, letters: Letters) -> None:
+        queue = tasks_queue(endpoint_id)
+        for batch in letters.batches:
+            code, headers = letters.functions[batch.function_id], _headers(batch)
+            for run, args in batch.tasks:
+                headers["task_uuid"] = str(run.task_id)
+                message = wire.PublishedTask(run.task_id, code + args)
+                self._broker.publish("", queue, wire.encode(message), headers)
+
+    def order(self, endpoint_id: UUID, command: Mapping[str, Any]) -> None:
+        """Sends a command to a published agent."""
+        self._broker.publish(
+            "",
+            commands_queue(endpoint_id),
+            json.dumps(command).encode(),
+            timestamp_s=time.time(),
+            content_type="application/json",
+        )
 
     def command(self, endpoint_id: UUID, message: wire.Message) -> None:
         """Sends a welcome, stored, cancel or stop to an agent."""
@@ -143,7 +168,8 @@ class Publisher:
 
     def met(self, endpoint_id: UUID, agent: Mapping[str, Any]) -> None:
         """Remembers what an agent said of itself, for those who watch its tasks."""
-        self._agents[endpoint_id] = agent
+        if self._agents.get(endpoint_id) != agent:
+            self._agents[endpoint_id] = agent
 
     def events(
         self, moves: Iterable[Move], results: Iterable[TaskResult], endpoint_id: UUID | None = None
@@ -246,6 +272,16 @@ class Publisher:
         return taken
 
 
+def _headers(batch: TaskBatch) -> dict[str, Any]:
+    """Returns what a published agent wants to know of each task beside its text."""
+    headers: dict[str, Any] = {"function_uuid": str(batch.function_id)}
+    if resources := batch.options.get("resource_specification"):
+        headers["resource_specification"] = json.dumps(resources)
+    if serializers := batch.options.get("result_serializers"):
+        headers["result_serializers"] = list(serializers)
+    return headers
+
+
 def _details(endpoint_id: UUID, agent: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Returns what a published client compares with its own side; None if the agent has not told it."""
     if not agent or not agent.get("python"):
@@ -254,8 +290,8 @@ def _details(endpoint_id: UUID, agent: Mapping[str, Any] | None) -> Mapping[str,
         "os": agent.get("platform"),
         "python_version": agent["python"],
         "dill_version": agent.get("dill"),
-        "globus_compute_sdk_version": None,
-        "endpoint_id": str(endpoint_id),
+        "globus_compute_sdk_version": agent.get("globus_compute_sdk"),
+        "endpoint_id": agent.get("user_endpoint") or str(endpoint_id),
     }
 
 

@@ -33,7 +33,7 @@ def report(tx: Transaction, dispatcher: Dispatcher, endpoint_id: UUID, message: 
     for result in message.results:
         entry = entries.get(result.run.task_id.int)
         if entry is None or entry.endpoint != number or not ledger.take(entry, result):
-            _set_aside(endpoint_id, number, result, entry)
+            set_aside(endpoint_id, number, result, entry)
     ledger.write()
     dispatcher.finished(number, len(message.results), tx.now)
     stored = tuple(result.run for result in message.results)
@@ -58,7 +58,8 @@ def _take_marks(ledger: Ledger, number: int, message: Report, entries: Mapping[i
             ledger.requeue(entry, entry.attempt)
 
 
-def _set_aside(endpoint_id: UUID, number: int, result: RunResult, entry: Entry | None) -> None:
+def set_aside(endpoint_id: UUID, number: int, result: RunResult, entry: Entry | None) -> None:
+    """Says why a result does not count."""
     what = f"{result.outcome.value} of task {result.run.task_id}, attempt {result.run.attempt}"
     if entry is None or entry.endpoint != number:
         logger.warning("%s set aside: endpoint %s was never sent it", what, endpoint_id)

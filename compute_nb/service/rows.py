@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, SafeUUID
 
 from compute_nb.errors import ComputeError
-from compute_nb.tasks import Move, Run, TaskResult, TaskState
+from compute_nb.tasks import Dispatch, Move, Run, TaskResult, TaskState
 from compute_nb.wire import Welcome
 
 _new_uuid = UUID.__new__
@@ -59,7 +59,7 @@ class EndpointRow:
     """A registered endpoint.
 
     Attributes:
-        kind: "compute_nb" for our agent, else "published".
+        kind: "compute_nb" for our agent, "published" for another, "user" for a user endpoint of that one.
         agent: What the agent told of itself in its last hello, or None.
         connected: True while a session lasts.
     """
@@ -155,6 +155,29 @@ class Inputs(NamedTuple):
     function_id: UUID
     code: str
     args: str
+
+
+@dataclass(frozen=True, slots=True)
+class Letters(Dispatch):
+    """Tasks for a published agent: one message each; `functions` has the code of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserEndpointRow:
+    """A user endpoint: what a published agent runs for one user, configuration and runtime."""
+
+    endpoint_id: UUID
+    owner: UUID
+    config: Mapping[str, Any]
+    runtime: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What has become of tasks, for those who watch them."""
+
+    moves: tuple[Move, ...] = ()
+    results: tuple[TaskResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from compute_nb.service.publisher import Publisher
 from compute_nb.service.rabbit import secret
 from compute_nb.service.rabbit.site import RabbitSite
 from compute_nb.service.retention import Retention
+from compute_nb.service.steward import Steward
 from compute_nb.service.store import Principal, Store
 from compute_nb.service.supervisor import Supervisor
 from compute_nb.service.tokens import GENERATIONS, BrokerKeys, MalformedToken, Token, new_token
@@ -109,6 +110,7 @@ class Service:
         parts.collector.start()
         for row in await store.endpoints(parts.own_user, public=True):
             parts.collector.declare(row.endpoint_id)
+        await parts.steward.start()
         stack.push_async_callback(self._end_broker, parts)
         await parts.broker.start()
         web = WebServer(App(parts), tls=self._tls)
@@ -207,6 +209,11 @@ class Service:
         broker = _broker(site, keys, amqp_socket, self._tls)
         publisher = Publisher(broker)
         supervisor = Supervisor(home, store, lambda eid: publisher.command(eid, wire.Stop()))
+
+        async def url_of(username: str) -> str:
+            return await parts.broker_url(username)
+
+        steward = Steward(store, broker, publisher, url_of, self._config.settle_s)
         gate = Gate(store, own_user, str(home.token_file))
         reached = address.addresses(
             *(self._config, host, web_socket.getsockname()[1]),
@@ -215,7 +222,7 @@ class Service:
         gate.open(reached.host_names)
         await store.accounts.ensure(own_user, _login_name())
         gate.own_token_id = await self._own_token(store, own_user)
-        return Parts(
+        parts = Parts(
             config=self._config,
             address=reached,
             service_id=service_id,
@@ -224,14 +231,16 @@ class Service:
             broker=broker,
             keys=keys,
             publisher=publisher,
-            collector=Collector(store, broker, publisher, supervisor.presence),
+            collector=Collector(store, broker, publisher, supervisor.presence, steward),
             gate=gate,
             supervisor=supervisor,
+            steward=steward,
             stop=self.stop,
             limits=UserLimits(self._config.limits, store.open_of, own_user),
             meter=Meter(),
             site=site,
         )
+        return parts
 
     def _key(self) -> bytes:
         path = self._config.home.service_key
@@ -296,6 +305,7 @@ class Service:
         """Closes the broker before the store, so that what came last is still stored."""
         await parts.broker.stop()
         await parts.collector.idle()
+        await parts.steward.idle()
 
 
 def _broker(

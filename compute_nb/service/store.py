@@ -53,6 +53,7 @@ from compute_nb.service.rows import (
     TaskRow,
 )
 from compute_nb.service.transaction import Transaction
+from compute_nb.service.user_endpoints import UserEndpoints
 from compute_nb.service.writer import Leaving, Writer
 from compute_nb.tasks import Hello, Report, Submission
 
@@ -88,6 +89,9 @@ STUCK_S = 15.0
 class Store(Catalogue, Reader, Ender, Keeper):
     """Functions, endpoints, tasks, results and principals; made by `open`.
 
+    Attributes:
+        user_endpoints: The part of it for published agents.
+
     Every coroutine raises StoreFull if the disk is full and StoreAway while the database does not answer
     (then nothing of that call was kept), StoreUnusable if it can't be used, StoreClosed after `close`, and
     what it names itself.
@@ -105,6 +109,7 @@ class Store(Catalogue, Reader, Ender, Keeper):
         self._dispatcher = dispatcher
         self._writer = Writer(database, dispatcher, clock, stuck_s)
         self._intake = Intake(dispatcher)
+        self.user_endpoints = UserEndpoints(self._run, dispatcher)
         self.accounts = Accounts(self._run)
         self.commits = Histogram()
 

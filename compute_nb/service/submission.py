@@ -40,6 +40,7 @@ def read_submission(endpoint_id: UUID, body: Body, *, plain: bool = False) -> Su
         hold=hold,
         client_ids=client_ids,
         create_queue=body.take("create_queue", bool, False),
+        user_runtime=body.take("user_runtime", dict, {}),
     )
 
 

@@ -31,6 +31,7 @@ class Submits:
         self._broker = parts.broker
         self._publisher = parts.publisher
         self._supervisor = parts.supervisor
+        self._steward = parts.steward
 
     async def submit(self, request: Request, caller: Caller) -> Response:
         """Accepts tasks: committed, on their way to the agent, on disk, and only then answered."""
@@ -69,3 +70,4 @@ class Submits:
         if submission.create_queue:
             self._publisher.open_group_queue(caller.user, submission.task_group_id)
         self._supervisor.need(submission.endpoint_id)
+        self._steward.need(submission.endpoint_id)

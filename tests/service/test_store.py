@@ -486,7 +486,7 @@ def test_plans_never_scan_what_is_stored(play_file: Play) -> None:
         connection.close()
         scans = {name for name, plan in plans.items() if any(p.startswith("SCAN") for p in plan)}
         assert scans <= {
-            *("tally", "endpoints", "stale_hold", "principals", "give_up_answers"),
+            *("tally", "endpoints", "user_endpoints", "stale_hold", "principals", "give_up_answers"),
             *("all_principals", "accounts", "open_of_owner"),  # all tokens, all users; endpoints, open tasks
         }
         for index in ("task_outbox", "task_out"):
@@ -948,7 +948,7 @@ async def main():
     store.start(lambda messages: None)
     me = UUID(int=1)
     function = await store.register_function(me, "f", "c")
-    endpoint = await store.register_endpoint(me, "e", {})
+    endpoint = await store.register_endpoint(me, "e", {"compute_nb": {}})
     session = new_id()
     await store.hello(endpoint, Hello(session, new_id(), new_id(), {}))
     ids = new_ids(300)

@@ -105,7 +105,7 @@ class Whatever(RuleBasedStateMachine):
         self.session: UUID | None = None
         self.open()
         self.function = self.play(self.store.register_function(ME, "f", "code"))
-        self.endpoint = self.play(self.store.register_endpoint(ME, "e", {}))
+        self.endpoint = self.play(self.store.register_endpoint(ME, "e", {"compute_nb": {}}))
 
     def play(self, step: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(step)

@@ -9,6 +9,7 @@ from compute_nb.service.broker.contract import (
     Guard,
     OnConsumer,
     OnDelivery,
+    OnTaken,
     Operation,
 )
 from compute_nb.service.broker.embedded import EmbeddedBroker
@@ -27,5 +28,6 @@ __all__ = [
     "Mismatch",
     "OnConsumer",
     "OnDelivery",
+    "OnTaken",
     "Operation",
 ]

@@ -203,8 +203,8 @@ class Channel:
         Raises:
             Fault: 406 for an unknown delivery tag.
         """
-        for queue, entry, _ in self._release(tag, multiple):
-            queue.settled(entry)
+        for queue, entries in _by_queue(self._release(tag, multiple)).items():
+            queue.acknowledged(entries)
         self.pump()
 
     def nack(self, tag: int, multiple: bool, requeue: bool) -> None:
@@ -267,11 +267,15 @@ class Channel:
 
 def give_back(released: Iterable[Unacked]) -> None:
     """Puts deliveries back to their queues."""
+    for queue, entries in _by_queue(released).items():
+        queue.put_back(entries)
+
+
+def _by_queue(released: Iterable[Unacked]) -> dict[Queue, list[Entry]]:
     by_queue: dict[Queue, list[Entry]] = {}
     for queue, entry, _ in released:
         by_queue.setdefault(queue, []).append(entry)
-    for queue, entries in by_queue.items():
-        queue.put_back(entries)
+    return by_queue
 
 
 def _until(tags: Iterable[int], last: int) -> list[int]:

@@ -5,13 +5,14 @@ Everything here is called on the service's asyncio loop and never blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Operation = Literal["configure", "read", "write"]
 OnDelivery = Callable[["Delivery"], None]
 OnConsumer = Callable[[str, str, bool], None]
+OnTaken = Callable[[Sequence[Mapping[str, Any]]], None]
 
 
 class Guard(Protocol):
@@ -138,6 +139,8 @@ class Broker(Protocol):
         body: bytes,
         headers: Mapping[str, Any] | None = None,
         timestamp_s: float | None = None,
+        *,
+        content_type: str | None = None,
     ) -> bool:
         """Sends a message of the service itself; False if it is known that no queue takes it."""
         ...
@@ -159,6 +162,14 @@ class Broker(Protocol):
 
     def held_bytes(self, queue: str) -> int:
         """Returns the bytes of all bodies that are not acknowledged; 0 if there is no such queue."""
+        ...
+
+    def tell_taken(self, queue: str, on_taken: OnTaken) -> bool:
+        """Has `on_taken` called with the headers of what clients acknowledge in a queue.
+
+        Returns:
+            False for a broker that can't tell: it keeps messages itself over a restart of the service.
+        """
         ...
 
     def admit(self, username: str) -> None:

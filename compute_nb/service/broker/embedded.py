@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from compute_nb.service.broker import properties
-from compute_nb.service.broker.contract import Census, Guard, OnConsumer, OnDelivery
+from compute_nb.service.broker.contract import Census, Guard, OnConsumer, OnDelivery, OnTaken
 from compute_nb.service.broker.faults import Code, Fault
 from compute_nb.service.broker.hub import Hub
 from compute_nb.service.broker.limits import Limits
@@ -136,9 +136,11 @@ class EmbeddedBroker:
         body: bytes,
         headers: Mapping[str, Any] | None = None,
         timestamp_s: float | None = None,
+        *,
+        content_type: str | None = None,
     ) -> bool:
         """As in the contract; raises `faults.Fault` if the exchange is missing."""
-        raw = properties.write(headers, timestamp_s)
+        raw = properties.write(headers, timestamp_s, content_type)
         return self._vhost.publish(Message(exchange, routing_key, raw, body, None))
 
     def consume(self, queue: str, on_delivery: OnDelivery) -> None:
@@ -155,6 +157,11 @@ class EmbeddedBroker:
     def held_bytes(self, queue: str) -> int:
         """As in the contract."""
         return self._vhost.held_bytes(queue)
+
+    def tell_taken(self, queue: str, on_taken: OnTaken) -> bool:
+        """As in the contract; raises `faults.Fault` if the queue is missing."""
+        self._vhost.queue(queue).on_taken = on_taken
+        return True
 
     def census(self) -> Census:
         """Returns how many clients are connected, and how many messages wait."""

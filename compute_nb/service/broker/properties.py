@@ -37,12 +37,14 @@ def read(raw: bytes) -> Properties:
     return _read_cached(raw) if len(raw) <= CACHED_BYTES else _read(raw)
 
 
-def write(headers: Mapping[str, Any] | None, timestamp_s: float | None) -> bytes:
+def write(
+    headers: Mapping[str, Any] | None, timestamp_s: float | None, content_type: str | None = None
+) -> bytes:
     """Encodes the properties of a persistent message; the time is cut to whole seconds."""
     whole_s = None if timestamp_s is None else int(timestamp_s)
     if not headers:
-        return _write_plain(whole_s)
-    return _properties(dict(headers), whole_s).marshal()
+        return _write_plain(whole_s, content_type)
+    return _properties(dict(headers), whole_s, content_type).marshal()
 
 
 def _read(raw: bytes) -> Properties:
@@ -64,10 +66,14 @@ _read_cached = lru_cache(maxsize=1024)(_read)
 
 
 @lru_cache(maxsize=16)
-def _write_plain(whole_s: int | None) -> bytes:
-    return _properties({}, whole_s).marshal()
+def _write_plain(whole_s: int | None, content_type: str | None) -> bytes:
+    return _properties({}, whole_s, content_type).marshal()
 
 
-def _properties(headers: dict[str, Any], whole_s: int | None) -> commands.Basic.Properties:
+def _properties(
+    headers: dict[str, Any], whole_s: int | None, content_type: str | None
+) -> commands.Basic.Properties:
     at = None if whole_s is None else datetime.datetime.fromtimestamp(whole_s, datetime.UTC)
-    return commands.Basic.Properties(headers=headers or None, delivery_mode=PERSISTENT, timestamp=at)
+    return commands.Basic.Properties(
+        content_type=content_type, headers=headers or None, delivery_mode=PERSISTENT, timestamp=at
+    )

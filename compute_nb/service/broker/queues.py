@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from compute_nb.service.broker import properties
 from compute_nb.service.broker.confirms import Receipt
-from compute_nb.service.broker.contract import Delivery, OnDelivery
+from compute_nb.service.broker.contract import Delivery, OnDelivery, OnTaken
 
 
 class Message(NamedTuple):
@@ -96,6 +96,7 @@ class Queue:
 
     Attributes:
         held_bytes: Of the bodies here and at clients that have not acknowledged them.
+        on_taken: As `tell_taken` of the contract has it.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Queue:
         self.auto_delete = auto_delete
         self.deleted = False
         self.held_bytes = 0
+        self.on_taken: OnTaken | None = None
         self._clock = clock
         self._idle_since_s = clock()
         self._ready: deque[Entry] = deque()
@@ -199,6 +201,13 @@ class Queue:
     def settled(self, entry: Entry) -> None:
         """A message is dealt with: acknowledged, dropped, or sent to somebody who does not acknowledge."""
         self.held_bytes -= len(entry.message.body)
+
+    def acknowledged(self, entries: Sequence[Entry]) -> None:
+        """Clients have acknowledged messages."""
+        for entry in entries:
+            self.settled(entry)
+        if self.on_taken is not None:
+            self.on_taken([properties.read(entry.message.properties).headers for entry in entries])
 
     def add(self, consumer: Consumer) -> bool:
         """Adds a consumer, which gets nothing before `pump`; says if it is its user's first."""

@@ -156,12 +156,12 @@ SELECT no, owner FROM endpoint WHERE id = ?
 
 -- name: endpoint_access
 -- What a submit, a hello or a report must know of an endpoint.
-SELECT no, owner, public, journal_id FROM endpoint WHERE id = ? AND deleted IS NULL
+SELECT no, owner, public, journal_id, kind FROM endpoint WHERE id = ? AND deleted IS NULL
 
 -- name: endpoints
 -- A user's endpoints and, if asked for, the public ones of others.
 SELECT id, owner, name, display_name, kind, public, metadata, agent, last_seen, registered
-FROM endpoint WHERE deleted IS NULL AND (owner = :owner OR (:public AND public)) ORDER BY no
+FROM endpoint WHERE deleted IS NULL AND kind != 'user' AND (owner = :owner OR (:public AND public)) ORDER BY no
 
 -- name: environments
 -- What agents told of themselves.
@@ -182,6 +182,51 @@ UPDATE endpoint SET deleted = ? WHERE id = ?
 -- name: endpoint_said_hello
 -- What the agent told of itself.
 UPDATE endpoint SET journal_id = ?, boot_id = ?, agent = ?, last_seen = ? WHERE no = ?
+
+
+-- name: add_user_endpoint
+-- What a published agent is to run for one user, configuration and runtime.
+INSERT INTO user_endpoint (no, core, config, runtime) VALUES (?, ?, ?, ?)
+
+-- name: user_endpoints
+-- All of them, with the agents that run them.
+SELECT e.id, c.id FROM user_endpoint u JOIN endpoint e ON e.no = u.no JOIN endpoint c ON c.no = u.core
+WHERE c.deleted IS NULL
+
+-- name: user_endpoints_of
+-- The numbers and ids of those of one agent.
+SELECT u.no, e.id FROM user_endpoint u JOIN endpoint e ON e.no = u.no WHERE u.core = ?
+
+-- name: user_endpoints_due
+-- Those of one agent that have open tasks.
+SELECT e.id, e.owner, u.config, u.runtime
+FROM user_endpoint u JOIN endpoint e ON e.no = u.no JOIN endpoint c ON c.no = u.core
+WHERE c.id = ? AND c.deleted IS NULL AND (
+    EXISTS (SELECT 1 FROM task WHERE endpoint = u.no AND state = {WAITING} AND sent_at IS NULL)
+    OR EXISTS (SELECT 1 FROM task WHERE endpoint = u.no AND sent_at IS NOT NULL AND {open})
+)
+
+-- name: user_endpoint
+-- Which process of it had tasks last, which one has checked in, and when.
+SELECT no, journal_id, boot_id, last_seen FROM endpoint WHERE id = ? AND kind = 'user' AND deleted IS NULL
+
+-- name: user_endpoint_checked_in
+-- Another process of it has sent its first heartbeat.
+UPDATE endpoint SET boot_id = ?, last_seen = ? WHERE no = ?
+
+-- name: user_endpoint_settled
+-- What an older process of it had has ended.
+UPDATE endpoint SET journal_id = ? WHERE no = ?
+
+-- name: taken_before
+-- What an endpoint has taken, and was sent before some time.
+SELECT no, id, grp, endpoint, state, attempt, retries, submitted, started, sent_at, hold
+FROM task WHERE endpoint = ? AND sent_at < ? AND {open} AND state != {WAITING}
+
+-- name: untaken
+-- What was sent to an endpoint and not taken by it.
+SELECT no, id, grp, endpoint, state, attempt, retries, submitted, started, sent_at, hold
+FROM task WHERE endpoint = ? AND sent_at IS NOT NULL AND {open} AND state = {WAITING}
 
 
 -- name: groups
@@ -300,7 +345,8 @@ SELECT no, id, state, endpoint, grp FROM task WHERE retry_of = ?
 -- name: place_of_task
 -- What a retry must know of a task; whether its endpoint still takes tasks.
 SELECT t.no, t.id, t.state, t.endpoint, t.grp, e.id, e.deleted IS NULL
-FROM task t JOIN task_group g ON g.no = t.grp JOIN endpoint e ON e.no = t.endpoint
+FROM task t JOIN task_group g ON g.no = t.grp LEFT JOIN user_endpoint u ON u.no = t.endpoint
+JOIN endpoint e ON e.no = coalesce(u.core, t.endpoint)
 WHERE g.owner = ? AND t.id = ?
 
 -- name: add_retry
@@ -411,7 +457,8 @@ ORDER BY t.id LIMIT ?
 SELECT t.id, g.id, e.id, f.id, t.state, t.attempt, t.retries, t.submitted, t.started, t.ended, r.body, r.error_code, t.fetched
 FROM task t
 JOIN task_group g ON g.no = t.grp
-JOIN endpoint e ON e.no = t.endpoint
+LEFT JOIN user_endpoint u ON u.no = t.endpoint
+JOIN endpoint e ON e.no = coalesce(u.core, t.endpoint)
 JOIN function f ON f.no = t.fn
 LEFT JOIN result r ON r.no = t.no
 WHERE +g.owner = ? AND t.id IN ({ids})

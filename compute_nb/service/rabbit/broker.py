@@ -17,7 +17,7 @@ from typing import Any
 from pika.exceptions import AMQPError
 
 from compute_nb.errors import ComputeError
-from compute_nb.service.broker.contract import Delivery, OnConsumer, OnDelivery
+from compute_nb.service.broker.contract import Delivery, OnConsumer, OnDelivery, OnTaken
 from compute_nb.service.rabbit.census import PERIOD_S, WEIGH_PERIOD_S, Readers, Scales
 from compute_nb.service.rabbit.management import Management
 from compute_nb.service.rabbit.outbox import Letter
@@ -158,6 +158,10 @@ class RabbitBroker:
     def held_bytes(self, queue: str) -> int:
         """As in the contract; an estimate that is rather too high."""
         return self._scales.held_bytes(queue)
+
+    def tell_taken(self, queue: str, on_taken: OnTaken) -> bool:
+        """As in the contract: RabbitMQ tells nobody."""
+        return False
 
     def admit(self, username: str) -> None:
         """As in the contract."""

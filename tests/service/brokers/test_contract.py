@@ -287,3 +287,25 @@ def test_the_estimate_of_what_is_held_falls_once_it_was_read(under_test, channel
         if under_test.kind == "rabbitmq":
             under_test.wait(under_test.broker._scales.weigh())
         assert time.monotonic() < deadline
+
+
+def test_what_clients_acknowledge_is_told_where_the_broker_knows_it(under_test, channel, lab):
+    queue, taken = f"{lab}.tasks", []
+    tells = under_test.call(under_test.broker.tell_taken, queue, lambda headers: taken.extend(headers))
+    assert tells is (under_test.kind == "embedded")
+    for name in ("a", "b", "c"):
+        publish(under_test, queue, b"", headers={"task_uuid": name})
+    got = read(channel, queue)
+    wait_for(channel, lambda: len(got) == 3)
+    assert taken == []
+    channel.basic_ack(got[1][0].delivery_tag, multiple=True)
+    if tells:
+        wait_for(channel, lambda: len(taken) == 2)
+        assert [headers["task_uuid"] for headers in taken] == ["a", "b"]
+
+
+def test_a_message_says_of_what_kind_it_is(under_test, channel, lab):
+    publish(under_test, f"{lab}.commands", b"{}", content_type="application/json", timestamp_s=1_700_000_000)
+    got = read(channel, f"{lab}.commands", auto_ack=True)
+    wait_for(channel, lambda: got)
+    assert (got[0][1].content_type, got[0][1].timestamp) == ("application/json", 1_700_000_000)

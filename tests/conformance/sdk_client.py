@@ -1,17 +1,27 @@
-"""The published SDK as a process, PYTHON published_client.py URL TOKEN: JSON requests in, answers out."""
+"""An SDK as a process, PYTHON sdk_client.py PACKAGE URL TOKEN: JSON requests in, answers out.
 
+PACKAGE is `globus_compute_sdk` or `compute_nb`; all is the same for both but for the way to a service.
+"""
+
+import importlib
 import json
+import os
 import sys
 import time
 import uuid
 
-import globus_sdk
-from globus_compute_sdk import Client, Executor
-from globus_compute_sdk.errors import TaskExecutionFailed, TaskPending
-from globus_compute_sdk.sdk import client as client_module
+package, url, token = sys.argv[1:]
+sdk = importlib.import_module(package)
+serialize = importlib.import_module(f"{package}.serialize")
+errors = importlib.import_module(f"{package}.errors")
+if package == "globus_compute_sdk":
+    import globus_sdk
 
-url, token = sys.argv[1:]
-client_module.get_web_service_url = lambda *_, **__: url
+    importlib.import_module("globus_compute_sdk.sdk.client").get_web_service_url = lambda *_, **__: url
+    client = sdk.Client(authorizer=globus_sdk.AccessTokenAuthorizer(token))
+else:
+    os.environ.update(COMPUTE_NB_SERVICE_URL=url, COMPUTE_NB_TOKEN=token)
+    client = sdk.Client()
 
 
 def double(x):
@@ -27,14 +37,10 @@ def wait_for(path):
         return pipe.read()
 
 
-client = Client(authorizer=globus_sdk.AccessTokenAuthorizer(token))
-
-
 def executor(endpoint_id, **settings):
     settings = {"api_burst_limit": 8, "api_burst_window_s": 1} | settings
-    return Executor(
-        endpoint_id, client, task_group_id=settings.pop("group", None) or uuid.uuid4(), **settings
-    )
+    group = settings.pop("group", None) or uuid.uuid4()
+    return sdk.Executor(endpoint_id, client, task_group_id=group, **settings)
 
 
 def submit(endpoint_id, count):
@@ -48,17 +54,15 @@ def failure(endpoint_id):
         bad, good = one.submit(fail, "not so"), one.submit(double, 4)
         try:
             bad.result(60)
-        except TaskExecutionFailed as error:
-            return [type(error).__name__, "not so" in str(error), good.result(60)]
+        except errors.TaskExecutionFailed as error:
+            return [isinstance(error, errors.TaskExecutionFailed), "not so" in str(error), good.result(60)]
 
 
 def leave(endpoint_id, path):
-    """Submits, waits for the ids and lets go of it all."""
+    """Submits, waits until all of it must have been sent, and lets go."""
     one = executor(endpoint_id)
-    futures = [one.submit(double, 5), one.submit(wait_for, path)]
-    assert futures[0].result(60) == 10
-    while futures[1].task_id is None:
-        time.sleep(0.01)
+    one.submit(wait_for, path)
+    assert one.submit(double, 5).result(60) == 10
     return str(one.task_group_id)
 
 
@@ -69,12 +73,7 @@ def reload(endpoint_id, group):
 
 def run(endpoint_id):
     function_id = client.register_function(double)
-    task_id = client.run(8, endpoint_id=endpoint_id, function_id=function_id)
-    while True:
-        try:
-            return client.get_result(task_id)
-        except TaskPending:
-            time.sleep(0.02)
+    return _value(client.run(8, endpoint_id=endpoint_id, function_id=function_id))
 
 
 def batch(endpoint_id):
@@ -89,6 +88,61 @@ def batch(endpoint_id):
         if not any(task["pending"] for task in found.values()):
             return [found[task_id]["result"] for task_id in task_ids]
         time.sleep(0.02)
+
+
+def shell(endpoint_id):
+    command = sdk.ShellFunction("echo {word}; echo no >&2; exit 3")
+    with executor(endpoint_id) as one:
+        done = one.submit(command, word="yes").result(60)
+    return [done.returncode, done.stdout, "no" in done.stderr, done.cmd]
+
+
+def as_json(endpoint_id):
+    """Arguments and results that are no pickles; what has no JSON fails alone."""
+    serializer = serialize.ComputeSerializer(strategy_data=serialize.JSONData())
+    with executor(endpoint_id, serializer=serializer, result_serializers=[serialize.JSONData()]) as one:
+        good, bad = one.submit(double, [1, "a"]), one.submit(complex, 1)
+        try:
+            bad.result(60)
+        except errors.TaskExecutionFailed:
+            return good.result(60)
+
+
+def combined(endpoint_id):
+    serializer = serialize.ComputeSerializer(serialize.AllCodeStrategies(), serialize.AllDataStrategies())
+    results = [serialize.AllDataStrategies()]
+    with executor(endpoint_id, serializer=serializer, result_serializers=results) as one:
+        return [one.submit(double, value).result(60) for value in (3, "ab", [1.5])]
+
+
+def large(endpoint_id, size):
+    with executor(endpoint_id) as one:
+        return len(one.submit(double, "x" * size).result(60))
+
+
+def configured(endpoint_id, config, count):
+    """Submits with a user endpoint configuration of one's own."""
+    with executor(endpoint_id, user_endpoint_config=config) as one:
+        return [one.submit(double, n).result(120) for n in range(count)]
+
+
+def refused(endpoint_id, config):
+    try:
+        configured(endpoint_id, config, 1)
+    except errors.TaskExecutionFailed as error:
+        return str(error)
+
+
+def run_source(endpoint_id):
+    return _value(client.run(9, endpoint_id=endpoint_id, function_id=source()))
+
+
+def _value(task_id):
+    while True:
+        try:
+            return client.get_result(task_id)
+        except errors.TaskPending:
+            time.sleep(0.02)
 
 
 def register():
@@ -131,16 +185,23 @@ def hardware(endpoint_id):
 OPERATIONS = {
     name: globals()[name]
     for name in (
+        "as_json",
         "batch",
+        "combined",
+        "configured",
         "endpoints",
         "failure",
         "function",
         "hardware",
+        "large",
         "leave",
         "manage",
         "register",
+        "refused",
         "reload",
         "run",
+        "run_source",
+        "shell",
         "source",
         "submit",
     )

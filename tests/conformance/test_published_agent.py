@@ -1,0 +1,102 @@
+"""The life of the published agent at our service: it idles and comes back, fails to start, is killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import psutil
+import pytest
+from conformance.conftest import Early, Side, double, sourced_client, who
+
+from compute_nb import ComputeFuture, Executor, TaskExecutionFailed
+from compute_nb.client import Client
+from compute_nb.errors import TaskLost
+
+pytestmark = pytest.mark.filterwarnings("ignore:endpoint .* runs tasks by dill")  # and that is true
+
+WAIT_S = 60
+
+
+def nap(x):
+    import time
+
+    time.sleep(0.05)
+    return x * 2
+
+
+@pytest.fixture(scope="module")
+def client(early: Early) -> Client:
+    return early.client
+
+
+def test_a_start_that_fails_fails_its_tasks_with_the_agents_words(client: Client, extended: Side) -> None:
+    config = {"broken": True}
+    with Executor(extended.published.endpoint_id, client, user_endpoint_config=config) as one:
+        futures = [one.submit(double, n) for n in range(3)]
+        for future in futures:
+            with pytest.raises(TaskExecutionFailed, match=r"could not start.*nowhere"):
+                future.result(WAIT_S)
+
+
+def test_it_idles_out_and_comes_back(early: Early, extended: Side) -> None:
+    first = early.idle.result(WAIT_S)
+    with suppress(psutil.NoSuchProcess):
+        psutil.wait_procs([psutil.Process(first)], WAIT_S)
+    with Executor(extended.published.endpoint_id, early.client, user_endpoint_config={"idle": 1}) as one:
+        assert one.submit(who, 1).result(WAIT_S) != first
+
+
+def test_the_engine_of_clusters(early: Early) -> None:
+    assert early.blocks.result(2 * WAIT_S) == 42
+
+
+def kill_under_load(side: Side) -> tuple[list[int], list[int | None]]:
+    """Returns what 100 tasks with a retry gave, and 100 without: None for those that are LOST."""
+    agent, client = side.published, sourced_client(side)
+    with (
+        Executor(agent.endpoint_id, client) as once,
+        Executor(agent.endpoint_id, client, retries=1) as twice,
+    ):
+        again = [twice.submit(nap, n) for n in range(100)]
+        never = [once.submit(nap, n) for n in range(100)]
+        again[5].result(WAIT_S)
+        agent.kill()
+        agent.start()
+        values = [future.result(WAIT_S) for future in again]
+        return values, [value_or_loss(future) for future in never]
+
+
+def value_or_loss(future: ComputeFuture) -> int | None:
+    try:
+        return future.result(WAIT_S)
+    except TaskLost:
+        return None
+
+
+@pytest.fixture(scope="module")
+def killed(extended: Side, over_rabbit: Side) -> Iterator[dict[str, Future[Any]]]:
+    with ThreadPoolExecutor() as pool:
+        sides = {"embedded": extended, "RabbitMQ": over_rabbit}
+        yield {name: pool.submit(kill_under_load, side) for name, side in sides.items()}
+
+
+@pytest.mark.parametrize("broker", ["embedded", "RabbitMQ"])
+def test_killed_under_load_and_started_again(killed: dict[str, Future[Any]], broker: str) -> None:
+    again, never = killed[broker].result(2 * WAIT_S)
+    assert again == [2 * n for n in range(100)]
+    assert None in never, "nobody can know what the killed ones did"
+    assert {n for n, value in enumerate(never) if value is not None and value != 2 * n} == set()
+
+
+def test_the_status_tells_when_it_is_gone(client: Client, extended: Side) -> None:
+    agent = extended.published
+    assert client.get_endpoint_status(agent.endpoint_id)["status"] == "online"
+    agent.stop()
+    until = time.monotonic() + WAIT_S
+    while client.get_endpoint_status(agent.endpoint_id)["status"] == "online":
+        assert time.monotonic() < until
+    agent.start()
