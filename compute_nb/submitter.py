@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PATIENCE_S = 60.0
+# What stands before a service says so while that service, or its database, starts again.
+_OF_A_PROXY = (502, 504)
 LONGEST_PAUSE_S = 5.0
 _CLOSED = "the submitter of this process was closed before it could send this"
 
@@ -72,6 +74,13 @@ class _Stop:
 
 
 _Item = Parcel | _Whole | _Call | _Cancel | _Stop
+
+
+def _passes(error: ComputeError, once: bool) -> bool:
+    """True if the same question may have an answer soon: nobody answers, or somebody says "not now"."""
+    if isinstance(error, ServiceUnreachable):
+        return error.nothing_sent or not once
+    return error.http_status == 503 or (error.http_status in _OF_A_PROXY and not once)
 
 
 class Submitter:
@@ -332,14 +341,14 @@ class Submitter:
 
         Args:
             ask: The question.
-            once: True asks again only if nothing was sent.
+            once: True asks again only if nothing was sent, or the service says that it has not taken it.
         """
         until, pause_s = time.monotonic() + self._patience_s, 0.1
         while True:
             try:
                 return self._reach.call(ask, once=once)
-            except ServiceUnreachable as error:
-                if once and not error.nothing_sent:
+            except ComputeError as error:
+                if not _passes(error, once):
                     raise
                 if time.monotonic() + pause_s > until or self._closing.wait(pause_s):
                     raise

@@ -161,6 +161,17 @@ def test_a_lost_answer_is_asked_for_with_the_same_ids(submitter, echo):
     assert not task.future.done()
 
 
+def test_a_service_whose_database_is_away_for_long_is_asked_again(submitter, echo):
+    one = terms()
+    sent = echo(one.endpoint_id, *[(503, {})] * 6, (200, ECHO))
+    task = parcel(one)
+    submitter.put(task)
+    one.ledger.wait(20)
+    assert not task.future.done()
+    first, *rest = sent.bodies()
+    assert rest == [first] * 6, "the same ids"
+
+
 def test_a_refusal_fails_its_own_futures_only(submitter, echo, watching):
     bad, good = terms(), terms()
     echo(bad.endpoint_id, (413, {"code": "TOO_LARGE", "message": "send less"}))

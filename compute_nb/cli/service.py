@@ -81,6 +81,18 @@ def _retention(_: click.Context, __: click.Parameter, value: str | None) -> str 
     return value
 
 
+def _expiry(_: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _expire_s(value):
+        raise click.BadParameter(f"{value!r}: write it like 14d or 12h, more than nothing", param=param)
+    return value
+
+
+def _expire_s(text: str) -> float:
+    """Returns what `14d` says in seconds, 0 if that is no time."""
+    match = _TIMES.fullmatch(text)
+    return 0.0 if match is None or match[3] else float(match[1]) * _UNITS[match[2] or "d"]
+
+
 def _kept(text: str) -> Any:
     """Returns what `30d,180d` says; hours are `12h`, and a number alone is days."""
     from compute_nb.service.retention import Retention
@@ -156,6 +168,12 @@ def _settings(command: Any) -> Any:
             callback=_retention,
             help="How long values are kept once fetched, and if never; at first 30d,180d, then as last time.",
         ),
+        click.option(
+            "--expire",
+            metavar="D",
+            callback=_expiry,
+            help="How long a task may stay open before it is given up; at first 14d, then as last time.",
+        ),
         *broker.OPTIONS,
         _HOME,
     ):
@@ -175,6 +193,8 @@ def run(ready_fd: int | None, **settings: Any) -> None:
 
     if settings["retention"] is not None:
         settings["retention"] = _kept(settings["retention"])
+    if (expire := settings.pop("expire")) is not None:
+        settings["expire_s"] = _expire_s(expire)
     config = ServiceConfig(rabbit=broker.rabbit(settings), **settings)
     sys.exit(run_service(config, ready_fd, quiet=ready_fd is not None))
 

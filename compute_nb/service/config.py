@@ -77,6 +77,7 @@ class ServiceConfig:
             next one has checked in.
         store: "sqlite", or the `postgresql://` URL of a database, without a password; None is as last time.
         retention: How long values are kept; None is as last time.
+        expire_s: How long a task may stay open before it is given up; None is as last time.
         rabbit: Which RabbitMQ is its broker. None is as last time.
     """
 
@@ -90,6 +91,7 @@ class ServiceConfig:
     plain: bool | None = None
     store: str | None = None
     retention: Retention | None = None
+    expire_s: float | None = None
     rabbit: RabbitOptions | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None

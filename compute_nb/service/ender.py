@@ -44,8 +44,13 @@ class Ender(Calls):
         """Gives up open tasks as LOST, on the word of a person; a late value still counts."""
         return await self._each(task_ids, lambda tx, ids: ending.lose_tasks(tx, self._dispatcher, owner, ids))
 
+    async def expire_after(self, expiry_s: float) -> None:
+        """Gives up tasks that come from now on once they have been open for so long; blocks nobody else."""
+        self._writer.expiry_s = expiry_s
+        await self._run(lambda tx: tx.run("hasten_expiry", tx.expires, tx.expires))
+
     async def expire(self, now: float | None = None) -> Ended:
-        """Ends what has waited too long: tasks after 14 days, holds after an hour.
+        """Ends what has waited too long: tasks after 14 days or as `expire_after` says, holds after an hour.
 
         Args:
             now: Seconds since the epoch; None asks the clock.

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from uuid import UUID
 
 from compute_nb.service.dispatch import Dispatcher
-from compute_nb.service.intake import EXPIRY_S
 from compute_nb.service.ledger import CANCELLED_TEXT, Entry, Ledger
 from compute_nb.service.registry import owned_endpoint, owned_group
 from compute_nb.service.rows import Ended
@@ -94,7 +93,7 @@ def expire(tx: Transaction, dispatcher: Dispatcher, due: Due, now: float) -> tup
     if len(rows) == PART:
         return ended, Due(due.group, rows[-1][1], next_s)
     # Never "not again": a task may have come while the pages were looked at.
-    tx.run("set_next_expiry", now + EXPIRY_S if next_s is None else next_s, due.group)
+    tx.run("set_next_expiry", tx.expires if next_s is None else next_s, due.group)
     return ended, None
 
 

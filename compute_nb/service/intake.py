@@ -15,7 +15,6 @@ from compute_nb.service.statements import WAITING
 from compute_nb.service.transaction import Transaction
 from compute_nb.tasks import Run, Submission, TaskCall
 
-EXPIRY_S = 14 * 24 * 3600.0
 REPEAT_WINDOW_S = 60.0
 
 
@@ -72,10 +71,10 @@ class Intake:
         return reply
 
     def _group(self, tx: Transaction, owner: UUID, submission: Submission, endpoint: int) -> int:
-        group_id, expires = submission.task_group_id, tx.now + EXPIRY_S
+        group_id = submission.task_group_id
         row = tx.one("group_access", group_id.bytes)
         if row is None:
-            return tx.insert("add_group", group_id.bytes, owner.bytes, endpoint, tx.now, expires)
+            return tx.insert("add_group", group_id.bytes, owner.bytes, endpoint, tx.now, tx.expires)
         number, group_owner = row
         if group_owner != owner.bytes:
             raise Forbidden(f"task group {group_id} is somebody else's: submit to one of your own")
@@ -124,7 +123,7 @@ class Intake:
         at_once = not hold and dispatcher.can_send(
             terms.endpoint, len(tasks), sum(len(task.args) for task in tasks), tx.now
         )
-        shared = (hold, terms.retries, tx.now, tx.now + EXPIRY_S)
+        shared = (hold, terms.retries, tx.now, tx.expires)
         sent_at = tx.now if at_once else None
         to = (terms.group, terms.endpoint)
         rows = [

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from compute_nb.service.dispatch import Dispatcher
-from compute_nb.service.intake import EXPIRY_S
 from compute_nb.service.rows import Conflict, NotFound, RetryDone, uuid_of
 from compute_nb.service.statements import STATES, SUCCEEDED, WAITING
 from compute_nb.service.transaction import Transaction
@@ -74,7 +73,7 @@ def _end_of_chain(tx: Transaction, task: _Task, new: UUID) -> tuple[_Task, bool]
 
 def _add(tx: Transaction, old: _Task, new: UUID, number: int) -> None:
     try:
-        tx.run("add_retry", number, new.bytes, tx.now, tx.now + EXPIRY_S, old.number)
+        tx.run("add_retry", number, new.bytes, tx.now, tx.expires, old.number)
     except tx.duplicate as error:
         raise Conflict(
             f"task id {new} is in use already: nothing was stored, ask again with new ids"

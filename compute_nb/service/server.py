@@ -41,6 +41,7 @@ from compute_nb.service.store import Principal, Store
 from compute_nb.service.supervisor import Supervisor
 from compute_nb.service.tokens import GENERATIONS, BrokerKeys, MalformedToken, Token, new_token
 from compute_nb.service.web import WebServer
+from compute_nb.service.writer import EXPIRY_S
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ class Service:
         self._config = replace(
             self._config, plain=await self._plain(store), retention=await self._retention(store)
         )
+        await self._expire(store)
         site = await self._site(store)
         web_socket, amqp_socket = await self._sockets(host, store, embedded=site is None)
         stack.callback(ports.close_all, [one for one in (web_socket, amqp_socket) if one is not None])
@@ -150,6 +152,13 @@ class Service:
             return Retention(*json.loads(await store.get_meta("retention") or "[]"))
         await store.set_meta("retention", json.dumps([asked.fetched_s, asked.unfetched_s]))
         return asked
+
+    async def _expire(self, store: Store) -> None:
+        """Has tasks given up after the time that was asked for, now or by whoever started it last."""
+        asked = self._config.expire_s
+        if asked is not None:
+            await store.set_meta("expire", json.dumps(asked))
+        await store.expire_after(json.loads(await store.get_meta("expire") or json.dumps(EXPIRY_S)))
 
     async def _site(self, store: Store) -> RabbitSite | None:
         """Returns which RabbitMQ is the broker, also of last time; None: the embedded one."""

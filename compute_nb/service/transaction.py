@@ -18,10 +18,12 @@ class Transaction:
     Args:
         database: Within a transaction.
         now: Seconds since the epoch, one moment for the whole transaction.
+        expires: When a task that comes now is given up if it is open still, likewise.
     """
 
-    def __init__(self, database: Database, now: float) -> None:
+    def __init__(self, database: Database, now: float, expires: float) -> None:
         self.now = now
+        self.expires = expires
         self.duplicate = database.duplicate
         self._database = database
         self._execute = database.execute

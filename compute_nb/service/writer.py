@@ -27,6 +27,7 @@ Leaving = list[tuple[UUID, Dispatch]]
 _GATHER = 256
 # Between two looks for a database that is away, in seconds: twice as long each time.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 2.0
+EXPIRY_S = 14 * 24 * 3600.0
 
 
 class _Job:
@@ -49,6 +50,9 @@ class Writer:
         dispatcher: What leaves at the end of each commit.
         clock: Seconds since the epoch.
         stuck_s: How long one commit may take before what is asked meanwhile fails at once.
+
+    Attributes:
+        expiry_s: How long a task may stay open, for those that come from now on.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Writer:
         self._stopping = False
         self._away: str | None = None
         self._stuck_s = stuck_s
+        self.expiry_s = EXPIRY_S
         self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
 
@@ -139,7 +144,8 @@ class Writer:
         return self._dispatcher.leaving()
 
     def _begin(self) -> Transaction:
-        return Transaction(self._database, self._clock())
+        now = self._clock()
+        return Transaction(self._database, now, now + self.expiry_s)
 
     def _attempt(self, tx: Transaction, job: _Job) -> None:
         """Runs an operation; one that refuses before it has written anything needs no rollback."""

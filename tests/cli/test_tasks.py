@@ -77,3 +77,5 @@ def test_a_service_told_where_to_keep_its_state_says_what_is_wrong(compute_nb):
     assert "restart --store" in other.stderr
     assert compute_nb("service", "start", "--store", "sqlite").returncode == 0
     assert "30d,180d" in compute_nb("service", "start", "--retention", "x").stderr
+    for wrong in ("x", "0d", "1d,2d"):
+        assert "14d" in compute_nb("service", "start", "--expire", wrong).stderr

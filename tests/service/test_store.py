@@ -750,6 +750,22 @@ def test_cancel_tells_agents_only_what_was_sent(play: Play) -> None:
     play(scene)
 
 
+def test_a_shorter_expiry_holds_for_what_comes_later_in_older_groups_too(play: Play) -> None:
+    async def scene(rig: Rig) -> None:
+        group = new_id()
+        (older,) = await rig.submit(1, group)
+        await rig.store.expire_after(3600.0)
+        (younger,) = await rig.submit(1, group)
+        rig.now += 3599
+        assert (await rig.store.expire()).results == ()
+        rig.now += 1
+        assert [r.task_id for r in (await rig.store.expire()).results] == [younger]
+        rig.now += 14 * DAY_S
+        assert [r.task_id for r in (await rig.store.expire()).results] == [older]
+
+    play(scene)
+
+
 def test_expiry(play: Play) -> None:
     async def scene(rig: Rig) -> None:
         await rig.hello()

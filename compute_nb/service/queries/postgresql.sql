@@ -263,6 +263,10 @@ INSERT INTO task_group (id, owner, endpoint, created, next_expiry) VALUES (%s, %
 -- When to look next whether something in the group has expired.
 UPDATE task_group SET next_expiry = %s WHERE no = %s
 
+-- name: hasten_expiry
+-- Tasks that come from now on may expire before anybody would have looked at their group.
+UPDATE task_group SET next_expiry = %s WHERE next_expiry > %s
+
 -- name: group_due
 -- A task group in which something may have expired.
 SELECT no FROM task_group WHERE next_expiry <= %s ORDER BY next_expiry LIMIT 1

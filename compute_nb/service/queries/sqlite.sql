@@ -259,6 +259,10 @@ INSERT INTO task_group (id, owner, endpoint, created, next_expiry) VALUES (?, ?,
 -- When to look next whether something in the group has expired.
 UPDATE task_group SET next_expiry = ? WHERE no = ?
 
+-- name: hasten_expiry
+-- Tasks that come from now on may expire before anybody would have looked at their group.
+UPDATE task_group SET next_expiry = ? WHERE next_expiry > ?
+
 -- name: group_due
 -- A task group in which something may have expired.
 SELECT no FROM task_group WHERE next_expiry <= ? ORDER BY next_expiry LIMIT 1
