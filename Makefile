@@ -20,7 +20,7 @@ lab: $(VENV)/.test extension ## Open the tutorials
 
 test: $(VENV)/.test system extension check ## Set up all that the tests need, check, and run everything
 	@[ ! -d js/node_modules/jest ] || { cd js && PATH="$(BIN):$$PATH" npm test --silent; }
-	$(PY) -m pytest --nbval-lax tests notebooks
+	$(PY) tests/lanes.py
 
 check: $(VENV)/.test ## Lint, format and types, as CI does
 	$(VENV)/bin/ruff check .
