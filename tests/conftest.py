@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from own_postgresql import PostgresqlServer, programs
 from rabbit import RabbitMQ, Vhost
@@ -28,16 +29,21 @@ def published_python(pytestconfig) -> str:
     if given := os.environ.get("COMPUTE_NB_PUBLISHED_PYTHON"):
         return given
     folder = Path(pytestconfig.cache.mkdir("published-{}.{}".format(*sys.version_info)))
+    with FileLock(folder.parent / "published.lock"):  # `lanes.py` runs two of us
+        _install_published(folder)
+    return str(folder / "bin" / "python")
+
+
+def _install_published(folder: Path) -> None:
     python, done = folder / "bin" / "python", folder / "done"
-    if not (done.exists() and done.read_text() == PUBLISHED):
-        pip = [str(python), "-m", "pip", "install", "-q", "--no-compile", "--disable-pip-version-check"]
-        install = [*pip, PUBLISHED]
-        for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], install):
-            made = subprocess.run(command, capture_output=True, text=True, check=False)
-            if made.returncode:
-                pytest.skip(f"the published package can't be installed: {made.stderr[-300:]}")
-        done.write_text(PUBLISHED)
-    return str(python)
+    if done.exists() and done.read_text() == PUBLISHED:
+        return
+    pip = [str(python), "-m", "pip", "install", "-q", "--no-compile", "--disable-pip-version-check"]
+    for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], [*pip, PUBLISHED]):
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        if made.returncode:
+            pytest.skip(f"the published package can't be installed: {made.stderr[-300:]}")
+    done.write_text(PUBLISHED)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 PYTEST = (sys.executable, "-m", "pytest", "--nbval-lax")
-# What waits most and measures no time. The environment of the published programs is made in one lane only.
+# What waits most, and measures no time.
 SECOND = (
     "tests/browser",
     "tests/chaos",
