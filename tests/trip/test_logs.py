@@ -13,6 +13,9 @@ from compute_nb import Executor
 from compute_nb.client import Client
 
 def work(x, tell):
+    import time
+
+    time.sleep(0.3)  # one that ends before its agent has looked was begun, and is told as ended only
     print("PRINTED-MARKER")
     if tell:
         raise ValueError("RAISED-MARKER" + x)
