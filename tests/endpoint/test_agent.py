@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -53,12 +55,24 @@ def config(folder, **changes) -> AgentConfig:
     return AgentConfig(**{**fields, **changes})
 
 
+@pytest.fixture
+def log_of_its_own() -> Iterator[None]:
+    """An agent has the log of its process to itself; here others go on with it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("log_of_its_own")
 def test_a_second_agent_in_a_folder_ends(tmp_path, capsys):
     with FileLock(tmp_path / "agent.lock"):
         assert run_agent(config(tmp_path)) == 1
     assert "another agent runs" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("log_of_its_own")
 def test_a_folder_that_can_not_be_made_is_told(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run_agent(config(tmp_path / "file" / "e")) == 1
