@@ -61,9 +61,10 @@ def kill_under_load(side: Side) -> tuple[list[int], list[int | None]]:
         Executor(agent.endpoint_id, client) as once,
         Executor(agent.endpoint_id, client, retries=1) as twice,
     ):
-        again = [twice.submit(nap, n) for n in range(100)]
-        never = [once.submit(nap, n) for n in range(100)]
+        pairs = [(twice.submit(nap, n), once.submit(nap, n)) for n in range(100)]
+        again, never = zip(*pairs, strict=True)
         again[5].result(WAIT_S)
+        never[5].result(WAIT_S)  # it takes far more than it runs: it has others of both by now
         agent.kill()
         agent.start()
         values = [future.result(WAIT_S) for future in again]
