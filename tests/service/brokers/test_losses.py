@@ -126,6 +126,46 @@ def test_queues_and_exchanges_of_agents_are_made_again(rabbit, vhost, ours):
     Reader(ours, lab).read_until(lambda bodies: bodies == [b"x"])
 
 
+@pytest.fixture
+def impatient(rabbit):
+    """RabbitMQ gives up consumers after 0.3 s and not after 30 minutes; for channels that are opened now."""
+    put = "application:set_env(rabbit, {}, {})"
+    setting = f"{put.format('consumer_timeout', '{}')}, {put.format('channel_tick_interval', '{}')}."
+    rabbit.control("eval", setting.format(300, 200))
+    yield
+    rabbit.control("eval", setting.format(1_800_000, 60_000))
+
+
+def test_what_an_agent_keeps_for_too_long_goes_to_the_next_one(impatient, ours):
+    lab = ours.agent()
+    publish(ours, lab, b"x")
+    assert ours.wait(ours.broker.settled())
+    connection = pika.BlockingConnection(pika.URLParameters(ours.url(agent_username(lab))))
+    kept = []
+    channel = connection.channel()
+    channel.basic_consume(f"{lab}.tasks", lambda *message: kept.append(message))
+    with pytest.raises(ChannelClosedByBroker, match="timed out"):
+        channel.start_consuming()
+    assert [message[-1] for message in kept] == [b"x"]
+    connection.close()
+    Reader(ours, lab).read_until(lambda bodies: bodies == [b"x"])
+
+
+def test_what_the_service_keeps_for_too_long_comes_again(impatient, ours):
+    inbox, lab = ours.read("results"), ours.agent()
+    connection = pika.BlockingConnection(pika.URLParameters(ours.url(agent_username(lab))))
+    connection.channel().basic_publish("results", f"{lab}.results", b"x")
+    late, again = inbox.next(), inbox.next()
+    assert (late.body, again.body) == (b"x", b"x")
+    ours.settle(late, "ack")  # of the session before: it settles nothing
+    ours.settle(again, "ack")
+    with suppress(AMQPError):
+        connection.close()
+    publish(ours, lab, b"and on it goes")
+    Reader(ours, lab).read_until(lambda bodies: bodies == [b"and on it goes"])
+    assert inbox.deliveries.empty()
+
+
 def test_while_it_is_full_messages_wait_here(rabbit, ours):
     lab = ours.agent()
     rabbit.control("set_vm_memory_high_watermark", "0.0000001")
