@@ -42,12 +42,27 @@ def test_a_start_that_fails_fails_its_tasks_with_the_agents_words(client: Client
                 future.result(WAIT_S)
 
 
-def test_it_idles_out_and_comes_back(early: Early, extended: Side) -> None:
-    first = early.idle.result(WAIT_S)
+def comes_back(side: Side, first: ComputeFuture) -> None:
+    """Waits until the process that ran a task has ended, and has the next task run in another one."""
+    process = first.result(WAIT_S)
     with suppress(psutil.NoSuchProcess):
-        psutil.wait_procs([psutil.Process(first)], WAIT_S)
-    with Executor(extended.published.endpoint_id, early.client, user_endpoint_config={"idle": 1}) as one:
-        assert one.submit(who, 1).result(WAIT_S) != first
+        _, alive = psutil.wait_procs([psutil.Process(process)], WAIT_S)
+        assert not alive
+    config = {"idle": 1}
+    with Executor(side.published.endpoint_id, sourced_client(side), user_endpoint_config=config) as one:
+        assert one.submit(who, 1).result(WAIT_S) != process
+
+
+def test_it_idles_out_and_comes_back(early: Early, extended: Side) -> None:
+    comes_back(extended, early.idle)
+
+
+def test_it_idles_out_and_comes_back_over_rabbitmq(over_rabbit: Side) -> None:
+    client, config = sourced_client(over_rabbit), {"idle": 1}
+    with Executor(over_rabbit.published.endpoint_id, client, user_endpoint_config=config) as one:
+        first = one.submit(who, 0)
+        first.result(WAIT_S)
+    comes_back(over_rabbit, first)
 
 
 def test_the_engine_of_clusters(early: Early) -> None:
