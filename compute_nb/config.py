@@ -113,6 +113,11 @@ class Home:
         return self.state / "store.url"
 
     @property
+    def habits_file(self) -> Path:
+        """What the service was told when it was started last."""
+        return self.state / "habits.json"
+
+    @property
     def service_key(self) -> Path:
         """The secret from which the service derives AMQP passwords."""
         return self.state / "service.key"
