@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 
 
 @contextmanager

@@ -15,8 +15,9 @@ import pytest
 from own_home import own_home, service
 
 from compute_nb import local
-from compute_nb.config import Home, write_private
 from compute_nb.errors import ComputeError, ServiceUnreachable
+from compute_nb.home import Home
+from compute_nb.private import write_private
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_the_service_is_started_once_and_found_again(home):
 
 def test_two_processes_at_the_same_moment_get_one_service(home):
     code = (
-        "from compute_nb.local import ensure_service; from compute_nb.config import Home\n"
+        "from compute_nb.local import ensure_service; from compute_nb.home import Home\n"
         "info = ensure_service(Home.default()); print(info.url, info.pid)"
     )
     start = [sys.executable, "-W", "error", "-c", code]

@@ -6,10 +6,11 @@ import pytest
 from small_server import TOKEN
 
 from compute_nb import published
-from compute_nb.config import Home, ServiceSettings
+from compute_nb.config import ServiceSettings
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable, SubmitRefused
 from compute_nb.future import ComputeFuture
+from compute_nb.home import Home
 from compute_nb.parcel import Parcel
 from compute_nb.proof import Prove
 from compute_nb.reach import Reach

@@ -8,7 +8,8 @@ import time
 
 from small_server import TOKEN, small_server
 
-from compute_nb.config import Home, ServiceSettings
+from compute_nb.config import ServiceSettings
+from compute_nb.home import Home
 from compute_nb.reach import Reach
 from compute_nb.session import Session, _Sessions
 

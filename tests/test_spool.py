@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.spool import Spool
 from compute_nb.tasks import ErrorCode, TaskResult, TaskState, new_id
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 from small_server import ECHO, TOKEN
 
-from compute_nb.config import Home, ServiceSettings, write_private
+from compute_nb.config import ServiceSettings
 from compute_nb.errors import (
     ComputeError,
     EndpointNotFound,
@@ -17,7 +17,9 @@ from compute_nb.errors import (
     SubmitRefused,
 )
 from compute_nb.future import ComputeFuture
+from compute_nb.home import Home
 from compute_nb.parcel import MAX_TASKS, Parcel
+from compute_nb.private import write_private
 from compute_nb.reach import Reach
 from compute_nb.submitter import Submitter
 from compute_nb.tasks import new_id

@@ -16,8 +16,8 @@ import click
 
 from compute_nb.cli import broker, settings
 from compute_nb.cli.stopping import stop_service
-from compute_nb.config import Home
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 from compute_nb.service.config import ServiceConfig
 from compute_nb.service.habits import Habits
 from compute_nb.service.lock import running

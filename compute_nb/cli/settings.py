@@ -13,7 +13,7 @@ import click
 
 from compute_nb import logline
 from compute_nb.cli import broker
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.service.config import Limits
 from compute_nb.service.habits import Habits
 

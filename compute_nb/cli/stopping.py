@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from compute_nb.config import Home
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 from compute_nb.service.lock import locked, running
 
 STOP_S = 15.0

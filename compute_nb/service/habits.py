@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from compute_nb.config import Home, write_private
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
+from compute_nb.private import write_private
 from compute_nb.service.config import Limits, ServiceConfig
 
 

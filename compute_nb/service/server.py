@@ -17,8 +17,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from compute_nb import wire
-from compute_nb.config import write_private
 from compute_nb.errors import ComputeError
+from compute_nb.private import write_private
 from compute_nb.service import address, ports
 from compute_nb.service.app import App
 from compute_nb.service.broker import Broker, EmbeddedBroker

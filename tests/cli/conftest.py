@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 
 WAIT_S = 30
 COMMAND = [sys.executable, "-m", "compute_nb.cli"]

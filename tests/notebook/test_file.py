@@ -18,7 +18,7 @@ from own_home import own_home
 from papers import LOAD, Paper
 from small_server import SmallServer, small_server
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.memory.outlet import LIVE_MIME, WIDGET_MIME
 from compute_nb.notebook.runs.record import KEY, Record

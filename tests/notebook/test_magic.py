@@ -11,8 +11,8 @@ from concurrent.futures import CancelledError
 import pytest
 from own_home import service
 
-from compute_nb.config import Home
 from compute_nb.errors import DeserializationError, SerializationError, TaskExecutionFailed, WorkerDied
+from compute_nb.home import Home
 from compute_nb.notebook.line.arguments import SUBCOMMANDS, parser, read_cell
 from compute_nb.notebook.line.options import words
 from compute_nb.notebook.refusal import CellRefused

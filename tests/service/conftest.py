@@ -15,7 +15,7 @@ from own_wire import Wire
 from pika.exceptions import AMQPConnectionError
 
 from compute_nb import wire
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.service.config import ServiceConfig
 from compute_nb.tasks import Hello, Report, new_ids
 

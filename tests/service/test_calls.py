@@ -13,7 +13,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import compute_nb.service
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.service.config import Limits
 from compute_nb.service.identity_routes import client_pair, token_of_pair
 from compute_nb.service.tokens import new_token

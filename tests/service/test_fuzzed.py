@@ -9,7 +9,7 @@ import pytest
 import requests
 from hypothesis import HealthCheck, Phase, given, settings
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.service.config import Limits
 from tests.service.conftest import run_service
 

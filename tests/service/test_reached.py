@@ -18,9 +18,9 @@ import trustme
 from filelock import FileLock
 
 from compute_nb.cli import control
-from compute_nb.config import Home
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 from compute_nb.service import ports
 from compute_nb.service.address import addresses, check
 from compute_nb.service.config import ServiceConfig

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.service.retention import DAY_S, PART, Retention
 from compute_nb.service.store import Forbidden, NotFound
 from compute_nb.tasks import Events, Outcome, Run, RunResult, TaskState, new_id

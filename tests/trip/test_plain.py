@@ -17,9 +17,9 @@ from own_home import lab as running_lab
 
 from compute_nb import Executor
 from compute_nb.client import Client
-from compute_nb.config import Home
 from compute_nb.errors import ComputeError, EndpointNotFound, NotOffered, TaskExecutionFailed, WorkerDied
 from compute_nb.future import ComputeFuture
+from compute_nb.home import Home
 from compute_nb.local import find_service
 from compute_nb.serialize import ComputeSerializer, PureSourceTextInspect
 from compute_nb.spool import spool_of

@@ -12,8 +12,8 @@ import pytest
 from own_home import terminal_agent
 
 from compute_nb.client import Client
-from compute_nb.config import Home
 from compute_nb.errors import ComputeError, TaskExecutionFailed
+from compute_nb.home import Home
 from compute_nb.local import find_service
 from compute_nb.notebook.body.cell import analyse
 from compute_nb.notebook.cargo import preflight

@@ -12,9 +12,10 @@ from entries import entry
 from jupyter_client.manager import start_new_kernel
 from own_home import own_home
 
-from compute_nb.config import Home, write_private
+from compute_nb.home import Home
 from compute_nb.local import find_service
 from compute_nb.notebook.memory.index import Index
+from compute_nb.private import write_private
 
 BODY = "\nimport numpy as np\nwalk = np.arange(steps)\nwalk.sum() + seed"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from entries import entry
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.memory.memory import Memory
 from compute_nb.notebook.memory.page import Page
