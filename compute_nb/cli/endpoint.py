@@ -10,10 +10,8 @@ from typing import Any
 
 import click
 
-from compute_nb.config import TOKEN_VARIABLE
+from compute_nb.config import TOKEN_VARIABLE, Home, read_private
 from compute_nb.errors import ComputeError
-from compute_nb.home import Home
-from compute_nb.private import read_private
 
 
 @click.group("endpoint")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from compute_nb.config import Home
 from compute_nb.endpoint.settings import Settings
-from compute_nb.home import Home
 
 
 @dataclass(frozen=True, slots=True)
