@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,8 @@ _before = pytest.StashKey[str | None]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it starts by `&`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_before] = os.environ.get(_HOME)
     os.environ[_HOME] = tempfile.mkdtemp(prefix="compute_nb-tests-")
 

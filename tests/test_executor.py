@@ -31,7 +31,7 @@ from compute_nb.errors import (
 from compute_nb.serialize import ComputeSerializer, JSONData, PureSourceTextInspect
 from compute_nb.tasks import TaskResult, TaskState, new_id, new_ids
 
-WAIT_S = 30
+WAIT_S = 60
 SERIALIZER = ComputeSerializer()
 
 

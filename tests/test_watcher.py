@@ -41,7 +41,7 @@ from compute_nb.tasks import (
 from compute_nb.terms import Terms
 from compute_nb.watcher import ResultWatcher
 
-WAIT_S = 30
+WAIT_S = 60
 
 
 def double(x):

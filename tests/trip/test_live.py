@@ -14,7 +14,7 @@ from compute_nb import ComputeFuture, Executor
 from compute_nb.errors import WorkerDied
 from compute_nb.live import KEPT
 
-WAIT_S = 30.0
+WAIT_S = 60
 
 
 class Ear:
