@@ -10,12 +10,19 @@ import tempfile
 import pytest
 
 _HOME = "COMPUTE_NB_HOME"
+# A shell has its `&` ignore the first two, and what ignores a signal hands that on to all that it starts.
+_SIGNALS = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGQUIT: signal.SIG_DFL,
+    signal.SIGTERM: signal.SIG_DFL,
+}
 _before = pytest.StashKey[str | None]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it starts by `&`
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, own in _SIGNALS.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, own)
     config.stash[_before] = os.environ.get(_HOME)
     os.environ[_HOME] = tempfile.mkdtemp(prefix="compute_nb-tests-")
 
