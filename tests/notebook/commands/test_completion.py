@@ -37,7 +37,7 @@ class Kernel:
 
     def tab(self, line: str, after: str = "") -> dict[str, str]:
         """Returns what is offered at the end of `line`, each with its type; `after` stands behind it."""
-        answer = self.client.complete(line + after, len(line), reply=True, timeout=30)["content"]
+        answer = self.client.complete(line + after, len(line), reply=True, timeout=60)["content"]
         kinds = answer["metadata"].get("_jupyter_types_experimental", [])
         kept = line[: answer["cursor_start"]]
         return {kept + kind["text"]: kind["type"].replace("\u00a0", " ") for kind in kinds}

@@ -94,14 +94,14 @@ def test_18_retry_runs_again_in_the_same_places_with_the_same_inputs(nb, tmp_pat
         "if k == 2 and not os.path.exists(folder + '/mended'): open(gate).read()\nk, data"
     )
     sims = nb.names["sims"]
-    assert isinstance(sims[1].exception(20), ZeroDivisionError)
+    assert isinstance(sims[1].exception(60), ZeroDivisionError)
     nb.here("%compute cancel sims[2]")
     before = list(sims)
     nb.here("data.append(20)")
     (tmp_path / "mended").touch()
     nb.here("%compute retry sims")
     assert [now is then for now, then in zip(sims, before, strict=True)] == [True, False, False]
-    assert sims.result(20) == [(0, [10]), (1, [10]), (2, [10])]
+    assert sims.result(60) == [(0, [10]), (1, [10]), (2, [10])]
     assert len({future.task_group_id for future in sims}) == 1
     with pytest.raises(CancelledError):
         before[2].result(0)
@@ -193,7 +193,7 @@ def test_19_debug_runs_the_body_here_with_the_stored_inputs(nb, monkeypatch):
     monkeypatch.setattr(sys, "last_value", None, raising=False)
     nb.here("table = {1: 'one'}\ndef look(k): return table[k]")
     nb.here("%%compute -m k=range(1, 3) -n sims\nlocal = k\nlook(k)")
-    assert isinstance(nb.names["sims"][1].exception(20), KeyError)
+    assert isinstance(nb.names["sims"][1].exception(60), KeyError)
     nb.here("table = {}; k = 'mine'")
     assert nb.here("%compute debug sims[0]") == "one"  # as it was sent
     nb.here("%compute debug sims[1]")
@@ -283,7 +283,7 @@ def test_20_what_stands_unquoted_and_in_lists(nb, line, value):
 def test_20_attach_is_reload_and_use_lasts_for_this_kernel(nb, home):
     nb.here("%%compute -n f\n7")
     nb.here(f"%compute attach {nb.names['f'].task_group_id} -n again")
-    assert nb.names["again"].result(20) == 7
+    assert nb.names["again"].result(60) == 7
     before = home.config_file.read_bytes() if home.config_file.exists() else None
     nb.here("%compute use local")
     assert (home.config_file.read_bytes() if home.config_file.exists() else None) == before
