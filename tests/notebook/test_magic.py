@@ -566,10 +566,14 @@ def test_wait_all(nb):
     assert nb.names["f"].done()
 
 
-def test_a_persons_wait_starts_a_stopped_service(nb):
-    nb.here("%%compute -m s=range(40) -n g\nimport time\ntime.sleep(0.2)\ns")
+def test_a_persons_wait_starts_a_stopped_service(nb, tmp_path):
+    gate = tmp_path / "gate"
+    nb.here(
+        f"%%compute -m s=range(40) -n g\nimport os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\ns"
+    )
     service(Home.default(), "stop")
     assert not nb.names["g"].done()
+    gate.touch()
     nb.here("%compute wait")
     assert nb.names["g"].done()
 
