@@ -14,8 +14,8 @@ from rabbit import RabbitMQ, Vhost
 from rabbit import missing as no_rabbit
 from small_server import SmallServer, small_server
 
-# As Hypothesis itself does under CI: a busy machine is no fault of what is tested, and what one run finds all do.
-# `DRAW_ANEW=1 pytest` looks for more.
+# As Hypothesis itself does under CI: a busy machine is no fault of what is tested, and what one run finds all
+# find. `DRAW_ANEW=1 pytest` looks for more.
 settings.register_profile(
     "busy",
     settings.default,
