@@ -178,7 +178,7 @@ def test_wait_and_as_completed_know_all_ends():
     ]
     seen = []
     watching = threading.Thread(
-        target=lambda: seen.extend(concurrent.futures.as_completed([done, failed, cancelled], 20))
+        target=lambda: seen.extend(concurrent.futures.as_completed([done, failed, cancelled], 60))
     )
     watching.start()
     for end in ends:

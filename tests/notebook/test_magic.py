@@ -166,7 +166,7 @@ def test_names_change_between_cells_only(nb):
     nb.here(f"gate = {_gate(nb)!r}")
     nb.here("%%compute -o y -n f\nopen(gate).read()\ny = 7")
     seen = nb.here(
-        "import concurrent.futures as _cf\nopen(gate, 'w').close()\n_cf.wait([f], 20)\ntype(y).__name__"
+        "import concurrent.futures as _cf\nopen(gate, 'w').close()\n_cf.wait([f], 60)\ntype(y).__name__"
     )
     assert seen == "Pending"
     assert nb.here("y") == 7

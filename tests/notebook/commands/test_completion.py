@@ -94,7 +94,7 @@ def test_names_groups_and_a_live_endpoint(kernel):
     assert offered[0] == "%compute wait sims"
     assert offered[1].startswith("%compute wait In[")
     assert len(offered[2]) == len("%compute wait ") + 36
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     told = ""
     while "online" not in told and time.monotonic() < until:  # what is kept is 5 s old at most
         told = kernel.tab("%%compute lo", BODY).get("%%compute local", "")

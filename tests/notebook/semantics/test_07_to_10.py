@@ -71,7 +71,7 @@ def test_07_never_in_the_middle_of_a_cell(nb, gate):
     cell = (
         "import concurrent.futures as cf, threading\n"
         "open(gate, 'w').close()\n"
-        "cf.wait([f], 20)\n"
+        "cf.wait([f], 60)\n"
         "reader = threading.Thread(target=f.result); reader.start(); reader.join(60)\n"
         "before = type(y).__name__\n"
         "before"

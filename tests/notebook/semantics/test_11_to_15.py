@@ -227,7 +227,7 @@ def test_14_line_1_is_the_line_under_compute_and_no_other_cell_has_text(nb, caps
     nb.here("%%compute -n f\nx = 1\nx / 0")
     cell = f"In[{nb.ip.execution_count - 1}]"
     capsys.readouterr()
-    wait([nb.names["f"]], 20)
+    wait([nb.names["f"]], 60)
     nb.here("1;")
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "")
