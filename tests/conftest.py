@@ -34,7 +34,7 @@ def published_python(pytestconfig) -> str:
     if given := os.environ.get("COMPUTE_NB_PUBLISHED_PYTHON"):
         return given
     folder = Path(pytestconfig.cache.mkdir("published-{}.{}".format(*sys.version_info)))
-    with FileLock(folder.parent / "published.lock"):  # `lanes.py` runs two of us
+    with FileLock(folder.parent / "published.lock"):  # `lanes.py` runs several of us
         _install_published(folder)
     return str(folder / "bin" / "python")
 

@@ -1,9 +1,9 @@
-"""This program runs the whole suite in lanes side by side: most tests wait, and leave a processor free.
+"""This program runs the whole suite in lanes side by side: most tests wait, and leave processors free.
 
     python tests/lanes.py [pytest options]
 
-The first lane is shown as it goes, the second one after it. What failed, in whichever lane, stands once more
-at the end, where it is seen. The exit status is 0 if both are green.
+The first lane is shown as it goes, the others after it. What failed, in whichever lane, stands once more at
+the end, where it is seen. The exit status is 0 if all are green.
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 PYTEST = (sys.executable, "-m", "pytest", "--nbval-lax", "--durations=10")
-# What waits most, and measures no time.
-SECOND = (
-    "tests/browser",
-    "tests/chaos",
-    "tests/cli",
-    "tests/conformance",
-    "tests/endpoint/engines",
-    "tests/serialize",
+# About as long as each other; the first one has all that is in no other.
+LATER = (
+    (
+        "tests/browser",
+        "tests/chaos",
+        "tests/cli",
+        "tests/conformance",
+        "tests/endpoint/engines",
+        "tests/serialize",
+    ),
+    ("tests/notebook", "notebooks"),
 )
-FIRST = (*(f"--ignore={folder}" for folder in SECOND), "tests", "notebooks")
+FIRST = ("tests", *(f"--ignore={folder}" for lane in LATER for folder in lane))
 
 HEADING = re.compile(r"=+ (.+?) =+")
 TEST = re.compile(r"_+ .+ _+")
@@ -76,7 +80,7 @@ def _shortened(lines: list[str]) -> list[str]:
 
 
 def main(options: list[str]) -> int:
-    """Runs both lanes; returns the exit status."""
+    """Runs all lanes; returns the exit status."""
     folder = tempfile.mkdtemp(prefix="cnb")  # what a test or a killed process leaves is left in there
     lanes = _run([*options, f"--color={'yes' if sys.stdout.isatty() else 'no'}"], folder)
     if not any(lane.status for lane in lanes):
@@ -89,7 +93,7 @@ def main(options: list[str]) -> int:
 
 
 def _run(options: list[str], folder: str) -> list[Lane]:
-    def begin(output: IO[str] | int, *words: str) -> subprocess.Popen[str]:
+    def begin(output: IO[str] | int, words: Sequence[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*PYTEST, *options, *words],
             stdout=output,
@@ -99,12 +103,20 @@ def _run(options: list[str], folder: str) -> list[Lane]:
             errors="replace",
         )
 
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as shown_later:
-        with begin(shown_later, *SECOND) as second, begin(subprocess.PIPE, *FIRST) as first:
-            assert first.stdout is not None
-            shown = list(_shown(first.stdout))
-        shown_later.seek(0)
-        return [Lane(first.returncode, shown), Lane(second.returncode, list(_shown(shown_later)))]
+    with ExitStack() as open_files:
+        shown_later = [
+            open_files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
+            for _ in LATER
+        ]
+        others = [begin(output, words) for output, words in zip(shown_later, LATER, strict=True)]
+        first = begin(subprocess.PIPE, FIRST)
+        assert first.stdout is not None
+        shown = [list(_shown(first.stdout))]
+        statuses = [one.wait() for one in (first, *others)]
+        for output in shown_later:
+            output.seek(0)
+            shown.append(list(_shown(output)))
+        return [Lane(*one) for one in zip(statuses, shown, strict=True)]
 
 
 def _shown(lines: IO[str]) -> Iterator[str]:
