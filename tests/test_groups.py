@@ -235,7 +235,7 @@ def test_a_result_is_acknowledged_once_it_is_on_the_disk(watcher):
     watcher.add(future)
     watcher.on_message(Later(), result(future.id))
     assert future.result(0) == 42
-    assert acknowledged.wait(30)
+    assert acknowledged.wait(60)
     (kept,) = found
     assert kept[future.id].data == "11\n42"
 

@@ -459,7 +459,7 @@ def test_login_in_a_terminal_asks(home, auth):
     until = time.monotonic() + 30
     while b"logged in at Globus: a user" not in said and time.monotonic() < until:
         said += os.read(near, 1000)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     os.close(near)
     assert Login.of(home).there
 

@@ -13,7 +13,7 @@ from compute_nb.spool import Spool
 from compute_nb.tasks import ErrorCode, TaskResult, TaskState, new_id
 
 GROUP = new_id()
-WAIT_S = 30
+WAIT_S = 60
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from compute_nb.home import Home
 
-WAIT_S = 30
+WAIT_S = 60
 COMMAND = [sys.executable, "-m", "compute_nb.cli"]
 
 

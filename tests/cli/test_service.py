@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
 from filelock import FileLock
 
+from compute_nb.endpoint.machine import usable_cpus
 from compute_nb.service.lock import running
 
 from .conftest import COMMAND, WAIT_S
@@ -127,7 +129,7 @@ SUBMIT = (
     "executor, running = Executor('local'), threading.Event()\n"
     "executor.add_update_callback(lambda fs: any(f.running() for f in fs) and running.set())\n"
     "for _ in range(int(sys.argv[2])):\n    executor.submit(work, sys.argv[1])\n"
-    "executor.wait_accepted(20)\nassert running.wait(20)\n"
+    "executor.wait_accepted(60)\nassert running.wait(60)\n"
 )
 
 
@@ -153,8 +155,10 @@ def test_stop_after_a_kill_ends_the_agents_that_were_left(home, environment, com
 
 def test_stop_says_what_it_leaves(home, environment, compute_nb, tmp_path):
     submit(environment, tmp_path / "go", 400)
-    begun = json.loads(compute_nb("service", "status", "--json").stdout)["tasks"]["RUNNING"]
-    assert begun
+    begun, until = 0, time.monotonic() + WAIT_S
+    while begun < usable_cpus():  # one for each worker, and none begins after that
+        assert time.monotonic() < until
+        begun = json.loads(compute_nb("service", "status", "--json").stdout)["tasks"]["RUNNING"]
     stopped = compute_nb("service", "stop")
     end = "ends" if begun == 1 else "end"
     assert (stopped.returncode, stopped.stdout) == (

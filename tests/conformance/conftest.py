@@ -30,7 +30,7 @@ from compute_nb.service.config import RabbitOptions
 collect_ignore = [] if guide.FILE.exists() else ["test_guide.py"]
 
 HERE = Path(__file__).parent
-WAIT_S = 60
+WAIT_S = 150
 OURS, PUBLISHED = "compute_nb", "globus_compute_sdk"
 
 

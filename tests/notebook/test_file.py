@@ -208,7 +208,7 @@ def test_a_colleagues_notebook_is_read_and_no_service_is_asked(
                 assert one.id in listed
             assert listed.count("run elsewhere") == 3
         assert heard == []
-        asked = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+        asked = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
         asked.request("GET", "/")
         with pytest.raises(ConnectionError):  # it does listen, and would have noticed
             asked.getresponse()

@@ -19,7 +19,7 @@ from compute_nb.home import Home
 from compute_nb.service.config import ServiceConfig
 from compute_nb.tasks import Hello, Report, new_ids
 
-WAIT_S = 10
+WAIT_S = 60
 
 both_brokers = pytest.mark.parametrize("service", ["embedded", "rabbitmq"], indirect=True, scope="module")
 """For a module whose tests use `service`: each runs with either broker."""

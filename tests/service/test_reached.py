@@ -28,7 +28,7 @@ from tests.reverse_proxy import reverse_proxy
 from tests.service.conftest import run_service
 
 VERSION = "/v2/version?service=all"
-WAIT_S = 20
+WAIT_S = 60
 
 
 @pytest.fixture(scope="module")

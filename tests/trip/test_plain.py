@@ -255,7 +255,7 @@ with Executor("lab") as executor:
     print(executor.task_group_id, flush=True)
     for number in range(5):
         executor.submit(str, number)
-    executor.wait_accepted(timeout=30)
+    executor.wait_accepted(timeout=60)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
