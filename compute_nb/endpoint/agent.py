@@ -18,7 +18,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,6 +39,7 @@ from compute_nb.endpoint.custody import read_custody
 from compute_nb.endpoint.engine import Engine
 from compute_nb.endpoint.engines.catalogue import CUSTODY, SLOTS, Site, make_engine
 from compute_nb.endpoint.engines.worker import RUNNER, WorkerPlan
+from compute_nb.endpoint.folder import LOCK_FILE, NOTE_FILE, Folder, own_note
 from compute_nb.endpoint.journal import Journal, open_journal
 from compute_nb.endpoint.registration import Registration
 from compute_nb.endpoint.slots import Leftover, read_leftovers
@@ -60,10 +62,16 @@ _log = logging.getLogger(__name__)
 
 
 class Agent:
-    """One run of an agent in this process, on its main thread."""
+    """One run of an agent in this process, on its main thread.
 
-    def __init__(self, config: AgentConfig) -> None:
+    Args:
+        config: Of the endpoint.
+        announce: Called with the endpoint's id once the service has taken it in.
+    """
+
+    def __init__(self, config: AgentConfig, announce: Callable[[UUID], object] | None = None) -> None:
         self._config, self._folder, self._settings = config, config.directory, config.settings
+        self._announce = announce
         self._workers = self._settings.workers or machine.usable_cpus()
         self._python = self._settings.python or sys.executable
         self._signals = 0
@@ -73,7 +81,8 @@ class Agent:
         logline.begin([logging.StreamHandler()], *logline.chosen())
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(self._folder / "agent.lock", timeout=LOCK_TIMEOUT_S):
+            with FileLock(self._folder / LOCK_FILE, timeout=LOCK_TIMEOUT_S):
+                self._note()
                 return self._run()
         except Timeout:
             _log.error("another agent runs in %s; this one ends", self._folder)
@@ -98,13 +107,40 @@ class Agent:
         }
         register = Registration(self._config, metadata).register
         conversation = Conversation(
-            register, journal, engine, boot_id, facts, modules=found, stop_s=self._settings.stop_s
+            register,
+            journal,
+            engine,
+            boot_id,
+            facts,
+            modules=found,
+            stop_s=self._settings.stop_s,
+            begun=lambda: begun_in(self._folder, journal.journal_id) or (),
+            on_welcome=self._announce,
+            ca=self._config.ca,
         )
         link = Link(conversation, "agent")
-        self._on_signals(link)
+        self._on_signals(lambda: link.call_soon(conversation.leave), str(journal.journal_id))
         conversation.start(link, lambda: link.stop(0))
         link.run()
-        return 0 if conversation.failure is None else 1
+        if conversation.failure is not None:
+            return 1
+        Folder(self._folder).farewell(conversation.farewell)
+        _log.info("the endpoint has ended: %s", conversation.farewell)
+        return 0
+
+    def _note(self) -> None:
+        """Says in the folder who runs here; without room for that it runs all the same."""
+        config = self._config
+        note = replace(
+            own_note(os.getpid(), self._settings.stop_s),
+            service=config.service,
+            token_file=None if config.token_file is None else os.fspath(config.token_file),
+            options=dict(config.options),
+        )
+        try:
+            Folder(self._folder).note(note)
+        except OSError as error:
+            _log.warning("%s can't be written (%s): `endpoint stop` asks the service", NOTE_FILE, error)
 
     def _plan(self, about: Mapping[str, Any], journal_id: UUID) -> WorkerPlan:
         settings = self._settings
@@ -127,24 +163,30 @@ class Agent:
             "prefix": about.get("prefix"),
         }
 
-    def _on_signals(self, link: Link) -> None:
+    def _on_signals(self, leave: Callable[[], object], mark: str) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
             self._signals += 1
-            if self._signals > 1:
-                os._exit(1)  # the workers end with their parent
-            threading.Thread(target=link.stop, name="stop", daemon=True).start()
+            if self._signals == 1:
+                threading.Thread(target=leave, name="stop", daemon=True).start()
+                return
+            machine.kill_marked(mark)
+            os._exit(1)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
 
 
-def run_agent(config: AgentConfig) -> int:
+def run_agent(config: AgentConfig, announce: Callable[[UUID], object] | None = None) -> int:
     """Is the agent of an endpoint until it is stopped; blocks, on the main thread of a process of its own.
+
+    Args:
+        config: Of the endpoint.
+        announce: Called with the endpoint's id each time that the service has taken it in.
 
     Returns:
         The exit code: 0 if it was stopped, 1 if it could not go on; why is in the log.
     """
-    return Agent(config).run()
+    return Agent(config, announce).run()
 
 
 def settle_past(journal: Journal, folder: Path) -> None:
@@ -168,6 +210,20 @@ def settle_past(journal: Journal, folder: Path) -> None:
         begun = [number for leftover in after for number in leftover.begun]
         reason = "the endpoint's agent was killed or stopped while this task ran"
         journal.recover([*begun, *(handed_over or ())], reason)
+
+
+def begun_in(folder: Path, journal_id: UUID) -> list[int] | None:
+    """Returns the numbers of tasks that had begun and whose ends were not settled; None if nobody knows.
+
+    Args:
+        folder: Of the endpoint, with the slots or the custody file of its engine, which has stopped.
+        journal_id: The journal that the numbers belong to.
+    """
+    leftovers = read_leftovers(folder / SLOTS, journal_id)
+    handed_over = read_custody(folder / CUSTODY, journal_id)
+    if leftovers is None and handed_over is None:
+        return None
+    return [*(number for one in leftovers or () for number in one.begun), *(handed_over or ())]
 
 
 def engine_facts(engine: Engine) -> dict[str, Any]:

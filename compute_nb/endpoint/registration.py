@@ -83,7 +83,7 @@ class Registration:
         return (info.url, info.token) if info else (self._config.service_url, self._config.token)
 
     def _register(self, url: str, token: str) -> Places:
-        connection = Connection(url, token)
+        connection = Connection(url, token, ca=self._config.ca, prove=self._config.prove)
         fields: dict[str, Any] = {"endpoint_name": self._config.name, "metadata": dict(self._metadata)}
         allowed = self._config.settings.limits.functions
         if allowed:
