@@ -245,7 +245,7 @@ def delete(name: str, service: str | None, token_file: Path | None, force: bool,
 
 def _unregister(way: Way, row: Row, force: bool) -> None:
     try:
-        way.ask("DELETE", f"/v3/endpoints/{row.id}")
+        way.ask("DELETE", f"/v2/endpoints/{row.id}")
     except ServiceUnreachable as error:
         if not force:
             raise ComputeError(

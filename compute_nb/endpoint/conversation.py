@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 
 from compute_nb import logline, wire
 from compute_nb.amqp import Incoming, LinkPlan
-from compute_nb.endpoint.engine import Ended, Engine, EngineBatch
+from compute_nb.endpoint.engine import Ended, Engine, EngineBatch, EngineStatus
 from compute_nb.endpoint.figures import LOOK_S, Pulse
 from compute_nb.endpoint.folder import Farewell
 from compute_nb.endpoint.journal import Journal, JournalFull
@@ -97,7 +97,7 @@ class Conversation:
         self._boot_id, self._facts, self._modules = boot_id, facts, modules
         self._stop_s, self._tell_welcome = stop_s, on_welcome
         self._ca = ca
-        self._pulse = Pulse(engine, facts, modules)
+        self._pulse = Pulse(engine.capabilities.name, engine.status, facts, modules)
         self._outbox = Outbox(journal.results)
         self._places: Places | None = None
         self._session: UUID | None = None
@@ -125,6 +125,16 @@ class Conversation:
         """
         self._link, self._stop = link, stop
         self._engine.start(lambda: link.call_soon(self._on_news))
+
+    def status(self) -> EngineStatus:
+        """Returns how busy the engine is; from any thread."""
+        return self._engine.status()
+
+    def beat(self) -> None:
+        """Sends a heartbeat now, whatever has changed; on the link's thread."""
+        self._pulse.again()
+        if self._link is not None and self._session is not None:
+            self._tell_state(self._link)
 
     def leave(self) -> None:
         """Begins nothing more, gives what runs `stop_s`, has the results of that sent, then ends the link.
@@ -432,12 +442,15 @@ class Conversation:
 
     def _beat(self, link: Wire, session: UUID | None) -> None:
         """Tells how the endpoint is: now and then, and soon after that has changed."""
-        if session is None or session != self._session or self._places is None:
+        if session is None or session != self._session:
             return
+        self._tell_state(link)
+        link.call_later(LOOK_S, lambda: self._beat(link, session))
+
+    def _tell_state(self, link: Wire) -> None:
         state = self._pulse.due()
-        if state is not None:
+        if state is not None and self._places is not None:
             address = self._places.heartbeats
             report = wire.StatusReport(self._places.endpoint_id, state)
             with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
                 link.publish(address.exchange, address.routing_key, wire.encode(report))
-        link.call_later(LOOK_S, lambda: self._beat(link, session))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from compute_nb.endpoint import machine
-from compute_nb.endpoint.engine import Engine, EngineStatus, Resources
+from compute_nb.endpoint.engine import EngineStatus, Resources
 from compute_nb.endpoint.modules import Modules
 
 HEARTBEAT_S = 30.0
@@ -21,13 +21,23 @@ class Pulse:
     endpoints sees what is so now. Free memory moves all the time and makes none due.
 
     Args:
-        engine: Asked how busy it is.
+        engine: What runs the tasks is called.
+        status: Says how busy that is.
         facts: What hello has told of the endpoint.
         modules: Those of the workers' Python, told again when they have changed.
+        workers: The most that there may be, told as long as the engine does not say.
     """
 
-    def __init__(self, engine: Engine, facts: Mapping[str, Any], modules: Modules | None = None) -> None:
-        self._engine, self._facts, self._modules = engine, facts, modules
+    def __init__(
+        self,
+        engine: str,
+        status: Callable[[], EngineStatus],
+        facts: Mapping[str, Any],
+        modules: Modules | None = None,
+        workers: int = 0,
+    ) -> None:
+        self._engine, self._status, self._facts, self._modules = engine, status, facts, modules
+        self._workers = workers
         self._told: EngineStatus | None = None
         self._told_at = 0.0
 
@@ -37,7 +47,8 @@ class Pulse:
 
     def due(self) -> dict[str, Any] | None:
         """Returns the state for a heartbeat, None if none is due."""
-        status = self._engine.status()
+        status = self._status()
+        status = status._replace(workers=status.workers or self._workers)
         now = time.monotonic()
         counts = status._replace(resources=None)
         if counts == self._told and now - self._told_at < HEARTBEAT_S - LOOK_S / 2:
@@ -46,7 +57,7 @@ class Pulse:
         return {
             "heartbeat_period": HEARTBEAT_S,
             "active": True,
-            "engine_type": self._engine.capabilities.name,
+            "engine_type": self._engine,
             "python_version": self._facts.get("python"),
             "dill_version": self._facts.get("dill"),
             "endpoint_version": self._facts.get("version"),
