@@ -169,7 +169,7 @@ class Agent:
         register: Callable[[], Places],
         on_welcome: Callable[[UUID], object] | None = None,
     ) -> tuple[Conversation, UUID]:
-        """Returns a conversation that is not started, with journal and engine in a folder; the journal's id."""
+        """Returns a conversation that is not started, with what it needs in a folder; the journal's id."""
         boot_id = machine.boot_id()
         journal = open_journal(folder / "journal.db", boot_id)
         settle_past(journal, folder)

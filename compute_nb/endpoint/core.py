@@ -150,9 +150,7 @@ class Core:
             link.reject(message.tag)
             return
         if given.get("user_opts"):
-            _log.warning(
-                "user endpoint %s: its `user_endpoint_config` has no effect here", places.endpoint_id
-            )
+            _log.warning("user endpoint %s: `user_endpoint_config` has no effect here", places.endpoint_id)
         self._serve(places)
         link.ack(message.tag)
 
@@ -241,11 +239,8 @@ class Core:
         told = [user.conversation.status() for user in tuple(self._users.values())]
         if not told:
             return EngineStatus(0, 0, 0, 0)
-        workers, alive, waiting, in_workers, busy = (
-            sum(column) for column in zip(*(one[:5] for one in told))
-        )
-        first = told[0]
-        return EngineStatus(workers, alive, waiting, in_workers, busy, first.resources, first.elsewhere)
+        counts = [sum(column) for column in zip(*(one.counts for one in told), strict=True)]
+        return EngineStatus._make((*counts, told[0].resources, told[0].elsewhere))
 
 
 def _began_at(folder: Path, journal_id: UUID) -> float:

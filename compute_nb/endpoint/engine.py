@@ -92,6 +92,11 @@ class EngineStatus(NamedTuple):
     elsewhere: bool = False
 
     @property
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """What can be added up over engines, in the order of the fields."""
+        return self.workers, self.alive, self.waiting, self.in_workers, self.busy
+
+    @property
     def queued(self) -> int:
         """Tasks that no worker runs yet."""
         return max(0, self.waiting + self.in_workers - self.busy)
