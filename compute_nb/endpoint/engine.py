@@ -78,7 +78,8 @@ class EngineStatus(NamedTuple):
         alive: How many there are.
         waiting: Tasks that the engine keeps.
         in_workers: Tasks that it has given to workers, or to what has workers.
-        busy: Workers that have a task.
+        busy: Workers that have a task; of `mpi` ranks.
+        queued: Tasks that no worker runs yet.
         resources: Of the workers, where those stand elsewhere; None if nobody has told.
         elsewhere: Whether workers may stand on other machines than the agent's.
     """
@@ -88,18 +89,14 @@ class EngineStatus(NamedTuple):
     waiting: int
     in_workers: int
     busy: int = 0
+    queued: int = 0
     resources: Resources | None = None
     elsewhere: bool = False
 
     @property
-    def counts(self) -> tuple[int, int, int, int, int]:
+    def counts(self) -> tuple[int, int, int, int, int, int]:
         """What can be added up over engines, in the order of the fields."""
-        return self.workers, self.alive, self.waiting, self.in_workers, self.busy
-
-    @property
-    def queued(self) -> int:
-        """Tasks that no worker runs yet."""
-        return max(0, self.waiting + self.in_workers - self.busy)
+        return self.workers, self.alive, self.waiting, self.in_workers, self.busy, self.queued
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,15 @@ class ParslPool:
         if self._is_broken():  # who asked it now would wait for ever
             self._give_up()
             return Figures(self._workers, 0)
-        return Figures(self._workers, sum(_workers_up(one) for one in self._executors()))
+        executors = self._executors()
+        up = [_workers_up(one) for one in executors]
+        known = all(busy is not None for _, busy in up)
+        return Figures(
+            self._workers,
+            sum(alive for alive, _ in up),
+            sum(busy or 0 for _, busy in up) if known else None,
+            elsewhere=not all(_is_here(one) for one in executors),
+        )
 
     def close(self) -> None:
         """Ends Parsl and its blocks; with its interchange gone Parsl would wait for ever, so not long."""
@@ -275,11 +283,18 @@ def _most_workers(executor: Any) -> int:
     return int(blocks * nodes * each)
 
 
-def _workers_up(executor: Any) -> int:
+def _workers_up(executor: Any) -> tuple[int, int | None]:
+    """How many workers an executor has, and how many of them have a task, if it knows."""
     managers = getattr(executor, "connected_managers", None)
     if managers is None:
-        return _most_workers(executor)
+        return _most_workers(executor), None
     try:
-        return sum(manager["worker_count"] for manager in managers() if manager["active"])
+        told = [(one["worker_count"], one["tasks"]) for one in managers() if one["active"]]
     except Exception:  # noqa: BLE001 - its interchange is gone, which the next task tells
-        return 0
+        return 0, 0
+    return sum(count for count, _ in told), sum(min(one) for one in told)
+
+
+def _is_here(executor: Any) -> bool:
+    """True if the workers of an executor stand on this machine."""
+    return type(getattr(executor, "provider", None)).__name__ in ("LocalProvider", "NoneType")

@@ -136,8 +136,9 @@ class ProcessEngine:
     def status(self) -> EngineStatus:
         """Returns how busy the engine is."""
         workers, flying = tuple(self._fleet.workers), len(self._flying)
-        busy = sum(bool(worker.chunks) for worker in workers)
-        return EngineStatus(self._max, len(workers), len(self._turns), flying, busy)
+        busy, waiting = sum(bool(worker.chunks) for worker in workers), len(self._turns)
+        queued = max(0, waiting + flying - busy)
+        return EngineStatus(self._max, len(workers), waiting, flying, busy, queued)
 
     def stop(self, patience_s: float = 0.0) -> None:
         """Takes back what has not begun, waits for what has, kills all workers and waits for the thread."""
