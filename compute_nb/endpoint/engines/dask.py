@@ -208,7 +208,7 @@ class DaskPool:
             return Figures(self._workers, 0)
         workers = self._client.scheduler_info(n_workers=-1).get("workers", {}).values()
         alive = sum(worker["nthreads"] for worker in workers)
-        busy = min(alive, sum(worker["metrics"].get("executing", 0) for worker in workers))
+        busy = sum(min(worker["nthreads"], _executing(worker["metrics"])) for worker in workers)
         if self._address is None:
             return Figures(max(self._workers, alive), alive, busy)
         memory = sum(worker["memory_limit"] for worker in workers)
@@ -226,6 +226,11 @@ class DaskPool:
                     thing.close(timeout=CLOSE_S)
                 except Exception as error:  # noqa: BLE001 - it ends here whatever it says
                     _log.warning("Dask did not end well: %s", error)
+
+
+def _executing(metrics: Mapping[str, Any]) -> int:
+    """How many tasks a worker runs, as its last heartbeat told its scheduler."""
+    return int(metrics.get("task_counts", metrics).get("executing", 0))
 
 
 def _plugins() -> tuple[Any, Any]:
