@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from compute_nb.endpoint.folder import Folder
     from compute_nb.endpoint.settings import Settings
 
-STOP_S = 20.0
+STOP_S = 25.0
 KILL_S = 5.0
 TOLD_S = 3.0
 WIDE = 150

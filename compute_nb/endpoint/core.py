@@ -84,6 +84,7 @@ class Core:
         self._link: Link | None = None
         self._leaving = False
         self.failure: Exception | None = None
+        self.overdue = False
         self.farewell = Farewell()
 
     def start(self, link: Link) -> None:
@@ -113,6 +114,7 @@ class Core:
             ask(user)
         for user in users:
             user.link.join()
+        self.overdue = any(user.conversation.overdue for user in users)
         told = [user.conversation.farewell for user in users]
         self.farewell = Farewell(
             *(sum(getattr(one, name) for one in told) for name in ("ended", "killed", "kept", "unsent"))

@@ -36,7 +36,8 @@ IDLE_S = 600.0
 HEARTBEAT_S = 3
 CLOSE_S = 10.0
 DIE_WITH_PARENT = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.setsid(); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
 )
 _LOST = ("WorkerLost", "ManagerLost", "VersionMismatch", "InterchangeDied")
 
@@ -135,7 +136,10 @@ class ParslPool:
             os.environ[WORKER_MARK] = mark
 
     def _end_with_us(self, config: Any) -> None:
-        """Has an interchange end when this process is killed; it would go on for nobody."""
+        """Has an interchange end when this process is killed, and not by Ctrl-C, which is for this process.
+
+        Else it would go on for nobody, or take what runs with it.
+        """
         for executor in config.executors if sys.platform == "linux" else ():
             command = getattr(executor, "interchange_launch_cmd", None)
             if isinstance(command, list):
