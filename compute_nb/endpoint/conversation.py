@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -253,12 +254,9 @@ class Conversation:
         self._forget(link, drop)
         recovered, self._recovered = self._recovered, []
         wanted = [
-            EngineBatch(
-                batch.task_group_id,
-                batch.function_id,
-                batch.code,
-                batch.options,
-                tuple(task for task in batch.tasks if self._journal.number(task.run) == task.number),
+            replace(
+                batch,
+                tasks=tuple(task for task in batch.tasks if self._journal.number(task.run) == task.number),
             )
             for batch in recovered
         ]
