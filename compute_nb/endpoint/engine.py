@@ -24,7 +24,7 @@ class EngineTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EngineBatch:
-    """Tasks of one function in one task group; `code` is the packed function, `owner` says whose, if known."""
+    """Tasks of one function in one task group; `code` is the packed function, `owner` says whose if known."""
 
     task_group_id: UUID
     function_id: UUID

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from compute_nb.endpoint import machine
 from compute_nb.endpoint.gate import MAX_RESULT_CHARS, Limits
 from compute_nb.errors import ComputeError
 
@@ -23,6 +24,9 @@ FILE_NAME = "endpoint.toml"
 _TOP: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "engine": (str, "one of " + ", ".join(ENGINES)),
     "workers": (int, "a count from 1"),
+    "min_workers": (int, "a count from 0, at most `workers`"),
+    "max_tasks_per_worker": (int, "a count from 1, or 0 for no limit"),
+    "preload": (list, "a list of modules by name"),
     "python": (str, "the path of an interpreter"),
     "working_folder": (str, "the path of a folder"),
     "walltime_s": ((int, float), "seconds above 0"),
@@ -47,6 +51,12 @@ _TABLES: Mapping[str, Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     },
 }
 
+# key -> the engines that can honour it, the first one to recommend, and why others can't
+_ENGINES_OF: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "min_workers": (("processes", "mpi"), "what it is built on starts and ends its workers"),
+    "max_tasks_per_worker": (("processes", "mpi", "parsl", "dask"), "its tasks share one process"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -55,11 +65,14 @@ class Settings:
     Attributes:
         engine: One of `ENGINES`.
         workers: How many tasks run at a time at most.
+        min_workers: How many worker processes are kept, also if they have nothing to do (processes, mpi).
+        max_tasks: A worker process that has run so many is replaced; 0 for no limit.
+        preload: Modules that a worker imports before it is up.
         python: The interpreter that runs tasks.
         folder: Where tasks without a folder of their own run.
         environ: Variables that their workers get besides the agent's.
         limits: What tasks may do.
-        idle_s: How long a worker may have nothing to do (processes).
+        idle_s: How long others may have nothing to do.
         kill_s: How long a task that is to end may take over it before its worker is killed.
         stop_s: How long running tasks may go on when the agent is asked to end.
         parsl_config: A Python file with a Parsl `config`.
@@ -69,6 +82,9 @@ class Settings:
 
     engine: str = "processes"
     workers: int | None = None
+    min_workers: int = 1
+    max_tasks: int = 0
+    preload: tuple[str, ...] = ()
     python: str | None = None
     folder: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -132,6 +148,9 @@ class _Reader:
         return Settings(
             engine=engine,
             workers=self._count(table, "workers"),
+            min_workers=self._min_workers(table),
+            max_tasks=self._count_from_0(table, "max_tasks_per_worker", 0),
+            preload=self._modules(table),
             python=self._python(table.get("python")),
             folder=self._path(table, "working_folder"),
             environ=self._environ(table.get("environment", {})),
@@ -170,6 +189,12 @@ class _Reader:
                 f"{self._where}: the engine {engine} can't honour walltime_s, since its tasks share one "
                 "process: take the key out, or choose another engine, such as processes"
             )
+        for key, (engines, because) in _ENGINES_OF.items():
+            if key in table and engine not in engines:
+                raise ComputeError(
+                    f"{self._where}: the engine {engine} can't honour {key}, since {because}: take the key "
+                    f"out, or choose another engine, such as {engines[0]}"
+                )
         for name in _TABLES:
             if name in table and name != engine:
                 raise ComputeError(
@@ -182,6 +207,27 @@ class _Reader:
         if value is not None and value < 1:
             self._refuse(prefix + key, value, "a count from 1")
         return value
+
+    def _count_from_0(self, table: Mapping[str, Any], key: str, default: int) -> int:
+        value = int(table.get(key, default))
+        if value < 0:
+            self._refuse(key, value, _TOP[key][1])
+        return value
+
+    def _min_workers(self, table: Mapping[str, Any]) -> int:
+        least, most = self._count_from_0(table, "min_workers", 1), table.get("workers")
+        if most is None and least > 1:
+            most = machine.usable_cpus()
+        if most is not None and least > max(most, 1):
+            self._refuse("min_workers", least, f"at most `workers`, which is {most} here")
+        return least
+
+    def _modules(self, table: Mapping[str, Any]) -> tuple[str, ...]:
+        names = self._texts(table, "preload")
+        for name in names:
+            if not all(part.isidentifier() for part in name.split(".")):
+                self._refuse("preload", name, 'a list of modules by name, such as ["numpy", "scipy.linalg"]')
+        return names
 
     def _seconds(
         self, table: Mapping[str, Any], key: str, default: float, above: float | None = None

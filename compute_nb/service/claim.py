@@ -1,4 +1,4 @@
-"""This module is the claim of one user on an endpoint: how much of it he has, and which group of his is next."""
+"""This module is the claim of a user on an endpoint: how much he has of it, which group of his is next."""
 
 from __future__ import annotations
 

@@ -148,15 +148,14 @@ class Dispatcher:
         parcel = self._parcels.get(endpoint)
         if parcel is None:
             parcel = self._parcels[endpoint] = Parcel(lane)
-        group_id, owner = self.group(tx, key[0])
-        lane.sent(owner, [(number, len(call.args)) for number, call in tasks])
+        group = self.group(tx, key[0])
+        lane.sent(group[1], [(number, len(call.args)) for number, call in tasks])
         calls = [call for _, call in tasks]
         while calls := calls[parcel.add(key, calls) :]:
             _, function, options = key
             parcel.begin(
                 key,
-                group_id,
-                owner,
+                group,
                 self.function(tx, function),
                 self.options(tx, options),
                 len(calls[0].args),

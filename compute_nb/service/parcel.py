@@ -52,13 +52,16 @@ class Parcel:
     def begin(
         self,
         key: tuple[int, int, int],
-        group_id: UUID,
-        owner: bytes,
+        group: tuple[UUID, bytes],
         function: tuple[UUID, str],
         options: Mapping[str, Any],
         size: int,
     ) -> None:
-        """Begins a batch, in a new message if the next task of `size` characters needs one."""
+        """Begins a batch, in a new message if the next task of `size` characters needs one.
+
+        Args:
+            group: With its owner.
+        """
         if self._tasks and (self._tasks >= MESSAGE_TASKS or self._characters + size > MESSAGE_CHARACTERS):
             self._close()
         if self._lane.published:
@@ -67,6 +70,7 @@ class Parcel:
             self._lane.functions.add(key[1])
             self._functions[function[0]] = function[1]
         self._key, self._calls = key, []
+        group_id, owner = group
         whose = pseudonym(self._lane.endpoint_id, owner)
         self._batches.append((group_id, function[0], options, self._calls, whose))
 

@@ -12,9 +12,7 @@ from compute_nb.endpoint.turns import MAX_CHUNK_CHARS, Turns
 from compute_nb.tasks import Run
 
 
-def batch(
-    group: int, function: int, numbers, args: str = "", owner: str = "", **options
-) -> EngineBatch:
+def batch(group: int, function: int, numbers, args: str = "", owner: str = "", **options) -> EngineBatch:
     tasks = tuple(EngineTask(n, Run(UUID(int=n), 0), args) for n in numbers)
     return EngineBatch(UUID(int=group), UUID(int=function), "code", options, tasks, owner)
 
