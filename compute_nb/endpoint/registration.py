@@ -86,6 +86,8 @@ class Registration:
         connection = Connection(url, token)
         fields: dict[str, Any] = {"endpoint_name": self._config.name, "metadata": dict(self._metadata)}
         allowed = self._config.settings.limits.functions
+        if self._config.settings.public:
+            fields["public"] = True
         if allowed:
             fields["allowed_functions"] = sorted(str(function_id) for function_id in allowed)
         known = read_endpoint_id(self._id_file)

@@ -33,6 +33,7 @@ _TOP: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "stop_s": ((int, float), "seconds from 0"),
     "kill_s": ((int, float), "seconds from 0"),
     "idle_s": ((int, float), "seconds above 0"),
+    "public": (bool, "true or false"),
     "result_limit": (int, f"characters from 1 to {MAX_RESULT_CHARS}"),
     "allowed_functions": (list, "a list of function ids"),
     "allowed_serializers": (list, "a list of strategies by name"),
@@ -72,6 +73,7 @@ class Settings:
         folder: Where tasks without a folder of their own run.
         environ: Variables that their workers get besides the agent's.
         limits: What tasks may do.
+        public: True if other users of the service may submit to it.
         idle_s: How long others may have nothing to do.
         kill_s: How long a task that is to end may take over it before its worker is killed.
         stop_s: How long running tasks may go on when the agent is asked to end.
@@ -89,6 +91,7 @@ class Settings:
     folder: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    public: bool = False
     idle_s: float = 600.0
     kill_s: float = 5.0
     stop_s: float = 0.0
@@ -155,6 +158,7 @@ class _Reader:
             folder=self._path(table, "working_folder"),
             environ=self._environ(table.get("environment", {})),
             limits=self._limits(table),
+            public=table.get("public", False),
             idle_s=self._seconds(table, "idle_s", 600.0, above=0.0),
             kill_s=self._seconds(table, "kill_s", 5.0),
             stop_s=self._seconds(table, "stop_s", 0.0),
@@ -173,7 +177,7 @@ class _Reader:
                     f"{', '.join(prefix + known for known in keys)} (docs/endpoint.md)"
                 )
             kind, words = keys[key]
-            if not isinstance(value, kind) or isinstance(value, bool):
+            if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
                 self._refuse(prefix + key, value, words)
 
     def _near(self, key: Any, known: Any) -> str:

@@ -36,6 +36,7 @@ def test_every_key(tmp_path):
         stop_s = 20.5
         kill_s = 0
         idle_s = 30
+        public = true
         min_workers = 2
         max_tasks_per_worker = 100
         preload = ["numpy", "scipy.linalg"]
@@ -53,7 +54,7 @@ def test_every_key(tmp_path):
     assert (found.engine, found.workers, found.python) == ("mpi", 3, "python3")
     assert found.folder == tmp_path / "work"
     assert (found.limits.walltime_s, found.stop_s, found.kill_s, found.idle_s) == (60.0, 20.5, 0.0, 30.0)
-    assert (found.min_workers, found.max_tasks) == (2, 100)
+    assert (found.min_workers, found.max_tasks, found.public) == (2, 100, True)
     assert found.preload == ("numpy", "scipy.linalg")
     assert found.limits.result_chars == 1000
     assert found.limits.functions == {FUNCTION}
@@ -81,6 +82,7 @@ def test_a_python_file_is_a_config_of_parsl(tmp_path):
         ("worker = 2", "there is no key 'worker' (did you mean 'workers'?)"),
         ("[mpi]\nslots = 2\n", "there is no key 'mpi.slots'"),
         ('engine = "proceses"', "(did you mean 'processes'?)"),
+        ("public = 1", "public must be true or false, not 1"),
         ("workers = 0", "workers must be a count from 1, not 0"),
         ("workers = 2\nmin_workers = 3", "min_workers must be at most `workers`, which is 2 here, not 3"),
         ("min_workers = 9999", "min_workers must be at most `workers`, which is "),
