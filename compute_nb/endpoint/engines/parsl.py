@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from compute_nb.endpoint.engine import Capabilities
+from compute_nb.endpoint.engines.line import MAX_LINES, Lines
 from compute_nb.endpoint.engines.luggage import visitor
-from compute_nb.endpoint.engines.pool import Figures, WorkerLost, oldest
-from compute_nb.endpoint.engines.visits import MOST, Visit, Visits
+from compute_nb.endpoint.engines.pool import MOST, Figures, OutOfReach, WorkerLost, oldest
+from compute_nb.endpoint.engines.visits import Visit, Visits
 from compute_nb.endpoint.machine import WORKER_MARK
-from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.runner.keeper import CANCELLED, Answer, Call, never
 from compute_nb.errors import ComputeError
 
 CAPABILITIES = Capabilities(
     "parsl",
-    cancel_running=False,
     resource_specification=True,
-    because="Parsl has no way to take back what it was given",
+    because="Parsl has no way to take back what it was given, and the worker can't be reached",
 )
 MAX_WINDOW = 4096
 STRATEGY_S = 0.5
@@ -55,7 +55,6 @@ class ParslPool:
     """
 
     capabilities = CAPABILITIES
-    most = MOST
 
     def __init__(
         self, config_file: Path | None, workers: int, setup: Mapping[str, Any], folder: Path
@@ -65,6 +64,8 @@ class ParslPool:
         self._kernel: Any = None
         self._handlers: list[logging.Handler] = []
         self._visits = Visits()
+        self._lines: Lines | None = None
+        self._alive = 0
         self._visitor = visitor("visit")
         self.window = MAX_WINDOW
 
@@ -106,6 +107,29 @@ class ParslPool:
         self._handlers = [one for one in logger.handlers if one not in before]
         self._workers = sum(_most_workers(one) for one in self._executors())
         self.window = min(4 * self._workers + 8, MAX_WINDOW)
+        self._open_lines()
+
+    def _open_lines(self) -> None:
+        """Lets workers call, on the way on which Parsl's own reach its interchange."""
+        import zmq
+
+        for executor in self._executors() if zmq.has("curve") and self._workers <= MAX_LINES else ():
+            addresses = getattr(executor, "all_addresses", None)
+            ports = getattr(executor, "worker_port_range", None)
+            if addresses and ports and self._lines is None:
+                self._lines = Lines(addresses, ports, self._visits.tell, self._absent)
+
+    def _absent(self, name: str, asked: int) -> None:
+        """None of the workers that were asked had a task; called on the thread of the lines."""
+        if asked >= max(1, self._alive):
+            self._visits.tell([(name, *never(CANCELLED))])
+        else:
+            self._visits.fail([name], OutOfReach())
+
+    @property
+    def most(self) -> int:
+        """Several only where a long one among them can be told of at once."""
+        return MOST if self._lines is not None and self._lines.count >= max(1, self._alive) else 1
 
     def _config(self) -> Any:
         if self._file is None:
@@ -161,11 +185,12 @@ class ParslPool:
     def _submit(self, chunk: Sequence[Call]) -> Sequence[Future[Answer]]:
         visit = self._visits.begin(chunk)
         options = dict(chunk[0].options)
+        setup = {**self._setup, "line": self._lines and self._lines.facts}
         wanted = options.pop("resource_specification", None) or {}
         try:
             below = self._kernel.submit(
                 self._visitor,
-                app_args=(self._setup, *visit.arguments(options)),
+                app_args=(setup, *visit.arguments(options)),
                 executors="all",
                 cache=False,
                 ignore_for_cache=None,
@@ -194,8 +219,12 @@ class ParslPool:
         self._visits.fail_all(WorkerLost("Parsl's own process was lost while it had this task"))
 
     def cancel(self, call: Call) -> bool:
-        """Says no: Parsl can't take back what it was given."""
-        return False
+        """Has the worker asked that runs it; Parsl can't take back what it was given."""
+        name = self._visits.name(call.task_id)
+        if self._lines is None or name is None:
+            return False
+        self._lines.end(name)
+        return True
 
     def running(self, futures: Sequence[Future[Answer]]) -> Sequence[Future[Answer]]:
         """Returns the oldest, as many as there are workers."""
@@ -208,13 +237,17 @@ class ParslPool:
         if self._is_broken():  # who asked it now would wait for ever
             self._give_up()
             return Figures(self._workers, 0)
-        return Figures(self._workers, sum(_workers_up(one) for one in self._executors()))
+        self._alive = sum(_workers_up(one) for one in self._executors())
+        return Figures(self._workers, self._alive)
 
     def close(self) -> None:
         """Ends Parsl and its blocks; with its interchange gone Parsl would wait for ever, so not long."""
         if self._kernel is None:
             return
         self._give_up()
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
         for executor in self._executors() if self._is_broken() else ():
             blocks = getattr(executor, "blocks_to_job_id", {})
             executor.provider.cancel(list(blocks.values()))

@@ -42,6 +42,7 @@ from compute_nb.tasks import ErrorCode, Outcome, RunResult
 
 LOOK_S = 0.25
 UNSETTLED = 4
+MOST = 64  # tasks in a chunk
 MAX_PLACES = 1 << 16
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,10 @@ class NotBegun(Exception):
     """The task comes back from the pool: it has not begun there, and never will."""
 
 
+class OutOfReach(Exception):
+    """The task was to end, and may run on: what runs it can't be asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """How large a pool is: the most workers it may have, and how many there are."""
@@ -66,8 +71,8 @@ class Figures:
 class Pool(Protocol):
     """What runs calls somewhere else. The engine calls all methods on its own thread.
 
-    A future of it gives an `Answer`, or raises `WorkerLost`, `NotBegun` or what else went wrong; it may be
-    set on any thread.
+    A future of it gives an `Answer`, or raises `WorkerLost`, `NotBegun`, `OutOfReach` or what else went
+    wrong; it may be set on any thread.
     """
 
     @property
@@ -80,7 +85,7 @@ class Pool(Protocol):
 
     @property
     def most(self) -> int:
-        """How many calls may be in a chunk."""
+        """How many calls may be in a chunk now, at most `MOST`."""
 
     def open(self) -> None:
         """Called before the first `submit`; may block.
@@ -150,7 +155,7 @@ class PoolEngine:
         self.capabilities = pool.capabilities
         self._pool, self._make_custody = pool, make_custody
         self._gate = Gate(pool.capabilities, limits)
-        self._turns, self._timers, self._paces = Turns(), Timers(), Paces(pool.most)
+        self._turns, self._timers, self._paces = Turns(), Timers(), Paces(MOST)
         self._flights: dict[int, Flight] = {}
         self._chunks = 0
         self._back: list[Chunk] = []
@@ -244,7 +249,7 @@ class PoolEngine:
             self._figures = self._pool.figures()
             if self._custody is None:
                 window = self._pool.window
-                places = min(UNSETTLED * window * self._pool.most, MAX_PLACES)
+                places = min(UNSETTLED * window * MOST, MAX_PLACES)
                 self._custody = self._make_custody(max(places, UNSETTLED * window))
             self._is_open = True
 
@@ -294,7 +299,7 @@ class PoolEngine:
         """At most what takes a moment, and so few that all workers end together."""
         assert self._custody is not None
         share = -(-len(self._turns) // (2 * max(self._figures.workers, 1)))
-        return min(self._paces.size(batch), share, self._custody.room)
+        return min(self._paces.size(batch), self._pool.most, share, self._custody.room)
 
     def _take_in(self, batch: EngineBatch, tasks: Sequence[EngineTask]) -> list[Flight]:
         assert self._custody is not None
@@ -357,6 +362,9 @@ class PoolEngine:
             self._land(flight, self._end_of(answer, flight), answer.started, answer.ended)
         elif isinstance(error, NotBegun) and flight.doom is None:
             self._take_back(flight)
+        elif isinstance(error, OutOfReach):
+            self._let_run(flight)
+            self._land(flight, CANCELLED)
         elif isinstance(error, ComputeError):
             self._land(flight, flight.doom or failed(str(error)))
         elif isinstance(error, WorkerLost):
