@@ -135,6 +135,7 @@ class MPIPool:
     """
 
     capabilities = CAPABILITIES
+    most = 1
 
     def __init__(
         self, cluster: Cluster, setup: Mapping[str, Any], *, min_workers: int = 0, idle_s: float = IDLE_S
@@ -161,9 +162,9 @@ class MPIPool:
                 while len(self._hands) < self._min:
                     self._resting.append(self._start_hand(is_warm=True))
 
-    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+    def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:
         """Lines calls up for their nodes; refuses what is wrong, or more than the cluster has."""
-        return [self._submit(call) for call in calls]
+        return [self._submit(call) for chunk in chunks for call in chunk]
 
     def _submit(self, call: Call) -> Future[Answer]:
         try:
