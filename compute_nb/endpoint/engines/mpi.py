@@ -143,12 +143,18 @@ class MPIPool:
         self._cluster, self._setup = cluster, dict(setup)
         self._min, self._idle_s = min_workers, idle_s
         self._launcher: Launcher | None = None
-        self.window = len(cluster.nodes) * cluster.slots
+        self._ranks = len(cluster.nodes) * cluster.slots
+        self._placed = 0
         self._free = dict.fromkeys(cluster.nodes, cluster.slots)
         self._lock = threading.Lock()
         self._line: deque[tuple[Call, Wish, Future[Answer]]] = deque()
         self._hands: list[_Hand] = []
         self._resting: list[_Hand] = []
+
+    @property
+    def window(self) -> int:
+        """One waits for its ranks, not more: tasks of others come before the next."""
+        return self._placed + 1
 
     def open(self) -> None:
         """Finds the launcher, and starts the workers that are kept.
@@ -207,6 +213,7 @@ class MPIPool:
                 self._line.popleft()
                 if not future.set_running_or_notify_cancel():
                     continue
+                self._placed += 1
                 for node in nodes:
                     self._free[node] -= wish.ranks_per_node
                 if wish.num_ranks:
@@ -249,6 +256,7 @@ class MPIPool:
                 future.set_exception(error)
             with self._lock:
                 self._resting.append(hand)
+                self._placed -= 1
                 for node in nodes:
                     self._free[node] += ranks
             self._place()
@@ -282,7 +290,7 @@ class MPIPool:
 
     def figures(self) -> Figures:
         """Counts ranks as workers, and as alive those that may be used."""
-        return Figures(self.window, self.window if self._launcher else 0)
+        return Figures(self._ranks, self._ranks if self._launcher else 0)
 
     def close(self) -> None:
         """Ends what runs and all workers."""

@@ -248,7 +248,7 @@ class PoolEngine:
             self._pool.open()
             self._figures = self._pool.figures()
             if self._custody is None:
-                window = self._pool.window
+                window = max(self._pool.window, self._figures.workers)
                 places = min(UNSETTLED * window * MOST, MAX_PLACES)
                 self._custody = self._make_custody(max(places, UNSETTLED * window))
             self._is_open = True
@@ -279,14 +279,28 @@ class PoolEngine:
                 self._end(task, failed(f"{error}. The task has not begun"), None, None)
             return
         self._settle()
+        while chunks := self._next_chunks():
+            self._hand_over(chunks)
+
+    def _next_chunks(self) -> list[list[Flight]]:
         assert self._custody is not None
-        chunks = []
-        while len(self._turns) and self._chunks < self._pool.window and not self._custody.is_full:
+        chunks: list[list[Flight]] = []
+        while self._has_room() and not self._custody.is_full:
             taken = self._turns.take(self._fair_size)
             if taken is not None:
                 chunks.append(self._take_in(*taken))
-        if chunks:
-            self._hand_over(chunks)
+        return chunks
+
+    def _has_room(self) -> bool:
+        """True if the task whose turn it is may be handed over; a long one only once a worker is free for it.
+
+        What was handed over comes before all that waits here, whosever it is.
+        """
+        head = self._turns.head()
+        if head is None:
+            return False
+        workers = max(self._figures.workers, self._figures.alive, 1)
+        return self._chunks < min(self._pool.window, workers * (1 + self._paces.ahead(head)))
 
     def _line_up_again(self) -> None:
         """Puts what has come back where it was in the line."""
