@@ -154,7 +154,7 @@ class MPIPool:
     @property
     def window(self) -> int:
         """One waits for its ranks, not more: tasks of others come before the next."""
-        return self._placed + 1
+        return min(self._placed + 1, self._ranks)
 
     def open(self) -> None:
         """Finds the launcher, and starts the workers that are kept.
