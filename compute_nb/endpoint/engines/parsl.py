@@ -35,7 +35,7 @@ MAX_WINDOW = 4096
 STRATEGY_S = 0.5
 IDLE_S = 600.0
 HEARTBEAT_S = 3
-CLOSE_S = 10.0
+CLOSE_S, BROKEN_S = 10.0, 1.0
 DIE_WITH_PARENT = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 )
@@ -140,7 +140,7 @@ class ParslPool:
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ComputeError(f"{self._file} can't be run: {type(error).__name__}: {error}") from error
         from parsl import Config
 
@@ -241,20 +241,21 @@ class ParslPool:
         return Figures(self._workers, self._alive)
 
     def close(self) -> None:
-        """Ends Parsl and its blocks; with its interchange gone Parsl would wait for ever, so not long."""
+        """Ends Parsl and its blocks; with its interchange gone Parsl may wait for ever, so not long."""
         if self._kernel is None:
             return
         self._give_up()
         if self._lines is not None:
             self._lines.close()
             self._lines = None
-        for executor in self._executors() if self._is_broken() else ():
+        is_broken = self._is_broken()
+        for executor in self._executors() if is_broken else ():
             blocks = getattr(executor, "blocks_to_job_id", {})
             executor.provider.cancel(list(blocks.values()))
         end = threading.Thread(target=_cleaned, args=(self._kernel,), name="parsl-end", daemon=True)
         self._kernel = None
         end.start()
-        end.join(CLOSE_S)
+        end.join(BROKEN_S if is_broken else CLOSE_S)
         if end.is_alive():
             _log.warning("Parsl does not end: it is left alone")
             return

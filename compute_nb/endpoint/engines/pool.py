@@ -124,7 +124,6 @@ class Chunk:
     batch: EngineBatch
     left: int
     back: list[EngineTask]
-    last_ended: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -372,7 +371,7 @@ class PoolEngine:
         error = flight.future.exception()
         if error is None:
             answer = flight.future.result()
-            self._learn(flight.chunk, answer)
+            self._paces.learn(flight.chunk.batch.function_id, answer.ended - answer.started)
             self._land(flight, self._end_of(answer, flight), answer.started, answer.ended)
         elif isinstance(error, NotBegun) and flight.doom is None:
             self._take_back(flight)
@@ -415,12 +414,6 @@ class PoolEngine:
             flight.over = True
             flight.last_news = self._end(flight.task, end, started_at, ended_at)
         self._landed.append(flight)
-
-    def _learn(self, chunk: Chunk, answer: Answer) -> None:
-        """Notes how long a task took, with what lies between it and the one before."""
-        since = chunk.last_ended or answer.started
-        self._paces.learn(chunk.batch.function_id, answer.ended - since)
-        chunk.last_ended = answer.ended
 
     def _take_back(self, flight: Flight) -> None:
         assert self._custody is not None

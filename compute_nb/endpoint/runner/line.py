@@ -6,6 +6,7 @@ keys that came with the task. A task runs the same without it.
 
 from __future__ import annotations
 
+import importlib
 import json
 import threading
 from typing import TYPE_CHECKING, Any
@@ -22,17 +23,16 @@ class Line:
     """Owns a thread, which alone uses the socket to the agent.
 
     Args:
+        zmq: The package.
         socket: That the agent has answered on.
         token: Said with everything, so that the agent knows that we were sent by it.
         stop: Ends a task by name if it is in this process; called on the thread.
     """
 
-    def __init__(self, socket: Any, token: str, stop: Callable[[str], bool]) -> None:
-        import zmq
-
-        self.socket, self.token, self.stop = socket, token, stop
+    def __init__(self, zmq: Any, socket: Any, token: str, stop: Callable[[str], bool]) -> None:
+        self.zmq, self.socket, self.token, self.stop = zmq, socket, token, stop
         self.turn = threading.Lock()
-        context: Any = zmq.Context.instance()
+        context = zmq.Context.instance()
         self.inside, self.outside = context.socket(zmq.PULL), context.socket(zmq.PUSH)
         self.inside.bind(f"inproc://compute-nb-{token}")
         self.outside.connect(f"inproc://compute-nb-{token}")
@@ -45,11 +45,9 @@ class Line:
 
     def run(self) -> None:
         """Is the thread."""
-        import zmq
-
-        poller = zmq.Poller()
-        poller.register(self.socket, zmq.POLLIN)
-        poller.register(self.inside, zmq.POLLIN)
+        poller = self.zmq.Poller()
+        poller.register(self.socket, self.zmq.POLLIN)
+        poller.register(self.inside, self.zmq.POLLIN)
         while True:
             ready = dict(poller.poll())
             if self.inside in ready:
@@ -75,11 +73,10 @@ def line(facts: dict[str, Any], stop: Callable[[str], bool]) -> Line | None:
 def opened(facts: dict[str, Any], stop: Callable[[str], bool]) -> Line | None:
     """Calls the agent at all its addresses, and takes the first that answers."""
     try:
-        import zmq
+        zmq: Any = importlib.import_module("zmq")
     except ImportError:
         return None
-    context: Any = zmq.Context.instance()
-    poller, sockets = zmq.Poller(), []
+    context, poller, sockets = zmq.Context.instance(), zmq.Poller(), []
     for url in facts["urls"]:
         socket = context.socket(zmq.DEALER)
         socket.linger, socket.ipv6 = 0, True
@@ -97,4 +94,4 @@ def opened(facts: dict[str, Any], stop: Callable[[str], bool]) -> Line | None:
         return None
     for name in json.loads(found[0].recv()):
         stop(name)
-    return Line(found[0], facts["token"], stop)
+    return Line(zmq, found[0], facts["token"], stop)
