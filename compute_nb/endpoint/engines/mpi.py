@@ -290,7 +290,10 @@ class MPIPool:
 
     def figures(self) -> Figures:
         """Counts ranks as workers, and as alive those that may be used."""
-        return Figures(self._ranks, self._ranks if self._launcher else 0)
+        with self._lock:
+            busy, queued = self._ranks - sum(self._free.values()), len(self._line)
+        elsewhere = len(self._cluster.nodes) > 1
+        return Figures(self._ranks, self._ranks if self._launcher else 0, busy, queued, elsewhere=elsewhere)
 
     def close(self) -> None:
         """Ends what runs and all workers."""
