@@ -107,7 +107,7 @@ def read_settings(path: Path | None, given: Mapping[str, Any]) -> Settings:
 
     Args:
         path: An endpoint.toml, or a Python file with a Parsl `config`; None for neither.
-        given: `engine`, `workers` and `python` of the command line, which win over the file.
+        given: Keys that the command line gives, which win over the file; None for those that it doesn't.
 
     Raises:
         ComputeError: The file can't be read, or says what can't be; the text names the key and what to do.
