@@ -76,7 +76,7 @@ def test_kept_workers_that_can_not_start_are_not_started_for_ever(rigs, caplog):
     before = starts()
     rig.engine.cancel([999])  # has the engine come by
     rig.engine.cancel([999])
-    until(lambda: not rig.engine._commands)
+    until(lambda: not rig.engine._loop._orders)
     assert starts() == before <= 8
 
 

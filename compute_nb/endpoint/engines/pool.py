@@ -31,13 +31,13 @@ from compute_nb.endpoint.engine import (
 )
 from compute_nb.endpoint.engines.death import death, lost
 from compute_nb.endpoint.engines.force import CANCELLED, End
+from compute_nb.endpoint.engines.intake import Intake
 from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.gate import Gate, Limits
 from compute_nb.endpoint.runner import keeper
 from compute_nb.endpoint.runner.keeper import Answer, Call
 from compute_nb.endpoint.sizes import Paces
 from compute_nb.endpoint.timers import Timer, Timers
-from compute_nb.endpoint.turns import Turns
 from compute_nb.errors import ComputeError
 from compute_nb.tasks import ErrorCode, Outcome, RunResult
 
@@ -168,8 +168,8 @@ class PoolEngine:
     def __init__(self, pool: Pool, make_custody: Callable[[int], Custody], limits: Limits) -> None:
         self.capabilities = pool.capabilities
         self._pool, self._make_custody = pool, make_custody
-        self._gate = Gate(pool.capabilities, limits)
-        self._turns, self._timers, self._paces = Turns(), Timers(), Paces(MOST)
+        self._turns = Intake(Gate(pool.capabilities, limits), self._end)
+        self._timers, self._paces = Timers(), Paces(MOST)
         self._flights: dict[int, Flight] = {}
         self._chunks = 0
         self._back: list[Chunk] = []
@@ -192,7 +192,7 @@ class PoolEngine:
 
     def submit(self, batches: Sequence[EngineBatch]) -> None:
         """Lines up tasks."""
-        self._commands.put(lambda: self._accept(batches))
+        self._commands.put(lambda: self._turns.accept(batches))
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Ends tasks: waiting ones at once, others as far as the pool can."""
@@ -274,14 +274,6 @@ class PoolEngine:
 
     # tasks come
 
-    def _accept(self, batches: Sequence[EngineBatch]) -> None:
-        for batch in batches:
-            try:
-                self._turns.put(self._gate.admit(batch))
-            except ComputeError as error:
-                for task in batch.tasks:
-                    self._end(task, failed(str(error)), None, None)
-
     def _assign(self) -> None:
         """Hands over what waits, as far as there is room."""
         self._line_up_again()
@@ -294,8 +286,7 @@ class PoolEngine:
             self._open()
         except ComputeError as error:
             _log.warning("%s", error)
-            for task in self._turns.clear():
-                self._end(task, failed(f"{error}. The task has not begun"), None, None)
+            self._turns.end_all(failed(f"{error}. The task has not begun"))
             return
         self._settle()
         while chunks := self._next_chunks():
@@ -449,7 +440,9 @@ class PoolEngine:
         if not flight.chunk.left:
             self._chunks -= 1
 
-    def _end(self, task: EngineTask, end: End, started_at: float | None, ended_at: float | None) -> int:
+    def _end(
+        self, task: EngineTask, end: End, started_at: float | None = None, ended_at: float | None = None
+    ) -> int:
         result = RunResult(task.run, *end, started_at, ended_at or time.time())
         return self._news.ended(Ended(task.number, result))
 
@@ -457,12 +450,8 @@ class PoolEngine:
 
     def _cancel(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            task = self._turns.find(number)
             flight = self._flights.get(number)
-            if task is not None:
-                self._turns.drop(number)
-                self._end(task, CANCELLED, None, None)
-            elif flight is not None and not flight.over:
+            if not self._turns.cancel(number) and flight is not None and not flight.over:
                 flight.doom = CANCELLED
                 if not self._pool.cancel(flight.call):
                     self._let_run(flight)
@@ -476,7 +465,7 @@ class PoolEngine:
         )
         _log.warning("task %s: %s", flight.call.task_id, text)
         flight.over = True
-        flight.last_news = self._end(flight.task, CANCELLED._replace(data=text), None, None)
+        flight.last_news = self._end(flight.task, CANCELLED._replace(data=text))
 
     def _look(self) -> None:
         """Tells which tasks run, and how large the pool is."""
