@@ -230,7 +230,11 @@ class Agent:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         packages = None if about.get("dill") else lend_dill(self._folder / "packages")
         environ = {**worker_environ(os.environ, self._workers, journal_id), **settings.environ}
-        return WorkerPlan(self._python, tasks, logs, packages, environ, settings.limits.result_chars)
+        return WorkerPlan(
+            *(self._python, tasks, logs, packages, environ, settings.limits.result_chars),
+            preload=settings.preload,
+            max_tasks=settings.max_tasks,
+        )
 
     def _facts(self, about: Mapping[str, Any]) -> dict[str, Any]:
         return {
