@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from compute_nb.cli.way import Way
-from compute_nb.config import Home
 from compute_nb.endpoint.folder import Folder
 from compute_nb.errors import ComputeError, EndpointNotFound
+from compute_nb.home import Home
 
 ONLINE, OFFLINE, UNKNOWN = "online", "offline", "unknown"
 

@@ -17,8 +17,8 @@ from uuid import UUID
 import psutil
 from filelock import FileLock, Timeout
 
-from compute_nb.config import write_private
 from compute_nb.endpoint import machine
+from compute_nb.private import write_private
 
 LOCK_FILE, NOTE_FILE, ID_FILE, LOG_FILE = "agent.lock", "agent.json", "endpoint.json", "agent.log"
 

@@ -18,9 +18,9 @@ from own_home import own_home
 
 from compute_nb import Executor
 from compute_nb.cli import main
-from compute_nb.config import Home
 from compute_nb.endpoint.folder import Folder
 from compute_nb.errors import TaskLost
+from compute_nb.home import Home
 from compute_nb.serialize import ComputeSerializer, PureSourceTextInspect
 
 from .conftest import COMMAND, WAIT_S

@@ -7,8 +7,9 @@ from typing import Any
 
 from compute_nb import login
 from compute_nb.client import Client
-from compute_nb.config import GLOBUS, LOCAL, Home
+from compute_nb.config import GLOBUS, LOCAL
 from compute_nb.executor import Executor
+from compute_nb.home import Home
 from compute_nb.local import ended, find_service
 from compute_nb.notebook.commands.endpoints import Endpoint, Endpoints
 from compute_nb.notebook.line.arguments import Line

@@ -12,8 +12,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compute_nb.config import LOCAL, Home, Settings
+from compute_nb.config import LOCAL, Settings
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 from compute_nb.local import ended, find_service
 from compute_nb.places import Places
 from compute_nb.reach import Reach
