@@ -44,7 +44,8 @@ class Rig:
     ):
         packages = options.pop("packages", None)
         self.folder = folder
-        self.plan = WorkerPlan(python, folder, folder, packages, dict(os.environ))
+        plan = options.pop("plan", {})
+        self.plan = WorkerPlan(python, folder, folder, packages, dict(os.environ), **plan)
         if settings is None:
             self.engine = ProcessEngine(self.plan, folder / "slots", uuid4(), workers, **options)
         else:
