@@ -19,7 +19,7 @@ from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import Run, new_id
 from compute_nb.wire import pack_buffers
 
-WAIT_S = 20.0
+WAIT_S = 60
 SERIALIZER = ComputeSerializer()
 
 

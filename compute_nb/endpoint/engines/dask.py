@@ -29,6 +29,7 @@ PREFIX = "compute-nb"
 WINDOW = 8  # chunks a worker, so that its turns of 10 ms between scheduler and client carry many
 CONNECT_S = 30.0
 CLOSE_S = 10.0
+OWN_GROUP = "import os\nos.setpgid(0, 0)\n"  # Ctrl-C is for the agent, which lets tasks go on for a while
 PLUGINS = '''
 import json
 import sys
@@ -145,6 +146,7 @@ class DaskPool:
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             local_directory=os.fspath(self._folder),
+            preload=[OWN_GROUP],
         )
         return self._cluster
 

@@ -1,4 +1,4 @@
-"""The engine on a Parsl Config for Slurm, whose programs are scripts here that run the job on this machine."""
+"""The engine on a Parsl Config for Slurm, whose programs are scripts that run the job on this machine."""
 
 import os
 import threading
