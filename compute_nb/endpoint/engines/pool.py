@@ -27,20 +27,22 @@ from compute_nb.endpoint.engine import (
     EngineStatus,
     EngineTask,
     News,
+    Resources,
 )
 from compute_nb.endpoint.engines.death import death, lost
 from compute_nb.endpoint.engines.force import CANCELLED, End
+from compute_nb.endpoint.engines.intake import Intake
 from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.gate import Gate, Limits
 from compute_nb.endpoint.runner import keeper
 from compute_nb.endpoint.runner.keeper import Answer, Call
 from compute_nb.endpoint.sizes import Paces
-from compute_nb.endpoint.timers import Timers
-from compute_nb.endpoint.turns import Turns
+from compute_nb.endpoint.timers import Timer, Timers
 from compute_nb.errors import ComputeError
 from compute_nb.tasks import ErrorCode, Outcome, RunResult
 
 LOOK_S = 0.25
+IDLE_LOOK_S = 5.0
 UNSETTLED = 4
 MOST = 64  # tasks in a chunk
 MAX_PLACES = 1 << 16
@@ -62,10 +64,23 @@ class OutOfReach(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How large a pool is: the most workers it may have, and how many there are."""
+    """How large a pool is, and how busy.
+
+    Attributes:
+        workers: The most that it may have.
+        alive: How many there are.
+        busy: How many have a call; None if one each has, as far as they go.
+        queued: Calls that it keeps and no worker runs; None if those are what is left over.
+        resources: Of its workers, where those stand elsewhere; None if nobody has told.
+        elsewhere: Whether its workers may stand on other machines.
+    """
 
     workers: int
     alive: int
+    busy: int | None = None
+    queued: int | None = None
+    resources: Resources | None = None
+    elsewhere: bool = False
 
 
 class Pool(Protocol):
@@ -153,8 +168,8 @@ class PoolEngine:
     def __init__(self, pool: Pool, make_custody: Callable[[int], Custody], limits: Limits) -> None:
         self.capabilities = pool.capabilities
         self._pool, self._make_custody = pool, make_custody
-        self._gate = Gate(pool.capabilities, limits)
-        self._turns, self._timers, self._paces = Turns(), Timers(), Paces(MOST)
+        self._turns = Intake(Gate(pool.capabilities, limits), self._end)
+        self._timers, self._paces = Timers(), Paces(MOST)
         self._flights: dict[int, Flight] = {}
         self._chunks = 0
         self._back: list[Chunk] = []
@@ -163,6 +178,7 @@ class PoolEngine:
         self._custody: Custody | None = None
         self._figures = pool.figures()
         self._is_open = self._ending = self._stopping = self._looks = False
+        self._next_look: Timer | None = None
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -176,7 +192,7 @@ class PoolEngine:
 
     def submit(self, batches: Sequence[EngineBatch]) -> None:
         """Lines up tasks."""
-        self._commands.put(lambda: self._accept(batches))
+        self._commands.put(lambda: self._turns.accept(batches))
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Ends tasks: waiting ones at once, others as far as the pool can."""
@@ -194,8 +210,11 @@ class PoolEngine:
 
     def status(self) -> EngineStatus:
         """Returns how busy the engine is."""
-        figures = self._figures
-        return EngineStatus(figures.workers, figures.alive, len(self._turns), len(self._flights))
+        figures, waiting, flights = self._figures, len(self._turns), len(self._flights)
+        busy = min(flights, figures.alive) if figures.busy is None else figures.busy * bool(flights)
+        below = max(0, flights - busy) if figures.queued is None else figures.queued
+        told = figures.resources, figures.elsewhere
+        return EngineStatus(figures.workers, figures.alive, waiting, flights, busy, waiting + below, *told)
 
     def stop(self, patience_s: float = 0.0) -> None:
         """Waits for what was handed over, then closes the pool and waits for the thread."""
@@ -247,20 +266,13 @@ class PoolEngine:
             self._pool.open()
             self._figures = self._pool.figures()
             if self._custody is None:
-                window = self._pool.window
+                window = max(self._pool.window, self._figures.workers)
                 places = min(UNSETTLED * window * MOST, MAX_PLACES)
                 self._custody = self._make_custody(max(places, UNSETTLED * window))
             self._is_open = True
+            self._look_again(IDLE_LOOK_S)
 
     # tasks come
-
-    def _accept(self, batches: Sequence[EngineBatch]) -> None:
-        for batch in batches:
-            try:
-                self._turns.put(self._gate.admit(batch))
-            except ComputeError as error:
-                for task in batch.tasks:
-                    self._end(task, failed(str(error)), None, None)
 
     def _assign(self) -> None:
         """Hands over what waits, as far as there is room."""
@@ -274,18 +286,31 @@ class PoolEngine:
             self._open()
         except ComputeError as error:
             _log.warning("%s", error)
-            for task in self._turns.clear():
-                self._end(task, failed(f"{error}. The task has not begun"), None, None)
+            self._turns.end_all(failed(f"{error}. The task has not begun"))
             return
         self._settle()
+        while chunks := self._next_chunks():
+            self._hand_over(chunks)
+
+    def _next_chunks(self) -> list[list[Flight]]:
         assert self._custody is not None
-        chunks = []
-        while len(self._turns) and self._chunks < self._pool.window and not self._custody.is_full:
+        chunks: list[list[Flight]] = []
+        while self._has_room() and not self._custody.is_full:
             taken = self._turns.take(self._fair_size)
             if taken is not None:
                 chunks.append(self._take_in(*taken))
-        if chunks:
-            self._hand_over(chunks)
+        return chunks
+
+    def _has_room(self) -> bool:
+        """True if the task whose turn it is may be handed over; a long one only once a worker is free for it.
+
+        What was handed over comes before all that waits here, whosever it is.
+        """
+        head = self._turns.head()
+        if head is None:
+            return False
+        workers = max(self._figures.workers, self._figures.alive, 1)
+        return self._chunks < min(self._pool.window, workers * (1 + self._paces.ahead(head)))
 
     def _line_up_again(self) -> None:
         """Puts what has come back where it was in the line."""
@@ -326,7 +351,7 @@ class PoolEngine:
             future.add_done_callback(self._teller(flight))
         if not self._looks:
             self._looks = True
-            self._timers.later(LOOK_S, self._look)
+            self._look_again(LOOK_S)
 
     def _teller(self, flight: Flight) -> Callable[[Future[Answer]], None]:
         return lambda future: self._commands.put(lambda: self._ended(flight))
@@ -415,7 +440,9 @@ class PoolEngine:
         if not flight.chunk.left:
             self._chunks -= 1
 
-    def _end(self, task: EngineTask, end: End, started_at: float | None, ended_at: float | None) -> int:
+    def _end(
+        self, task: EngineTask, end: End, started_at: float | None = None, ended_at: float | None = None
+    ) -> int:
         result = RunResult(task.run, *end, started_at, ended_at or time.time())
         return self._news.ended(Ended(task.number, result))
 
@@ -423,12 +450,8 @@ class PoolEngine:
 
     def _cancel(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            task = self._turns.find(number)
             flight = self._flights.get(number)
-            if task is not None:
-                self._turns.drop(number)
-                self._end(task, CANCELLED, None, None)
-            elif flight is not None and not flight.over:
+            if not self._turns.cancel(number) and flight is not None and not flight.over:
                 flight.doom = CANCELLED
                 if not self._pool.cancel(flight.call):
                     self._let_run(flight)
@@ -442,7 +465,7 @@ class PoolEngine:
         )
         _log.warning("task %s: %s", flight.call.task_id, text)
         flight.over = True
-        flight.last_news = self._end(flight.task, CANCELLED._replace(data=text), None, None)
+        flight.last_news = self._end(flight.task, CANCELLED._replace(data=text))
 
     def _look(self) -> None:
         """Tells which tasks run, and how large the pool is."""
@@ -458,8 +481,12 @@ class PoolEngine:
                 flight.marked = True
                 self._news.begun(Begun(flight.task.number, flight.task.run, time.time()))
         self._looks = bool(self._flights)
-        if self._looks:
-            self._timers.later(LOOK_S, self._look)
+        self._look_again(LOOK_S if self._looks else IDLE_LOOK_S)
+
+    def _look_again(self, seconds: float) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._next_look = self._timers.later(seconds, self._look)
 
 
 def failed(text: str, code: str = ErrorCode.REMOTE) -> End:

@@ -69,7 +69,14 @@ class Child:
         self._open: dict[int, tuple[Future[Answer], float]] = {}
         self._is_up = self.is_gone = False
         packages = plan.packages and os.fspath(plan.packages)
-        self._put({"folder": os.fspath(plan.folder), "packages": packages, "limit": plan.result_chars})
+        self._put(
+            {
+                "folder": os.fspath(plan.folder),
+                "packages": packages,
+                "limit": plan.result_chars,
+                "preload": plan.preload,
+            }
+        )
         self._reader = threading.Thread(target=self._read_all, name="threads-reader", daemon=True)
         self._reader.start()
 

@@ -82,7 +82,8 @@ class Keeper:
 
     Args:
         setup: `python` (None: the host's own), `folder` where tasks run, `packages` that holds dill or None,
-            `limit` of a result in characters, `environ` that is added, `kill_s` that a task may take to end.
+            `limit` of a result in characters, `environ` that is added, `kill_s` that a task may take to end;
+            perhaps `preload`, modules that a worker imports first, and `max_tasks` that one may run.
     """
 
     def __init__(self, setup: dict[str, Any]) -> None:
@@ -95,7 +96,7 @@ class Keeper:
         self.process: Any = None
         self.exit = (0, 0)
         self.known = ""
-        self.serial = 0
+        self.serial = self.first = 0
         self.turn = threading.Lock()
         self.running = ""
         self.doom: str | None = None
@@ -127,6 +128,9 @@ class Keeper:
                 self.running = ""
             while self.doom is not None and select.select([self.ears], [], [], 0)[0]:
                 os.read(self.ears, 64)
+        most = self.setup.get("max_tasks")
+        if most and self.serial - self.first >= most:
+            self.kill()
         return answer
 
     def stop_all(self) -> None:
@@ -192,7 +196,7 @@ class Keeper:
                 pass_fds=(live.fileno(),),
                 bufsize=0,
             )
-            self.known = ""
+            self.known, self.first = "", self.serial
             setup = {
                 "slots": os.path.join(self.place, "words"),
                 "cancel": CANCEL,
@@ -202,6 +206,7 @@ class Keeper:
                 "folder": self.folder,
                 "packages": self.setup["packages"],
                 "limit": self.setup["limit"],
+                "preload": self.setup.get("preload"),
                 "live": live.fileno(),
             }
             self.send(json.dumps(setup))
