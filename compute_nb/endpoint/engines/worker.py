@@ -47,6 +47,7 @@ class WorkerPlan:
         packages: A folder that holds dill, for an interpreter that lacks it; None to do without.
         environ: Their environment.
         result_chars: How large a packed result may be.
+        memory_bytes: How much each of their processes may take; None for no limit.
     """
 
     python: str
@@ -55,6 +56,7 @@ class WorkerPlan:
     packages: Path | None
     environ: Mapping[str, str]
     result_chars: int = MAX_RESULT_CHARS
+    memory_bytes: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -147,6 +149,7 @@ class Worker:
             "folder": os.fspath(plan.folder),
             "packages": packages,
             "limit": plan.result_chars,
+            "memory": plan.memory_bytes,
         }
 
     def watch_exit(self) -> int:

@@ -77,7 +77,8 @@ class Keeper:
 
     Args:
         setup: `python` (None: the host's own), `folder` where tasks run, `packages` that holds dill or None,
-            `limit` of a result in characters, `environ` that is added, `kill_s` that a task may take to end.
+            `limit` of a result in characters, `memory` in bytes that a process may take or None,
+            `environ` that is added, `kill_s` that a task may take to end.
     """
 
     def __init__(self, setup: dict[str, Any]) -> None:
@@ -184,6 +185,7 @@ class Keeper:
                 "folder": self.folder,
                 "packages": self.setup["packages"],
                 "limit": self.setup["limit"],
+                "memory": self.setup["memory"],
                 "live": live.fileno(),
             }
             self.send(json.dumps(setup))

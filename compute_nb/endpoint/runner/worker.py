@@ -13,6 +13,7 @@ from .buffers import dump
 from .call import arguments, code_of
 from .failure import error_text, printable
 from .live import LIVE, Live
+from .memory import MEMORY
 from .pickles import Unfit
 from .slot import Slot
 from .surroundings import Surroundings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 PLAIN_GETSIGNAL = importlib.import_module("_signal").getsignal  # `signal` wraps it in enums
 REMOTE = "RemoteExecutionError"
 TOO_LARGE = "MaxResultSizeExceeded"
+SPENT = 75  # the exit code of a worker that asks to be replaced, between two tasks
 
 
 class Worker:
@@ -75,8 +77,8 @@ class Worker:
             if os.getpid() != self.pid:
                 os._exit(0 if end[0] else 1)  # a child that the task forked and that came back here
             self.pipe.send_result(self.serial, index, end, started)
-            if self.spoiled:
-                os._exit(0)
+            if self.spoiled or MEMORY.is_met:
+                os._exit(SPENT)
         self.surroundings.leave(begun)
 
     def run_task(
@@ -93,11 +95,13 @@ class Worker:
                 self.surroundings.enter(task_id, options.get("context") or {})
                 if "environ" in options:
                     os.environ.update(options["environ"])
+                MEMORY.keep()
                 args, kwargs = arguments(packed)
                 value = self.code(function_id).make()(*args, **kwargs)
                 data = dump(value, options.get("result_serializers") or [])
             finally:
                 self.busy = False
+                MEMORY.ease()
         except Unfit as error:
             return False, f"SerializationError: {printable(str(error))}", REMOTE
         except BaseException as error:
