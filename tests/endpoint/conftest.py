@@ -100,6 +100,10 @@ class Rig:
         self.pump(lambda: all(number in self.ended for number in numbers))
         return [self.ended[number] for number in numbers]
 
+    def values_of(self, results):
+        """Reads values."""
+        return [SERIALIZER.deserialize(result.data) for result in results]
+
     def values(self, numbers):
         """Waits for values of tasks."""
         results = self.results(numbers)
