@@ -23,7 +23,7 @@ from typing import IO, Any
 from compute_nb.endpoint.engine import Capabilities
 from compute_nb.endpoint.engines.pool import Figures, begun
 from compute_nb.endpoint.engines.worker import KNOWN_FUNCTIONS, MAX_LOG_BYTES, RUNNER, WorkerPlan
-from compute_nb.endpoint.runner.keeper import DIED, ERROR, MAX_WORDS, SUCCESS, Answer, Call
+from compute_nb.endpoint.runner.keeper import DIED, ERROR, LOG, MAX_WORDS, SUCCESS, Answer, Call
 from compute_nb.errors import ComputeError
 
 CAPABILITIES = Capabilities(
@@ -48,7 +48,7 @@ class Child:
 
     def __init__(self, plan: WorkerPlan, threads: int) -> None:
         self._plan = plan
-        self.log = plan.logs / "threads.log"
+        self.log = plan.logs / LOG
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         if self._log_start > MAX_LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
@@ -70,7 +70,7 @@ class Child:
         self._open: dict[int, tuple[Future[Answer], float]] = {}
         self._is_up = self.is_spent = self.is_gone = False
         packages = plan.packages and os.fspath(plan.packages)
-        setup = {"folder": os.fspath(plan.folder), "packages": packages}
+        setup = {"folder": os.fspath(plan.folder), "packages": packages, "file": os.path.realpath(self.log)}
         self._put({**setup, "limit": plan.result_chars, "memory": plan.memory_bytes})
         self._reader = threading.Thread(target=self._read_all, name="threads-reader", daemon=True)
         self._reader.start()
@@ -176,6 +176,8 @@ class Child:
     def _last_words(self) -> str:
         try:
             with self.log.open("rb") as log:
+                if log.seek(0, os.SEEK_END) < self._log_start:  # it is another one
+                    self._log_start = 0
                 log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - MAX_WORDS))
                 return log.read().decode(errors="replace").strip()
         except OSError:

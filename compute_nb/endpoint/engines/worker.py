@@ -18,8 +18,8 @@ from typing import Any
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
 from compute_nb.endpoint.engines.tail import Tail
-from compute_nb.endpoint.runner.keeper import LATE
 from compute_nb.endpoint.gate import MAX_RESULT_CHARS
+from compute_nb.endpoint.runner.keeper import LATE
 from compute_nb.endpoint.slots import Slot
 from compute_nb.endpoint.timers import Timer
 

@@ -1,7 +1,7 @@
 """This module is the leftovers of a task: processes that outlive it, whose text must not be the next task's.
 
-Orphans become children of the worker (Linux), so the kernel says in one call whether there is any. The log that
-one of them writes to is put aside, and the worker begins another.
+Orphans become children of the worker (Linux), so the kernel says in one call whether there is any. The log
+that one of them writes to is put aside, and the worker begins another.
 """
 
 from __future__ import annotations

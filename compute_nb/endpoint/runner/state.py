@@ -1,6 +1,6 @@
 """This module is the state of a worker's process: what a task may leave changed that no other should meet.
 
-Signals and alarms, descriptors and streams, the mask of files, locale, limits of the interpreter, its modules.
+Signals and alarms, descriptors and streams, the mask of files, the locale, what the interpreter has set.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ class State:
     """The process as it was; taken once the worker is up, on its main thread.
 
     Args:
-        log: A descriptor of what 1 and 2 are.
+        log: A descriptor of what 1 and 2 are, kept.
+        main_thread: Whether tasks run on it; elsewhere none can change how signals are taken.
     """
 
-    def __init__(self, log: int) -> None:
+    def __init__(self, log: int, main_thread: bool = True) -> None:
+        self.main_thread = main_thread
         self.log = log
         self.null = os.open(os.devnull, os.O_RDONLY)
         self.umask = os.umask(0o77)
@@ -72,7 +74,7 @@ class State:
         for timer in TIMERS:
             signal.setitimer(timer, 0)
         found = [_SIGNAL.getsignal(number) for number in self.numbers]
-        if found != self.handlers:
+        if self.main_thread and found != self.handlers:
             for number, now, then in zip(self.numbers, found, self.handlers):
                 if now != then:
                     _SIGNAL.signal(number, signal.SIG_DFL if then is None else then)
