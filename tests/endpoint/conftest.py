@@ -57,6 +57,7 @@ class Rig:
         self.ended: dict[int, object] = {}
         self.order: list[int] = []
         self.begun: dict[int, float] = {}
+        self.printed: dict[UUID, str] = {}
         self.last = 0
         self.settles = True
         self.engine.start(self.bell.set)
@@ -88,6 +89,8 @@ class Rig:
             news = self.engine.take()
             for begun in news.begun:
                 self.begun[begun.number] = begun.at
+            for run, _, _, text in news.printed:
+                self.printed[run.task_id] = self.printed.get(run.task_id, "") + text
             for number, result in news.ended:
                 assert number not in self.ended, "a task has ended twice"
                 self.ended[number] = result

@@ -23,7 +23,7 @@ from compute_nb.endpoint.machine import WORKER_MARK
 from compute_nb.endpoint.runner.keeper import Answer, Call
 from compute_nb.errors import ComputeError
 
-CAPABILITIES = Capabilities("dask", because="it gives each task one thread of a Dask worker")
+CAPABILITIES = Capabilities("dask", live_text=True, because="it gives each task one thread of a Dask worker")
 PREFIX = "compute-nb"
 WINDOW = 16  # calls a worker, so that its turns of 10 ms between scheduler and client carry many
 CONNECT_S = 30.0

@@ -27,6 +27,7 @@ from compute_nb.errors import ComputeError
 CAPABILITIES = Capabilities(
     "parsl",
     cancel_running=False,
+    live_text=True,
     resource_specification=True,
     because="Parsl has no way to take back what it was given",
 )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import UUID
 
 from compute_nb.endpoint.custody import Custody
 from compute_nb.endpoint.engine import (
@@ -28,17 +29,20 @@ from compute_nb.endpoint.engine import (
     News,
 )
 from compute_nb.endpoint.engines.death import death, lost
+from compute_nb.endpoint.engines.ear import Ear
 from compute_nb.endpoint.engines.force import CANCELLED, End
 from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.gate import Gate, Limits
 from compute_nb.endpoint.runner import keeper
 from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.runner.voice import joined
 from compute_nb.endpoint.timers import Timers
 from compute_nb.endpoint.turns import Turns
 from compute_nb.errors import ComputeError
-from compute_nb.tasks import ErrorCode, Outcome, RunResult
+from compute_nb.tasks import ErrorCode, Outcome, Printed, RunResult
 
 LOOK_S = 0.25
+LISTEN_S = 0.1
 UNSETTLED = 4
 
 _log = logging.getLogger(__name__)
@@ -105,6 +109,7 @@ class Flight:
     task: EngineTask
     call: Call
     place: int
+    task_group_id: UUID
     future: Future[Answer] | None = None
     doom: End | None = None
     marked: bool = False
@@ -119,14 +124,17 @@ class PoolEngine:
         pool: Not open.
         make_custody: Makes the file for so many tasks.
         limits: What the endpoint allows.
+        ear: Hears what tasks print; closed here.
     """
 
-    def __init__(self, pool: Pool, make_custody: Callable[[int], Custody], limits: Limits) -> None:
+    def __init__(self, pool: Pool, make_custody: Callable[[int], Custody], limits: Limits, ear: Ear) -> None:
         self.capabilities = pool.capabilities
         self._pool, self._make_custody = pool, make_custody
         self._gate = Gate(pool.capabilities, limits)
         self._turns, self._timers = Turns(), Timers()
         self._flights: dict[int, Flight] = {}
+        self._ear, self._talking = ear, dict[str, Flight]()
+        self._unsaid: dict[int, tuple[int, str]] = {}
         self._landed: list[Flight] = []
         self._settled = self._settleable = 0
         self._custody: Custody | None = None
@@ -185,6 +193,7 @@ class PoolEngine:
             os.kill(os.getpid(), signal.SIGABRT)
         finally:
             self._pool.close()
+            self._ear.close()
             if self._custody is not None:
                 self._custody.close()
 
@@ -257,8 +266,8 @@ class PoolEngine:
         assert self._custody is not None
         options = {name: value for name, value in batch.options.items() if name != "user_endpoint_config"}
         call = Call(str(task.run.task_id), batch.function_id.hex, batch.code, task.args, options)
-        flight = Flight(task, call, self._custody.add(task.number))
-        self._flights[task.number] = flight
+        flight = Flight(task, call, self._custody.add(task.number), batch.task_group_id)
+        self._flights[task.number] = self._talking[call.task_id] = flight
         return flight
 
     def _hand_over(self, flights: Sequence[Flight]) -> None:
@@ -274,6 +283,7 @@ class PoolEngine:
         if not self._looks:
             self._looks = True
             self._timers.later(LOOK_S, self._look)
+            self._timers.later(LISTEN_S, self._listen)
 
     def _teller(self, flight: Flight) -> Callable[[Future[Answer]], None]:
         return lambda future: self._commands.put(lambda: self._ended(flight))
@@ -297,6 +307,7 @@ class PoolEngine:
     def _ended(self, flight: Flight) -> None:
         """A future was set."""
         assert flight.future is not None
+        self._hear()
         if flight.future.cancelled():
             end = flight.doom or lost("WorkerDied: the task was given up by what ran it")
             self._land(flight, end)
@@ -337,7 +348,8 @@ class PoolEngine:
         self, flight: Flight, end: End, started_at: float | None = None, ended_at: float | None = None
     ) -> None:
         """A task has left the pool; it may have ended for its owner before."""
-        del self._flights[flight.task.number]
+        del self._flights[flight.task.number], self._talking[flight.call.task_id]
+        self._tell(flight)
         if not flight.over:
             flight.over = True
             flight.last_news = self._end(flight.task, end, started_at, ended_at)
@@ -371,6 +383,27 @@ class PoolEngine:
         _log.warning("task %s: %s", flight.call.task_id, text)
         flight.over = True
         flight.last_news = self._end(flight.task, CANCELLED._replace(data=text), None, None)
+
+    def _listen(self) -> None:
+        """Tells what running tasks print, once what was told before has been taken."""
+        self._hear()
+        if self._news.has_room:
+            for number in tuple(self._unsaid):
+                self._tell(self._flights[number])
+        if self._flights:
+            self._timers.later(LISTEN_S, self._listen)
+
+    def _hear(self) -> None:
+        for task_id, start, text in self._ear.take():
+            flight = self._talking.get(task_id)
+            if flight is not None and not flight.over:
+                number = flight.task.number
+                self._unsaid[number] = joined(self._unsaid.get(number), (start, text))
+
+    def _tell(self, flight: Flight) -> None:
+        piece = self._unsaid.pop(flight.task.number, None)
+        if piece is not None and not flight.over:
+            self._news.printed(Printed(flight.task.run, flight.task_group_id, *piece))
 
     def _look(self) -> None:
         """Tells which tasks run, and how large the pool is."""

@@ -22,12 +22,13 @@ from typing import IO, Any
 
 from compute_nb.endpoint.engine import Capabilities
 from compute_nb.endpoint.engines.pool import Figures, begun
-from compute_nb.endpoint.engines.worker import KNOWN_FUNCTIONS, MAX_LOG_BYTES, RUNNER, WorkerPlan
+from compute_nb.endpoint.engines.worker import KNOWN_FUNCTIONS, RUNNER, WorkerPlan, open_log_at
 from compute_nb.endpoint.runner.keeper import DIED, ERROR, LOG, MAX_WORDS, SUCCESS, Answer, Call
 from compute_nb.errors import ComputeError
 
 CAPABILITIES = Capabilities(
     "threads",
+    live_text=True,
     walltime=False,
     cancel_running=False,
     shares_process=True,
@@ -46,13 +47,10 @@ class Child:
         OSError: The interpreter can't be started.
     """
 
-    def __init__(self, plan: WorkerPlan, threads: int) -> None:
+    def __init__(self, plan: WorkerPlan, threads: int, live: str) -> None:
         self._plan = plan
         self.log = plan.logs / LOG
-        self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        if self._log_start > MAX_LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
-            self._log_start = 0
+        self._log_start = open_log_at(self.log)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [plan.python, os.fspath(RUNNER), str(os.getpid()), str(threads)],
@@ -70,8 +68,9 @@ class Child:
         self._open: dict[int, tuple[Future[Answer], float]] = {}
         self._is_up = self.is_spent = self.is_gone = False
         packages = plan.packages and os.fspath(plan.packages)
-        setup = {"folder": os.fspath(plan.folder), "packages": packages, "file": os.path.realpath(self.log)}
-        self._put({**setup, "limit": plan.result_chars, "memory": plan.memory_bytes})
+        setup = {"folder": os.fspath(plan.folder), "packages": packages, "limit": plan.result_chars}
+        places = {"file": os.path.realpath(self.log), "live": live}
+        self._put({**setup, **places, "memory": plan.memory_bytes})
         self._reader = threading.Thread(target=self._read_all, name="threads-reader", daemon=True)
         self._reader.start()
 
@@ -194,12 +193,13 @@ class ThreadPool:
     Args:
         plan: How the child is started.
         threads: How many tasks it runs at a time.
+        live: Where the engine hears what tasks print.
     """
 
     capabilities = CAPABILITIES
 
-    def __init__(self, plan: WorkerPlan, threads: int) -> None:
-        self._plan, self.window = plan, threads
+    def __init__(self, plan: WorkerPlan, threads: int, live: str) -> None:
+        self._plan, self.window, self._live = plan, threads, live
         self._child: Child | None = None
         self._left: list[Child] = []
 
@@ -211,7 +211,7 @@ class ThreadPool:
             self._child = None
         if self._child is None or self._child.is_gone:
             try:
-                self._child = Child(self._plan, self.window)
+                self._child = Child(self._plan, self.window, self._live)
             except OSError as error:
                 raise ComputeError(
                     f"no worker could be started with {self._plan.python}: {type(error).__name__}: {error}; "

@@ -21,8 +21,10 @@ from .failure import error_text, printable
 from .leftovers import Leftovers
 from .memory import MEMORY
 from .pickles import Unfit, dill
-from .state import State, whole
+from .state import State
 from .surroundings import Surroundings
+from .teller import Teller
+from .told import streams, whole
 from .worker import REMOTE, checked
 
 if TYPE_CHECKING:
@@ -88,6 +90,8 @@ class Crowd:
         if setup["packages"]:
             sys.path.append(setup["packages"])
         self.folder = setup["folder"]
+        self.teller = Teller(setup.get("live"))
+        streams(self.teller.hear)
         self.surroundings = SharedSurroundings(self.folder)
         self.codes: dict[str, Any] = {}
         self.room = Room()
@@ -128,11 +132,13 @@ class Crowd:
                     self.clear_up()
                 if not alone:
                     self.room.share()
+                self.teller.begin(frame["id"])
                 started = time.time()
                 end = self.run_task(frame, maker, is_first, has_folder)
                 if os.getpid() != self.pid:
                     os._exit(0 if end[0] else 1)  # a child that the task forked and that came back here
             finally:
+                self.teller.end()
                 self.room.leave()
             with self.writing:
                 if (MEMORY.is_met or self.is_torn) and not self.is_spent:
@@ -142,8 +148,8 @@ class Crowd:
 
     def clear_up(self) -> None:
         """Leaves nothing of the tasks before to those that come, once none of them runs."""
-        streams = self.surroundings.streams
-        self.surroundings.streams = streams[0], whole(streams[1], 1), whole(streams[2], 2)
+        stdin, stdout, stderr = self.surroundings.streams
+        self.surroundings.streams = stdin, whole(stdout), whole(stderr)
         if self.leftovers.write():
             with contextlib.suppress(OSError):
                 os.dup2(self.leftovers.put_aside(), self.state.log, inheritable=False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import faulthandler
 import gc
 import importlib
-import io
 import os
 import signal
 import sys
@@ -67,7 +66,10 @@ class State:
         sys.settrace(None)
         sys.setprofile(None)
         get = self.table.get
-        return all(get(name) is module for name, module in self.modules.items() if name != "__main__")
+        if all(get(name) is module for name, module in self.modules.items() if name != "__main__"):
+            return True
+        self.stitch()
+        return False
 
     def put_back_signals(self) -> None:
         """Undoes what was done to signals and alarms."""
@@ -83,15 +85,3 @@ class State:
             signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         if not faulthandler.is_enabled():
             faulthandler.enable(2)
-
-
-def whole(stream: Any, number: int) -> Any:
-    """Returns a standard stream with all that it held written, or a new one if it was closed."""
-    try:
-        stream.flush()
-    except OSError:  # the disk is full, or its descriptor was closed
-        return stream
-    except ValueError:
-        raw = open(number, "wb", closefd=False)  # noqa: SIM115 - it is for good
-        return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
-    return stream
