@@ -139,7 +139,7 @@ class PoolEngine:
         self._settled = self._settleable = 0
         self._custody: Custody | None = None
         self._figures = pool.figures()
-        self._is_open = self._ending = self._stopping = self._looks = False
+        self._is_open = self._ending = self._stopping = self._looks = self._listens = False
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -283,6 +283,8 @@ class PoolEngine:
         if not self._looks:
             self._looks = True
             self._timers.later(LOOK_S, self._look)
+        if not self._listens:
+            self._listens = True
             self._timers.later(LISTEN_S, self._listen)
 
     def _teller(self, flight: Flight) -> Callable[[Future[Answer]], None]:
@@ -390,7 +392,8 @@ class PoolEngine:
         if self._news.has_room:
             for number in tuple(self._unsaid):
                 self._tell(self._flights[number])
-        if self._flights:
+        self._listens = bool(self._flights)
+        if self._listens:
             self._timers.later(LISTEN_S, self._listen)
 
     def _hear(self) -> None:

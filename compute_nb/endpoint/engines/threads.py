@@ -23,7 +23,17 @@ from typing import IO, Any
 from compute_nb.endpoint.engine import Capabilities
 from compute_nb.endpoint.engines.pool import Figures, begun
 from compute_nb.endpoint.engines.worker import KNOWN_FUNCTIONS, RUNNER, WorkerPlan, open_log_at
-from compute_nb.endpoint.runner.keeper import DIED, ERROR, LOG, MAX_WORDS, SUCCESS, Answer, Call
+from compute_nb.endpoint.runner.keeper import (
+    DIED,
+    ERROR,
+    LIVE_LOG_BYTES,
+    LOG,
+    MAX_WORDS,
+    SUCCESS,
+    Answer,
+    Call,
+)
+from compute_nb.endpoint.runner.leftovers import LATE
 from compute_nb.errors import ComputeError
 
 CAPABILITIES = Capabilities(
@@ -159,6 +169,13 @@ class Child:
                 with contextlib.suppress(OSError):  # what was not written is lost
                     pipe.close()
 
+    def bound_log(self) -> None:
+        """Begins the log anew if it has grown large; the child writes on."""
+        for log in (self.log, self.log.with_name(self.log.name + LATE)):
+            with contextlib.suppress(OSError):
+                if log.stat().st_size > LIVE_LOG_BYTES:
+                    os.truncate(log, 0)
+
     def _fail_all(self) -> None:
         with self._lock:
             pending, self._open = self._open, {}
@@ -233,7 +250,9 @@ class ThreadPool:
         return begun(futures)
 
     def figures(self) -> Figures:
-        """Counts threads as workers."""
+        """Counts threads as workers; keeps their log within its bounds, since it comes now and then."""
+        if self._child is not None:
+            self._child.bound_log()
         is_up = self._child is not None and not self._child.is_gone
         return Figures(self.window, self.window if is_up else 0)
 

@@ -336,7 +336,7 @@ class Keeper:
         """Tells what the running task has printed since it was heard last."""
         piece = self.tail.news(self.serial, 0, self.words[LOG_WORD], LAST_CHARS)
         if piece is not None:
-            self.voice.say(task_id, *piece, is_last=is_last)
+            self.voice.say(task_id, piece.start, piece.text, is_last)
             self.bound_log(LIVE_LOG_BYTES)
 
     def interrupt(self, now: float) -> float:

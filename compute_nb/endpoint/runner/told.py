@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def streams(asks: Callable[[str], bool]) -> tuple[Told, Told]:
     return out, err
 
 
-def whole(stream: Told) -> Told:
+def whole(stream: Any) -> Any:
     """Returns a stream with all that it held written, or a new one if it was closed."""
     try:
         stream.flush()
