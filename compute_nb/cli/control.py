@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from compute_nb import proof
-from compute_nb.config import Home
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
+from compute_nb.home import Home
 from compute_nb.service.lock import running
 
 
@@ -42,7 +42,9 @@ def ask(home: Home, method: str, path: str, body: object = None, timeout_s: floa
         link.close()
     if status >= 400:
         kind = AccessRefused if status in (401, 403) else ComputeError
-        raise kind(f"{method} {path}: {answer.get('message', status)}")
+        refusal = kind(f"{method} {path}: {answer.get('message', status)}")
+        refusal.http_status = status
+        raise refusal
     return answer
 
 

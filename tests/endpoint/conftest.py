@@ -14,13 +14,12 @@ from compute_nb.endpoint.engine import EngineBatch, EngineTask
 from compute_nb.endpoint.engines.catalogue import Site, make_engine
 from compute_nb.endpoint.engines.processes import ProcessEngine
 from compute_nb.endpoint.engines.worker import WorkerPlan
-from compute_nb.endpoint.gate import Limits
 from compute_nb.endpoint.settings import Settings
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import Run, new_id
 from compute_nb.wire import pack_buffers
 
-WAIT_S = 20.0
+WAIT_S = 60
 SERIALIZER = ComputeSerializer()
 
 
@@ -45,9 +44,10 @@ class Rig:
     ):
         packages = options.pop("packages", None)
         self.folder = folder
-        limits = settings.limits if settings else Limits()
+        plan = options.pop("plan", {})
+        memory_bytes = settings.limits.memory_bytes if settings else None
         self.plan = WorkerPlan(
-            python, folder, folder, packages, dict(os.environ), memory_bytes=limits.memory_bytes
+            python, folder, folder, packages, dict(os.environ), memory_bytes=memory_bytes, **plan
         )
         if settings is None:
             self.engine = ProcessEngine(self.plan, folder / "slots", uuid4(), workers, **options)

@@ -52,6 +52,7 @@ def make_engine(settings: Settings, site: Site) -> Engine:
             site.folder / SLOTS,
             site.journal_id,
             site.workers,
+            min_workers=min(settings.min_workers, site.workers),
             idle_s=settings.idle_s,
             kill_s=settings.kill_s,
             limits=settings.limits,
@@ -99,7 +100,7 @@ def _mpi(settings: Settings, site: Site, live: str) -> Pool:
     cluster = Cluster(nodes, settings.mpi_slots or site.workers, settings.mpi_launcher)
     packages = site.plan.packages and os.fspath(site.plan.packages)
     setup = {**_keeper_setup(settings, site, live), "python": site.plan.python, "packages": packages}
-    return MPIPool(cluster, setup)
+    return MPIPool(cluster, setup, min_workers=settings.min_workers, idle_s=settings.idle_s)
 
 
 def _keeper_setup(settings: Settings, site: Site, live: str) -> dict[str, Any]:
@@ -113,5 +114,7 @@ def _keeper_setup(settings: Settings, site: Site, live: str) -> dict[str, Any]:
         "memory": settings.limits.memory_bytes,
         "live": live,
         "kill_s": settings.kill_s,
+        "preload": settings.preload,
+        "max_tasks": settings.max_tasks,
         "environ": environ,
     }

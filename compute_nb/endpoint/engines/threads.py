@@ -80,7 +80,7 @@ class Child:
         packages = plan.packages and os.fspath(plan.packages)
         setup = {"folder": os.fspath(plan.folder), "packages": packages, "limit": plan.result_chars}
         places = {"file": os.path.realpath(self.log), "live": live}
-        self._put({**setup, **places, "memory": plan.memory_bytes})
+        self._put({**setup, **places, "memory": plan.memory_bytes, "preload": plan.preload})
         self._reader = threading.Thread(target=self._read_all, name="threads-reader", daemon=True)
         self._reader.start()
 
@@ -214,6 +214,7 @@ class ThreadPool:
     """
 
     capabilities = CAPABILITIES
+    most = 1
 
     def __init__(self, plan: WorkerPlan, threads: int, live: str) -> None:
         self._plan, self.window, self._live = plan, threads, live
@@ -235,11 +236,11 @@ class ThreadPool:
                     "give the endpoint a Python 3.8 or newer that works (its option `python`)"
                 ) from error
 
-    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+    def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:
         """Gives the child tasks."""
         self.open()
         assert self._child is not None
-        return [self._child.submit(call) for call in calls]
+        return [self._child.submit(call) for chunk in chunks for call in chunk]
 
     def cancel(self, call: Call) -> bool:
         """Says no: a thread can't be ended."""

@@ -168,6 +168,17 @@ def test_a_waiting_task_is_cancelled_exactly(engine, holds, tmp_path):
     assert not mark.exists()
 
 
+def test_a_long_task_among_short_ones_holds_nothing_up(engine, holds):
+    hold = holds()
+    source = GATE.replace("wait", "mixed")
+    engine.values(engine.submit(source, *["none"] * 100))
+    held = engine.submit(source, *[str(hold) if n == 70 else "none" for n in range(140)])
+    engine.values(held[:70] + held[71:])
+    assert hold.begun()
+    hold.release()
+    engine.values(held[70:71])
+
+
 def test_a_running_task_is_cancelled_or_that_is_refused(engine, holds):
     hold = holds()
     numbers = engine.submit(GATE, str(hold))
@@ -274,9 +285,16 @@ def test_figures(engine, holds):
     assert 1 <= status.alive <= 2
     assert status.waiting + status.in_workers == 200
     assert status.in_workers >= 1
+    until(lambda: told(engine) == (2, 2, 198), f"busy workers are not counted: {told(engine)}")
     hold.release()
     engine.values(numbers)
     until(lambda: engine.engine.status().in_workers == 0, "something is left")
+    until(lambda: told(engine)[1:] == (0, 0), "somebody is busy")
+
+
+def told(rig):
+    status = rig.engine.status()
+    return status.alive, status.busy, status.queued
 
 
 @pytest.mark.parametrize("name", ["processes", "threads", "mpi"])  # one program for all pools
