@@ -217,8 +217,10 @@ class Agent:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         packages = None if about.get("dill") else lend_dill(self._folder / "packages")
         environ = {**worker_environ(os.environ, self._workers, journal_id), **settings.environ}
+        limits = settings.limits
         return WorkerPlan(
-            *(self._python, tasks, logs, packages, environ, settings.limits.result_chars),
+            *(self._python, tasks, logs, packages, environ, limits.result_chars),
+            memory_bytes=limits.memory_bytes,
             preload=settings.preload,
             max_tasks=settings.max_tasks,
         )

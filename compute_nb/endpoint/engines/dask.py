@@ -24,7 +24,7 @@ from compute_nb.endpoint.machine import WORKER_MARK
 from compute_nb.endpoint.runner.keeper import CANCELLED, Answer, Call, never
 from compute_nb.errors import ComputeError
 
-CAPABILITIES = Capabilities("dask", because="it gives each task one thread of a Dask worker")
+CAPABILITIES = Capabilities("dask", live_text=True, because="it gives each task one thread of a Dask worker")
 PREFIX = "compute-nb"
 WINDOW = 8  # chunks a worker, so that its turns of 10 ms between scheduler and client carry many
 CONNECT_S = 30.0
