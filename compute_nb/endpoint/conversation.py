@@ -9,21 +9,25 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from compute_nb import logline, wire
 from compute_nb.amqp import Incoming, LinkPlan
-from compute_nb.endpoint.engine import Ended, Engine, EngineBatch
+from compute_nb.endpoint.engine import Ended, Engine, EngineBatch, EngineStatus
+from compute_nb.endpoint.figures import LOOK_S, Pulse
+from compute_nb.endpoint.folder import Farewell
 from compute_nb.endpoint.journal import Journal, JournalFull
+from compute_nb.endpoint.leaving import Leaving
 from compute_nb.endpoint.modules import Modules
 from compute_nb.endpoint.outbox import Outbox
 from compute_nb.endpoint.registration import Places
 from compute_nb.errors import ServiceUnreachable
 from compute_nb.tasks import Dispatch, ErrorCode, Hello, Outcome, Run, RunResult, Started
 
-HEARTBEAT_S = 30.0
 FLUSH_S = 1.0
 FULL_S = 2.0
 
@@ -61,7 +65,16 @@ class Conversation:
         boot_id: Of the machine.
         facts: The `agent` object of hello.
         modules: Those of the workers' Python, told again when they have changed.
-        stop_s: How long running tasks may go on when the link is over.
+        stop_s: How long running tasks may go on when the agent is to end.
+        begun: Returns the numbers of tasks that had begun and whose ends were not journalled; asked once the
+            engine has stopped.
+        on_welcome: Called with the endpoint's id each time that the service has taken this agent in.
+        ca: The certificate authorities that alone count for the service's broker, as in `trust.context`.
+
+    Attributes:
+        failure: Why the link could not go on.
+        leaving: How the agent ends.
+        farewell: What became of the tasks, once it is over.
     """
 
     def __init__(
@@ -74,10 +87,14 @@ class Conversation:
         *,
         modules: Modules | None = None,
         stop_s: float = 0.0,
+        begun: Callable[[], Iterable[int]] = tuple,
+        on_welcome: Callable[[UUID], object] | None = None,
+        ca: Path | None = None,
     ) -> None:
         self._register, self._journal, self._engine = register, journal, engine
         self._boot_id, self._facts, self._modules = boot_id, facts, modules
-        self._stop_s = stop_s
+        self._stop_s, self._tell_welcome, self._ca = stop_s, on_welcome, ca
+        self._pulse = Pulse(engine.capabilities.name, engine.status, facts, modules)
         self._outbox = Outbox(journal.results)
         self._places: Places | None = None
         self._session: UUID | None = None
@@ -90,7 +107,9 @@ class Conversation:
         self._journal_is_full = self._said_full = self._flush_is_set = self._is_down = False
         self._link: Wire | None = None
         self._stop: Callable[[], object] | None = None
+        self.leaving = Leaving(self, journal, engine, stop_s, begun)
         self.failure: Exception | None = None
+        self.farewell = Farewell()
 
     def start(self, link: Wire, stop: Callable[[], object]) -> None:
         """Starts the engine; called once, before the link runs.
@@ -102,12 +121,46 @@ class Conversation:
         self._link, self._stop = link, stop
         self._engine.start(lambda: link.call_soon(self._on_news))
 
+    def status(self) -> EngineStatus:
+        """Returns how busy the engine is; from any thread."""
+        return self._engine.status()
+
+    def beat(self) -> None:
+        """Sends a heartbeat now, whatever has changed; on the link's thread."""
+        self._pulse.again()
+        if self._link is not None and self._session is not None:
+            self._tell_state(self._link)
+
+    def leave(self) -> None:
+        """Ends in order: what runs gets `stop_s`, its results are sent, then the link ends."""
+        assert self._link is not None
+        assert self._stop is not None
+        self.leaving.begin(self._link, self._stop)
+
+    # what a leaving asks for
+
+    def last_news(self) -> None:
+        """Takes, journals and sends what the engine still has to tell."""
+        self._on_news()
+        self._running.clear()
+
+    def tell_broken(self) -> None:
+        """Says hello once more, in the same session: that is the word for runs that were killed."""
+        if self._link is not None and self._session is not None and self._places is not None:
+            address, hello = self._places.results, self._hello(self._session)
+            with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
+                self._link.publish(address.exchange, address.routing_key, wire.encode(hello))
+
+    def is_heard(self) -> bool:
+        """True while the service is there."""
+        return self._session is not None
+
     # hooks of the link
 
     def plan(self) -> LinkPlan:
         """Registers the endpoint."""
         self._places = self._register()
-        return LinkPlan(self._places.url, (self._places.tasks, self._places.commands))
+        return LinkPlan(self._places.url, (self._places.tasks, self._places.commands), ca=self._ca)
 
     def on_open(self, link: Wire) -> None:
         """Begins a session: says what is here, then sends what is not stored."""
@@ -139,6 +192,7 @@ class Conversation:
         assert self._places is not None
         self._is_down = False
         _log.info("endpoint %s is connected, session %s", self._places.endpoint_id, self._session)
+        self._pulse.again()
         self._beat(link, self._session)
 
     def on_message(self, link: Wire, message: Incoming) -> None:
@@ -175,10 +229,12 @@ class Conversation:
         self.failure = error
         if error is not None:
             _log.error("the endpoint ends: %s", error)
-        self._engine.stop(self._stop_s)
+        if not self.leaving.engine_is_over and not self.leaving.overdue:
+            self._engine.stop(self._stop_s)
         self._unwritten += self._engine.take().ended
         with contextlib.suppress(JournalFull):
             self._journal.end(self._unwritten)
+        self.farewell = replace(self.leaving.farewell, unsent=len(self._journal.done()))
         self._journal.close()
 
     # what the service says
@@ -243,22 +299,21 @@ class Conversation:
                 self._on_cancel(runs)
             case wire.Stop():
                 _log.info("the service says stop")
-                if self._stop is not None:
-                    self._stop()
+                self.leave()
             case _:
                 raise wire.MalformedMessage(f"{type(content).__name__} is not for an agent")
 
     def _on_welcome(self, link: Wire, drop: Sequence[Run]) -> None:
         """Forgets what is not wanted; then what an earlier agent has left may begin."""
         self._forget(link, drop)
+        if self._tell_welcome is not None and self._places is not None:
+            self._tell_welcome(self._places.endpoint_id)
+        self.leaving.go_if_told()
         recovered, self._recovered = self._recovered, []
         wanted = [
-            EngineBatch(
-                batch.task_group_id,
-                batch.function_id,
-                batch.code,
-                batch.options,
-                tuple(task for task in batch.tasks if self._journal.number(task.run) == task.number),
+            replace(
+                batch,
+                tasks=tuple(task for task in batch.tasks if self._journal.number(task.run) == task.number),
             )
             for batch in recovered
         ]
@@ -268,6 +323,7 @@ class Conversation:
         unended = self._journal.forget(runs)
         if unended:
             self._engine.cancel(unended)
+        self.leaving.go_if_told()
         if not self._flush_is_set:
             self._flush_is_set = True
             link.call_later(FLUSH_S, self._flush)
@@ -312,7 +368,9 @@ class Conversation:
             self._wait_for_room(error)
             return
         ends, self._unwritten = self._unwritten, []
-        self._engine.settle(self._serial)
+        if not self.leaving.has_begun:
+            self._engine.settle(self._serial)
+        self.leaving.ended(len(ends))
         for ended in ends:
             self._running.pop(ended.number, None)
             logline.told(_log, f"ended, {ended.result.outcome.value}", [ended.result.run.task_id])
@@ -342,28 +400,16 @@ class Conversation:
     # heartbeats
 
     def _beat(self, link: Wire, session: UUID | None) -> None:
-        if session is None or session != self._session or self._places is None:
+        """Tells how the endpoint is: now and then, and soon after that has changed."""
+        if session is None or session != self._session:
             return
-        address = self._places.heartbeats
-        report = wire.StatusReport(self._places.endpoint_id, self._state())
-        with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
-            link.publish(address.exchange, address.routing_key, wire.encode(report))
-        link.call_later(HEARTBEAT_S, lambda: self._beat(link, session))
+        self._tell_state(link)
+        link.call_later(LOOK_S, lambda: self._beat(link, session))
 
-    def _state(self) -> dict[str, Any]:
-        status = self._engine.status()
-        return {
-            "heartbeat_period": HEARTBEAT_S,
-            "active": True,
-            "engine_type": self._engine.capabilities.name,
-            "total_workers": status.workers,
-            "live_workers": status.alive,
-            "pending_tasks": status.waiting,
-            "outstanding_tasks": status.waiting + status.in_workers,
-            **self._new_modules(),
-        }
-
-    def _new_modules(self) -> dict[str, Any]:
-        """Returns the modules if they are others than hello has told."""
-        now = None if self._modules is None else self._modules.text()
-        return {} if now is None or now == self._facts.get("modules") else {"compute_nb_modules": now}
+    def _tell_state(self, link: Wire) -> None:
+        state = self._pulse.due()
+        if state is not None and self._places is not None:
+            address = self._places.heartbeats
+            report = wire.StatusReport(self._places.endpoint_id, state)
+            with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
+                link.publish(address.exchange, address.routing_key, wire.encode(report))

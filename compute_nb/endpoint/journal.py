@@ -158,7 +158,7 @@ class Journal:
 
     def _engine_batch(self, batch: TaskBatch, tasks: tuple[EngineTask, ...]) -> EngineBatch:
         code = self._functions.get(batch.function_id.int, "")
-        return EngineBatch(batch.task_group_id, batch.function_id, code, batch.options, tasks)
+        return EngineBatch(batch.task_group_id, batch.function_id, code, batch.options, tasks, batch.owner)
 
     # what changes
 
@@ -415,7 +415,7 @@ def open_journal(path: Path, boot_id: UUID) -> Journal:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path)
+    db = sqlite3.connect(path, check_same_thread=False)  # a core endpoint opens it for the thread of a link
     try:
         db.executescript(_TABLES)
         (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()

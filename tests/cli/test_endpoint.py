@@ -2,20 +2,30 @@
 
 import json
 import subprocess
+import time
 
 from .conftest import COMMAND, WAIT_S
+
+WORKERS = (
+    *("--workers", "1", "--min-workers", "1", "--max-tasks-per-worker", "9"),
+    *("--preload", "colorsys,no_such_module", "--preload", "ftplib"),
+)
 
 
 def test_run_list_stop(compute_nb, environment):
     agent = subprocess.Popen(
-        [*COMMAND, "endpoint", "run", "lab", "--workers", "1"],
+        [*COMMAND, "endpoint", "run", "lab", *WORKERS],
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
     )
-    assert any("is connected" in line for line in agent.stderr)
-    (row,) = json.loads(compute_nb("endpoint", "list", "--json").stdout)
-    assert (row["name"], row["state"], row["workers"]) == ("lab", "online", 1)
+    awaited = {"is connected", "no_such_module: ModuleNotFoundError"}
+    while awaited:
+        line = agent.stderr.readline()
+        assert line, awaited
+        awaited = {text for text in awaited if text not in line}
+    row = listed(compute_nb, "online")
+    assert (row["name"], row["workers"]) == ("lab", 1)
     assert "lab" in compute_nb("endpoint", "list").stdout
 
     stopped = compute_nb("endpoint", "stop", "lab")
@@ -23,8 +33,17 @@ def test_run_list_stop(compute_nb, environment):
     assert row["id"] in stopped.stdout
     assert agent.wait(WAIT_S) == 0
     agent.stderr.close()
-    (row,) = json.loads(compute_nb("endpoint", "list", "--json").stdout)
-    assert row["state"] == "offline"
+    listed(compute_nb, "offline")
+
+
+def listed(compute_nb, state):
+    """The row of the only endpoint, once it is in that state, of which the service hears a little later."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        (row,) = json.loads(compute_nb("endpoint", "list", "--json").stdout)
+        if row["state"] == state:
+            return row
+        assert time.monotonic() < until, row
 
 
 def test_unknown_names_and_no_service_are_one_line(compute_nb):
@@ -54,3 +73,6 @@ def test_a_file_or_an_option_that_can_not_be_is_one_line(compute_nb, tmp_path):
     refused = compute_nb("endpoint", "run", "lab", "--engine", "thread")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "did you mean 'threads'?" in refused.stderr
+    refused = compute_nb("endpoint", "run", "lab", "--workers", "1", "--min-workers", "2")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "min_workers must be at most `workers`, which is 1 here, not 2" in refused.stderr

@@ -497,7 +497,8 @@ def test_tables_of_tasks_endpoints_and_service(nb, capsys):
     assert "✓ 1 of 1 done" in first
     nb.here("%compute endpoints")
     head, first, *_ = capsys.readouterr().out.splitlines()
-    assert head.split() == ["endpoint", "state", "Python", "workers", "busy", "queued", "id"]
+    counted = ["workers", "busy", "queued", "cores", "free", "memory"]
+    assert head.split() == ["endpoint", "state", "Python", *counted, "id"]
     assert first.startswith("local (default)  ● online ")
     nb.here("%compute service")
     assert "endpoints  local (online)" in capsys.readouterr().out

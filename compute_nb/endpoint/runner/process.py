@@ -11,8 +11,10 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from .memory import MEMORY
 from .pickles import Unfit, dill
 from .pipe import Pipe
+from .preload import imported
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -56,13 +58,6 @@ def about() -> dict[str, Any]:
     }
 
 
-def line_by_line() -> None:
-    """Has what functions print in the log while they run, where the engine reads it."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(line_buffering=True)
-
-
 def main() -> None:
     """Is a worker until the engine closes the pipe."""
     if sys.argv[1:] == ["--about"]:
@@ -74,12 +69,13 @@ def main() -> None:
     faulthandler.enable()
     pipe = Pipe()
     os.environ.setdefault("MPLBACKEND", "Agg")
-    line_by_line()
     sys.modules["__main__"] = types.ModuleType("__main__")  # user code finds nothing of ours there
     die_with(parent)
     setup = pipe.receive()
     if setup is None:
         return
+    MEMORY.limit(setup.get("memory"))
+    failed = imported(setup.get("preload") or ())
     if threads:
         from .crowd import Crowd
 
@@ -87,7 +83,7 @@ def main() -> None:
         pipe.send([])
         leave(crowd)
     worker = Worker(pipe, setup)
-    pipe.send([])
+    pipe.send(failed)
     if pipe.quiet():
         with contextlib.suppress(Unfit):
             dill()

@@ -35,8 +35,9 @@ class Endpoint:
         name: As a line names it.
         service: Who told of it.
         state: "online", "offline", or why that is not known.
-        busy: Tasks that workers have, at its last heartbeat.
+        busy: Workers that have a task, at its last heartbeat.
         queued: Tasks that wait there for a worker, at its last heartbeat.
+        cores: Processors of the machines of its workers; `available_bytes` of their memory are free.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Endpoint:
     workers: int | None = None
     busy: int | None = None
     queued: int | None = None
+    cores: int | None = None
+    available_bytes: int | None = None
 
     @property
     def told(self) -> str:
@@ -183,8 +186,7 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
     state = str(answer.get("status") or "")
     live = state == "online"
     own = platform.python_version() if name == LOCAL else ""
-    waiting, outstanding = details.get("pending_tasks"), details.get("outstanding_tasks")
-    counted = live and isinstance(waiting, int) and isinstance(outstanding, int)
+    busy, queued = _busy(details) if live else (None, None)
     return Endpoint(
         name,
         service,
@@ -192,9 +194,28 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
         STARTS if name == LOCAL and not live else state,
         str(agent.get("python") or details.get("python_version") or own),
         agent.get("workers") or details.get("total_workers"),
-        outstanding - waiting if counted and outstanding is not None and waiting is not None else None,
-        waiting if counted else None,
+        busy,
+        queued,
+        **(_machine(details) if live else {}),
     )
+
+
+def _machine(details: Mapping[str, Any]) -> dict[str, int | None]:
+    """Returns what a heartbeat tells of the machines of the workers."""
+    told = details.get("compute_nb_figures")
+    known = told if isinstance(told, Mapping) else {}
+    return {"cores": known.get("cores"), "available_bytes": known.get("available_bytes")}
+
+
+def _busy(details: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Returns how many workers are busy, and how many tasks wait, as far as a heartbeat tells it."""
+    told = details.get("compute_nb_figures")
+    if isinstance(told, Mapping):
+        return told.get("busy"), told.get("queued")
+    waiting, outstanding = details.get("pending_tasks"), details.get("outstanding_tasks")
+    if not isinstance(waiting, int) or not isinstance(outstanding, int):
+        return None, None
+    return outstanding - waiting, waiting
 
 
 def _idle_local(service: str) -> Endpoint:
