@@ -1,0 +1,375 @@
+"""The faults that an endpoint must survive, and what a user must see of each: one table for all engines.
+
+A scene is two workers: one runs the struck task, the other one a neighbour, and eight more tasks wait.
+Each task leaves its name when it begins, waits for its gate, and gives its name back.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from stage import WORKERS, Agent, Stage
+
+from compute_nb import Executor
+from compute_nb.errors import TaskExecutionFailed
+from compute_nb.future import ComputeFuture
+from compute_nb.serialize import ComputeSerializer, PureSourceTextInspect
+
+QUEUED = 8
+WAIT_S = 120.0
+POLL_S = 0.02
+WALLTIME_S = 1.0
+SUSPENDED_S = 5.0
+
+STRUCK, BESIDE, QUEUE = "struck", "beside", "queued"
+
+
+def act(name: str, folder: str, deed: str) -> str:
+    """Is a task: it notes that it begins, waits until it may go on, does what is asked of it."""
+    import os
+    import time
+
+    file = os.open(folder + "/begun", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(file, f"{name} {os.getpid()}\n".encode())
+    os.close(file)
+    while not os.path.exists(folder + "/all.go") and not os.path.exists(folder + "/" + name + ".go"):
+        time.sleep(0.02)
+    if deed == "segfault":
+        import ctypes
+
+        ctypes.string_at(0)
+    if deed == "memory":
+        import resource
+
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, before[1]))
+        try:
+            return str(len(bytearray(8 << 30)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+    return name
+
+
+def nothing() -> None:
+    """Is the task that tells that an endpoint is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the owner of a task sees: the state at the service, the exception's class, words of its text."""
+
+    state: str
+    error: str = ""
+    words: str = ""
+
+
+DONE = Sight("SUCCEEDED")
+DIED = Sight("FAILED", "WorkerDied", r"SIGKILL.*retries=1")
+LOST = Sight("LOST", "TaskLost", "agent was killed or stopped while this task ran")
+CANCELLED = Sight("CANCELLED", "TaskWithdrawn", "was cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of one task."""
+
+    name: str
+    state: str
+    error: str
+    text: str
+    begun: int
+
+    @property
+    def line(self) -> str:
+        """What the exception says in one line: the first one, or what a traceback leads to."""
+        lines = self.text.strip().splitlines() or [""]
+        inner = [line for line in lines if line[1:2].isalpha()]
+        return inner[-1].strip() if lines[0].startswith("Traceback") and inner else lines[0]
+
+    def is_as(self, sight: Sight) -> bool:
+        """Whether it is what was to be seen."""
+        same = (self.state, self.error) == (sight.state, sight.error)
+        return same and re.search(sight.words, self.text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One row.
+
+    Attributes:
+        text: For people.
+        strike: Does it.
+        struck: What the owner of the struck task sees.
+        beside: Of the task that ran beside it.
+        special: `struck` and `beside` on the engines where they differ.
+        ends: True if the struck task ends by it, and its neighbour goes on meanwhile.
+        waits: True if the struck task has not begun.
+        deed: What the struck task does once its gate is open.
+        retries: Of all tasks of the scene.
+        walltime_s: Of the struck task.
+    """
+
+    text: str
+    strike: Callable[[Scene], None]
+    struck: Sight = DONE
+    beside: Sight = DONE
+    special: Mapping[str, tuple[Sight, Sight]] = field(default_factory=dict)
+    ends: bool = False
+    waits: bool = False
+    deed: str = ""
+    retries: int = 0
+    walltime_s: float | None = None
+
+    def sights(self, engine: str) -> tuple[Sight, Sight]:
+        """What is to be seen on an engine, of the struck task and of its neighbour."""
+        return self.special.get(engine, (self.struck, self.beside))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a scene.
+
+    Attributes:
+        whole_s: From the end of the strike to the answer of a no-op submitted then.
+        hung: How many futures had not ended at the end of our patience.
+    """
+
+    struck: Seen
+    beside: Seen
+    queued: tuple[Seen, ...]
+    whole_s: float
+    hung: int
+
+    @property
+    def all(self) -> tuple[Seen, ...]:
+        """All tasks."""
+        return (self.struck, self.beside, *self.queued)
+
+    def doubled(self, retries: int) -> int:
+        """How many begins there were beyond the first and those that `retries` allow."""
+        return sum(max(0, seen.begun - 1 - retries) for seen in self.all)
+
+
+class Scene:
+    """One fault on one engine.
+
+    Args:
+        stage: Its agent is connected.
+        folder: Empty; for the files of this scene.
+    """
+
+    def __init__(self, stage: Stage, agent: Agent, fault: Fault, folder: Path) -> None:
+        self.stage, self.agent, self.fault, self.folder = stage, agent, fault, folder
+        self.futures: dict[str, ComputeFuture] = {}
+        (folder / "begun").touch()
+
+    def play(self) -> Outcome:
+        """Submits, strikes, lets go, and tells what came of it."""
+        fault = self.fault
+        serializer = ComputeSerializer(strategy_code=PureSourceTextInspect())
+        executor = Executor(self.agent.endpoint_id, serializer=serializer, retries=fault.retries)
+        try:
+            self._set_up(executor)
+            fault.strike(self)
+            began = time.monotonic()
+            probe = executor.submit(nothing)
+            if fault.ends:
+                wait([self.futures[STRUCK]], WAIT_S)
+                self.go(STRUCK)  # where it could not be ended
+                wait([probe], WAIT_S)
+            self.go("all")
+            probe.result(WAIT_S)
+            whole_s = time.monotonic() - began
+            _, hung = wait(self.futures.values(), WAIT_S)
+            return self._told(whole_s, len(hung))
+        finally:
+            self.go("all")
+            executor.shutdown(wait=False)
+
+    def _set_up(self, executor: Executor) -> None:
+        first = [BESIDE, *(f"{BESIDE}-{n}" for n in range(1, WORKERS - 1))]
+        if self.fault.waits:
+            first = [BESIDE, *(f"{QUEUE}-{n}" for n in range(WORKERS - 1))]
+        for name in first:
+            self._submit(executor, name)
+        self.await_begun(*first)
+        executor.walltime = self.fault.walltime_s
+        self._submit(executor, STRUCK, self.fault.deed)
+        executor.walltime = None
+        if not self.fault.waits:
+            self.await_begun(STRUCK)
+        for number in range(QUEUED):
+            name = f"{QUEUE}-{number}"
+            if name not in self.futures:
+                self.go(name)
+                self._submit(executor, name)
+        executor.wait_accepted(WAIT_S)
+
+    def _submit(self, executor: Executor, name: str, deed: str = "") -> None:
+        self.futures[name] = executor.submit(act, name, str(self.folder), deed)
+
+    def go(self, name: str) -> None:
+        """Opens the gate of a task, or of all."""
+        (self.folder / f"{name}.go").touch()
+
+    def begun(self) -> Counter[str]:
+        """How often each task has begun."""
+        return Counter(line.split()[0] for line in (self.folder / "begun").read_text().splitlines())
+
+    def worker(self, name: str) -> int:
+        """The process in which a task runs."""
+        lines = (line.split() for line in (self.folder / "begun").read_text().splitlines())
+        return next(int(pid) for begun, pid in lines if begun == name)
+
+    def await_begun(self, *names: str) -> None:
+        """Returns when tasks have begun, or have ended without."""
+        pause, limit = Event(), time.monotonic() + WAIT_S
+        while not all(self.begun()[name] or self.futures[name].done() for name in names):
+            assert time.monotonic() < limit, f"{names} do not begin"
+            pause.wait(POLL_S)
+
+    def _told(self, whole_s: float, hung: int) -> Outcome:
+        rows = self._ended_at_service()
+        begun = self.begun()
+        seen = {
+            name: self._seen(name, future, rows[str(future.task_id)], begun[name])
+            for name, future in self.futures.items()
+        }
+        queued = [one for name, one in seen.items() if name.startswith(QUEUE)]
+        return Outcome(seen[STRUCK], seen[BESIDE], tuple(queued), whole_s, hung)
+
+    def _ended_at_service(self) -> Mapping[str, Any]:
+        """The service's rows, once all have ended: a future that was cancelled is ahead of it."""
+        pause, limit = Event(), time.monotonic() + WAIT_S
+        while True:
+            rows = self.stage.service.tasks([str(future.task_id) for future in self.futures.values()])
+            states = {row["compute_nb"]["state"] for row in rows.values()}
+            if not states & {"WAITING", "DELIVERED", "RUNNING"} or time.monotonic() > limit:
+                return rows
+            pause.wait(10 * POLL_S)
+
+    def _seen(self, name: str, future: ComputeFuture, row: Mapping[str, Any], begun: int) -> Seen:
+        state, error, text = row["compute_nb"]["state"], "", ""
+        if not future.done():
+            error = "the future has not ended"
+        else:
+            try:
+                value = future.result()
+                error = "" if value == name else f"a wrong value, {value!r}"
+            except (TaskExecutionFailed, CancelledError) as failure:
+                error, text = type(failure).__name__, str(failure)
+        return Seen(name, state, error, text, begun)
+
+
+def kill_worker(scene: Scene) -> None:
+    """As the system does that has no memory left, or a person."""
+    import os
+
+    os.kill(scene.worker(STRUCK), signal.SIGKILL)
+
+
+def open_gate(scene: Scene) -> None:
+    scene.go(STRUCK)
+
+
+def pass_by(scene: Scene) -> None:
+    """The struck task has in it what ends it."""
+
+
+def cancel(scene: Scene) -> None:
+    scene.futures[STRUCK].cancel()
+
+
+def kill_agent(scene: Scene) -> None:
+    """And start it again, as whatever watches over it does."""
+    scene.agent.end(signal.SIGKILL)
+    scene.agent.start()
+
+
+def end_agent(scene: Scene) -> None:
+    scene.agent.end(signal.SIGTERM)
+    scene.agent.start()
+
+
+def suspend_agent(scene: Scene) -> None:
+    _suspend(scene, scene.agent)
+
+
+def suspend_service(scene: Scene) -> None:
+    _suspend(scene, scene.stage.service)
+
+
+def _suspend(scene: Scene, whom: Any) -> None:
+    """Tasks are let go meanwhile: what they give is there when the sleeper wakes."""
+    whom.signal(signal.SIGSTOP)
+    scene.go("all")
+    Event().wait(SUSPENDED_S)
+    whom.signal(signal.SIGCONT)
+
+
+def service_away(seconds: float) -> Callable[[Scene], None]:
+    """The service, and its broker with it, is killed and comes back after so long; tasks go on meanwhile."""
+
+    def strike(scene: Scene) -> None:
+        scene.stage.service.signal(signal.SIGKILL)
+        scene.go("all")
+        Event().wait(seconds)
+        scene.stage.service.start()
+
+    return strike
+
+
+SHARED = "All tasks that ran in that process ended with it"
+_died_together = (Sight("FAILED", "WorkerDied", SHARED), Sight("FAILED", "WorkerDied", SHARED))
+_let_run = (CANCELLED, DONE)
+
+FAULTS: Mapping[str, Fault] = {
+    "worker": Fault(
+        "worker killed (SIGKILL)",
+        kill_worker,
+        DIED,
+        special={"threads": _died_together},
+        ends=True,
+    ),
+    "segfault": Fault(
+        "segmentation fault",
+        open_gate,
+        Sight("FAILED", "WorkerDied", r"SIGSEGV[^\n]*\n.*it was at"),
+        special={"threads": _died_together},
+        ends=True,
+        deed="segfault",
+    ),
+    "memory": Fault(
+        "out of memory (RLIMIT_AS)",
+        open_gate,
+        Sight("FAILED", "TaskExecutionFailed", "MemoryError"),
+        ends=True,
+        deed="memory",
+    ),
+    "walltime": Fault(
+        f"walltime of {WALLTIME_S:g} s over",
+        pass_by,
+        Sight("FAILED", "TaskExecutionFailed", "WalltimeExceeded.*longer walltime"),
+        special={"threads": (Sight("FAILED", "TaskExecutionFailed", "takes no walltime"), DONE)},
+        ends=True,
+        walltime_s=WALLTIME_S,
+    ),
+    "queued": Fault("cancelled while it waits", cancel, CANCELLED, ends=False, waits=True),
+    "running": Fault("cancelled while it runs", cancel, CANCELLED, ends=True),
+    "agent": Fault("agent killed (SIGKILL)", kill_agent, LOST, LOST),
+    "retry": Fault("agent killed, retries=1", kill_agent, retries=1),
+    "sigterm": Fault("agent ended (SIGTERM)", end_agent, LOST, LOST),
+    "broker": Fault("service and broker killed, started at once", service_away(0.0)),
+    "away": Fault("service away for 3 s", service_away(3.0)),
+    "asleep": Fault(f"agent suspended for {SUSPENDED_S:g} s", suspend_agent),
+    "dormant": Fault(f"service suspended for {SUSPENDED_S:g} s", suspend_service),
+}
