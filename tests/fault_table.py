@@ -6,18 +6,19 @@ Each task leaves its name when it begins, waits for its gate, and gives its name
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from stage import WORKERS, Agent, Stage
+from stage import WORKERS, Agent, Service, Stage
 
 from compute_nb import Executor
 from compute_nb.errors import TaskExecutionFailed
@@ -29,6 +30,7 @@ WAIT_S = 120.0
 POLL_S = 0.02
 WALLTIME_S = 1.0
 SUSPENDED_S = 5.0
+FULL = "can't be written .*free some space"
 
 STRUCK, BESIDE, QUEUE = "struck", "beside", "queued"
 
@@ -114,24 +116,28 @@ class Fault:
         ends: True if the struck task ends by it, and its neighbour goes on meanwhile.
         waits: True if the struck task has not begun.
         deed: What the struck task does once its gate is open.
-        retries: Of all tasks of the scene.
+        again: `retries` of the neighbour.
         walltime_s: Of the struck task.
     """
 
     text: str
-    strike: Callable[[Scene], None]
+    strike: Callable[[Sequence[Scene]], None]
     struck: Sight = DONE
     beside: Sight = DONE
     special: Mapping[str, tuple[Sight, Sight]] = field(default_factory=dict)
     ends: bool = False
     waits: bool = False
     deed: str = ""
-    retries: int = 0
+    again: int = 0
     walltime_s: float | None = None
 
     def sights(self, engine: str) -> tuple[Sight, Sight]:
         """What is to be seen on an engine, of the struck task and of its neighbour."""
         return self.special.get(engine, (self.struck, self.beside))
+
+    def waiting(self, engine: str) -> tuple[Sight, ...]:
+        """What may be seen of tasks that wait: what Parsl or Dask holds then counts as begun."""
+        return (DONE, LOST) if self.again and engine in ("parsl", "dask") else (DONE,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +160,14 @@ class Outcome:
         """All tasks."""
         return (self.struck, self.beside, *self.queued)
 
-    def doubled(self, retries: int) -> int:
+    def doubled(self, fault: Fault) -> int:
         """How many begins there were beyond the first and those that `retries` allow."""
-        return sum(max(0, seen.begun - 1 - retries) for seen in self.all)
+        allowed = {self.beside.name: 1 + fault.again}
+        return sum(max(0, seen.begun - allowed.get(seen.name, 1)) for seen in self.all)
 
 
 class Scene:
-    """One fault on one engine.
+    """One fault on one engine: `set_up`, the strike, `finish`, `close`.
 
     Args:
         stage: Its agent is connected.
@@ -171,51 +178,52 @@ class Scene:
         self.stage, self.agent, self.fault, self.folder = stage, agent, fault, folder
         self.futures: dict[str, ComputeFuture] = {}
         (folder / "begun").touch()
-
-    def play(self) -> Outcome:
-        """Submits, strikes, lets go, and tells what came of it."""
-        fault = self.fault
         serializer = ComputeSerializer(strategy_code=PureSourceTextInspect())
-        executor = Executor(self.agent.endpoint_id, serializer=serializer, retries=fault.retries)
-        try:
-            self._set_up(executor)
-            fault.strike(self)
-            began = time.monotonic()
-            probe = executor.submit(nothing)
-            if fault.ends:
-                wait([self.futures[STRUCK]], WAIT_S)
-                self.go(STRUCK)  # where it could not be ended
-                wait([probe], WAIT_S)
-            self.go("all")
-            probe.result(WAIT_S)
-            whole_s = time.monotonic() - began
-            _, hung = wait(self.futures.values(), WAIT_S)
-            return self._told(whole_s, len(hung))
-        finally:
-            self.go("all")
-            executor.shutdown(wait=False)
+        self._executor = Executor(agent.endpoint_id, serializer=serializer)
 
-    def _set_up(self, executor: Executor) -> None:
-        first = [BESIDE, *(f"{BESIDE}-{n}" for n in range(1, WORKERS - 1))]
+    def set_up(self) -> None:
+        """Returns when the struck task and its neighbour run, and the others wait."""
+        first = [BESIDE]
         if self.fault.waits:
-            first = [BESIDE, *(f"{QUEUE}-{n}" for n in range(WORKERS - 1))]
+            first += [f"{QUEUE}-{number}" for number in range(WORKERS - 1)]
+        self._executor.retries = self.fault.again
         for name in first:
-            self._submit(executor, name)
+            self.submit(name)
+        self._executor.retries = 0
         self.await_begun(*first)
-        executor.walltime = self.fault.walltime_s
-        self._submit(executor, STRUCK, self.fault.deed)
-        executor.walltime = None
+        self._executor.walltime = self.fault.walltime_s
+        self.submit(STRUCK, self.fault.deed)
+        self._executor.walltime = None
         if not self.fault.waits:
             self.await_begun(STRUCK)
-        for number in range(QUEUED):
-            name = f"{QUEUE}-{number}"
+        for name in (f"{QUEUE}-{number}" for number in range(QUEUED)):
             if name not in self.futures:
                 self.go(name)
-                self._submit(executor, name)
-        executor.wait_accepted(WAIT_S)
+                self.submit(name)
+        self._executor.wait_accepted(WAIT_S)
 
-    def _submit(self, executor: Executor, name: str, deed: str = "") -> None:
-        self.futures[name] = executor.submit(act, name, str(self.folder), deed)
+    def finish(self) -> Outcome:
+        """Lets go once the endpoint is whole, and tells what came of it."""
+        began = time.monotonic()
+        probe = self._executor.submit(nothing)
+        if self.fault.ends:
+            wait([self.futures[STRUCK]], WAIT_S)
+            self.go(STRUCK)  # where it could not be ended
+            wait([probe], WAIT_S)
+        self.go("all")
+        probe.result(WAIT_S)
+        whole_s = time.monotonic() - began
+        _, hung = wait(self.futures.values(), WAIT_S)
+        return self._told(whole_s, len(hung))
+
+    def close(self) -> None:
+        """Lets all go that still waits."""
+        self.go("all")
+        self._executor.shutdown(wait=False)
+
+    def submit(self, name: str, deed: str = "") -> None:
+        """Submits a task of that name."""
+        self.futures[name] = self._executor.submit(act, name, str(self.folder), deed)
 
     def go(self, name: str) -> None:
         """Opens the gate of a task, or of all."""
@@ -270,67 +278,141 @@ class Scene:
         return Seen(name, state, error, text, begun)
 
 
-def kill_worker(scene: Scene) -> None:
+def play(stage: Stage, agents: Sequence[Agent], name: str, folder: Path) -> list[Outcome]:
+    """Plays one fault on several engines side by side.
+
+    Args:
+        stage: That of the agents.
+        agents: Connected.
+        name: Of the fault.
+        folder: For the files of the scenes.
+    """
+    fault, scenes = FAULTS[name], list[Scene]()
+    try:
+        for agent in agents:
+            place = folder / f"{agent.engine}-{name}"
+            place.mkdir()
+            scenes.append(Scene(stage, agent, fault, place))
+        for scene in scenes:
+            scene.set_up()
+        fault.strike(scenes)
+        return [scene.finish() for scene in scenes]
+    finally:
+        for scene in scenes:
+            scene.close()
+
+
+def kill_worker(scenes: Sequence[Scene]) -> None:
     """As the system does that has no memory left, or a person."""
-    import os
-
-    os.kill(scene.worker(STRUCK), signal.SIGKILL)
-
-
-def open_gate(scene: Scene) -> None:
-    scene.go(STRUCK)
+    for scene in scenes:
+        os.kill(scene.worker(STRUCK), signal.SIGKILL)
 
 
-def pass_by(scene: Scene) -> None:
+def open_gate(scenes: Sequence[Scene]) -> None:
+    """Lets the struck task do its deed."""
+    for scene in scenes:
+        scene.go(STRUCK)
+
+
+def pass_by(scenes: Sequence[Scene]) -> None:
     """The struck task has in it what ends it."""
 
 
-def cancel(scene: Scene) -> None:
-    scene.futures[STRUCK].cancel()
+def cancel(scenes: Sequence[Scene]) -> None:
+    """Cancels the struck task."""
+    for scene in scenes:
+        scene.futures[STRUCK].cancel()
 
 
-def kill_agent(scene: Scene) -> None:
-    """And start it again, as whatever watches over it does."""
-    scene.agent.end(signal.SIGKILL)
-    scene.agent.start()
+def end_agent(number: int) -> Callable[[Sequence[Scene]], None]:
+    """Ends the agents by a signal, and starts them again, as whatever watches over them does."""
 
-
-def end_agent(scene: Scene) -> None:
-    scene.agent.end(signal.SIGTERM)
-    scene.agent.start()
-
-
-def suspend_agent(scene: Scene) -> None:
-    _suspend(scene, scene.agent)
-
-
-def suspend_service(scene: Scene) -> None:
-    _suspend(scene, scene.stage.service)
-
-
-def _suspend(scene: Scene, whom: Any) -> None:
-    """Tasks are let go meanwhile: what they give is there when the sleeper wakes."""
-    whom.signal(signal.SIGSTOP)
-    scene.go("all")
-    Event().wait(SUSPENDED_S)
-    whom.signal(signal.SIGCONT)
-
-
-def service_away(seconds: float) -> Callable[[Scene], None]:
-    """The service, and its broker with it, is killed and comes back after so long; tasks go on meanwhile."""
-
-    def strike(scene: Scene) -> None:
-        scene.stage.service.signal(signal.SIGKILL)
-        scene.go("all")
-        Event().wait(seconds)
-        scene.stage.service.start()
+    def strike(scenes: Sequence[Scene]) -> None:
+        for scene in scenes:
+            scene.agent.end(number)
+        for scene in scenes:
+            scene.agent.start()
 
     return strike
 
 
+def suspend_all(scenes: Sequence[Scene]) -> None:
+    """Suspends agents and service, as a laptop does that is closed."""
+    _suspend(scenes, [scenes[0].stage.service, *(scene.agent for scene in scenes)])
+
+
+def suspend_agent(scenes: Sequence[Scene]) -> None:
+    """Suspends the agents, while their workers go on."""
+    _suspend(scenes, [scene.agent for scene in scenes])
+
+
+def suspend_service(scenes: Sequence[Scene]) -> None:
+    """Suspends the service."""
+    _suspend(scenes, [scenes[0].stage.service])
+
+
+def _suspend(scenes: Sequence[Scene], sleepers: Sequence[Agent | Service]) -> None:
+    """What tasks give meanwhile is there when the sleepers wake."""
+    for sleeper in sleepers:
+        sleeper.signal(signal.SIGSTOP)
+    let_go(scenes)
+    Event().wait(SUSPENDED_S)
+    for sleeper in sleepers:
+        sleeper.signal(signal.SIGCONT)
+
+
+def let_go(scenes: Sequence[Scene]) -> None:
+    """Opens all gates."""
+    for scene in scenes:
+        scene.go("all")
+
+
+def service_away(seconds: float) -> Callable[[Sequence[Scene]], None]:
+    """The service, and its broker with it, is killed and comes back after so long; tasks go on meanwhile."""
+
+    def strike(scenes: Sequence[Scene]) -> None:
+        service = scenes[0].stage.service
+        service.signal(signal.SIGKILL)
+        let_go(scenes)
+        Event().wait(seconds)
+        service.start()
+
+    return strike
+
+
+def kill_rabbit(scenes: Sequence[Scene]) -> None:
+    """RabbitMQ is killed and started again."""
+    rabbit = scenes[0].stage.rabbit
+    assert rabbit is not None
+    rabbit.kill()
+    let_go(scenes)
+    rabbit.start()
+
+
+def fill_disk(scenes: Sequence[Scene]) -> None:
+    """The agents' disk is full while tasks end and come; then there is room again."""
+    disk = scenes[0].stage.disk
+    since = [len(scene.agent.lines) for scene in scenes]
+    try:
+        for number in range(int(WAIT_S)):
+            # Again and again: others on that disk remove a file now and then.
+            disk.fill(*(scene.agent.pid for scene in scenes))
+            waiting = [
+                scene for scene, lines in zip(scenes, since, strict=True) if not scene.agent.says(FULL, lines)
+            ]
+            if not waiting:
+                return
+            for scene in waiting:
+                scene.submit(f"{QUEUE}-late-{number}")
+            let_go(scenes)
+            waiting[0].agent.says(FULL, since[scenes.index(waiting[0])], 1.0)
+        raise AssertionError(f"{waiting[0].agent.engine} does not say that its disk is full")
+    finally:
+        disk.free()
+
+
 SHARED = "All tasks that ran in that process ended with it"
 _died_together = (Sight("FAILED", "WorkerDied", SHARED), Sight("FAILED", "WorkerDied", SHARED))
-_let_run = (CANCELLED, DONE)
 
 FAULTS: Mapping[str, Fault] = {
     "worker": Fault(
@@ -363,13 +445,16 @@ FAULTS: Mapping[str, Fault] = {
         ends=True,
         walltime_s=WALLTIME_S,
     ),
-    "queued": Fault("cancelled while it waits", cancel, CANCELLED, ends=False, waits=True),
+    "queued": Fault("cancelled while it waits", cancel, CANCELLED, waits=True),
     "running": Fault("cancelled while it runs", cancel, CANCELLED, ends=True),
-    "agent": Fault("agent killed (SIGKILL)", kill_agent, LOST, LOST),
-    "retry": Fault("agent killed, retries=1", kill_agent, retries=1),
-    "sigterm": Fault("agent ended (SIGTERM)", end_agent, LOST, LOST),
+    "agent": Fault("agent killed (SIGKILL)", end_agent(signal.SIGKILL), LOST, again=1),
+    "sigterm": Fault("agent ended (SIGTERM)", end_agent(signal.SIGTERM), LOST, again=1),
     "broker": Fault("service and broker killed, started at once", service_away(0.0)),
     "away": Fault("service away for 3 s", service_away(3.0)),
-    "asleep": Fault(f"agent suspended for {SUSPENDED_S:g} s", suspend_agent),
-    "dormant": Fault(f"service suspended for {SUSPENDED_S:g} s", suspend_service),
+    "minute": Fault("service away for 60 s", service_away(60.0)),
+    "rabbit": Fault("RabbitMQ killed, started again", kill_rabbit),
+    "disk": Fault("disk of the endpoint full", fill_disk),
+    "asleep": Fault(f"agent and service suspended for {SUSPENDED_S:g} s", suspend_all),
+    "agent-asleep": Fault(f"agent suspended for {SUSPENDED_S:g} s", suspend_agent),
+    "service-asleep": Fault(f"service suspended for {SUSPENDED_S:g} s", suspend_service),
 }

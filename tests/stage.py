@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rabbit import RabbitMQ, Vhost
+from small_disk import SmallDisk
 
 from compute_nb.config import TOKEN_VARIABLE, URL_VARIABLE, read_private
 from compute_nb.connection import Connection
@@ -120,10 +122,14 @@ class Agent:
 
     def await_line(self, pattern: str, since: int = 0) -> re.Match[str]:
         """Returns the first match in what it says after its first `since` lines; waits for it."""
-        with self._said:
-            found = self._said.wait_for(lambda: self._find(pattern, since), UP_S)
+        found = self.says(pattern, since, UP_S)
         assert found, f"the agent of {self.engine} never said {pattern!r}: {''.join(self.lines[-20:])}"
         return found
+
+    def says(self, pattern: str, since: int = 0, wait_s: float = 0.0) -> re.Match[str] | None:
+        """Returns the first match in what it says after its first `since` lines, None if there is none yet."""
+        with self._said:
+            return self._said.wait_for(lambda: self._find(pattern, since), wait_s)
 
     def connected(self, since: int = 0) -> None:
         """Waits until its service knows it."""
@@ -159,49 +165,66 @@ class Stage:
     """One service and the agents that were asked for.
 
     Attributes:
-        folder: For the files of scenes.
+        disk: The homes of all agents are on it.
+        rabbit: The service's broker; None where it has its own.
     """
 
-    def __init__(self, folder: Path, words: Sequence[str] = ()) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, words: Sequence[str], rabbit: RabbitMQ | None) -> None:
+        self.disk, self.rabbit = SmallDisk(folder / "disk"), rabbit
         self.service = Service(folder / "service", words)
         self._agents: dict[str, Agent] = {}
 
-    def agents(self, *engines: str, homes: Mapping[str, Path] | None = None) -> list[Agent]:
+    def start(self, *engines: str) -> None:
+        """Starts agents on these engines where there are none; returns at once."""
+        for engine in engines:
+            if engine not in self._agents:
+                self._agents[engine] = Agent(engine, self.disk.folder / engine, self.service)
+                self._agents[engine].start()
+
+    def agents(self, *engines: str) -> list[Agent]:
         """Returns the agents on these engines, started side by side at their first use, all connected."""
-        fresh = [engine for engine in engines if engine not in self._agents]
-        for engine in fresh:
-            home = (homes or {}).get(engine, self.folder / f"agent-{engine}")
-            self._agents[engine] = Agent(engine, home, self.service)
-            self._agents[engine].start()
-        for engine in fresh:
-            self._agents[engine].connected()
+        self.start(*engines)
+        for engine in engines:
+            if not self._agents[engine].endpoint_id:
+                self._agents[engine].connected()
         return [self._agents[engine] for engine in engines]
 
     def close(self) -> None:
         """Ends all of them."""
         for agent in self._agents.values():
+            agent.signal(signal.SIGTERM)
+        for agent in self._agents.values():
             agent.end(signal.SIGTERM)
         self.service.stop()
+        self.disk.close()
 
 
 @contextmanager
-def stage(folder: Path, *words: str) -> Iterator[Stage]:
+def stage(folder: Path, rabbit: RabbitMQ | None = None) -> Iterator[Stage]:
     """A stage whose service is the one that clients of this process ask.
 
     Args:
         folder: Where all homes are.
-        words: More of the service's command line.
+        rabbit: The service's broker, which runs.
     """
-    one = Stage(folder, words)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as ends:
+        words = broker_words(ends.enter_context(rabbit.vhost())) if rabbit is not None else ()
+        one = Stage(folder, words, rabbit)
+        ends.callback(one.close)
         patch.setenv("COMPUTE_NB_HOME", str(folder / "client"))
         patch.delenv(URL_VARIABLE, raising=False)
         patch.delenv(TOKEN_VARIABLE, raising=False)
         one.service.start()
         patch.setenv(URL_VARIABLE, one.service.url)
         patch.setenv(TOKEN_VARIABLE, read_private(one.service.token_file, "the token"))
-        try:
-            yield one
-        finally:
-            one.close()
+        yield one
+
+
+def broker_words(vhost: Vhost) -> list[str]:
+    """The service's command line for a virtual host."""
+    options = vhost.options
+    return [
+        f"--broker={options.broker}",
+        f"--broker-admin={options.admin}",
+        f"--broker-password-file={options.password_file}",
+    ]

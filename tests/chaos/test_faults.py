@@ -1,0 +1,43 @@
+"""Every fault on the engines: what the owner sees of each task, and that none is lost or begins twice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fault_table import FAULTS, play
+from stage import Stage, stage
+
+CHEAP = ("processes", "threads", "mpi")
+FARMS = ("parsl", "dask")  # they take seconds to start
+ELSEWHERE = {"minute", "rabbit", "broker", "agent-asleep", "service-asleep"}  # `make bench` has them too
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage(tmp_path_factory.mktemp("faults")) as made:
+        made.start(*CHEAP, *FARMS)
+        yield made
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTS if name not in ELSEWHERE])
+def test_what_is_seen_of_a_fault(one: Stage, tmp_path: Path, name: str) -> None:
+    look(one, tmp_path, name, CHEAP)
+
+
+@pytest.mark.parametrize("name", ["away", "agent"])
+def test_what_is_seen_of_a_fault_with_parsl_and_dask(one: Stage, tmp_path: Path, name: str) -> None:
+    look(one, tmp_path, name, FARMS)
+
+
+def look(one: Stage, folder: Path, name: str, engines: tuple[str, ...]) -> None:
+    fault = FAULTS[name]
+    for engine, outcome in zip(engines, play(one, one.agents(*engines), name, folder), strict=True):
+        struck, beside = fault.sights(engine)
+        assert not outcome.hung, (engine, outcome)
+        assert outcome.doubled(fault) == 0, (engine, outcome)
+        assert outcome.struck.is_as(struck), (engine, outcome.struck)
+        assert outcome.beside.is_as(beside), (engine, outcome.beside)
+        for seen in outcome.queued:
+            assert any(seen.is_as(sight) for sight in fault.waiting(engine)), (engine, seen)
+        if fault.again:
+            assert outcome.beside.begun == 1 + fault.again, engine
