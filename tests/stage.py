@@ -127,7 +127,7 @@ class Agent:
         return found
 
     def says(self, pattern: str, since: int = 0, wait_s: float = 0.0) -> re.Match[str] | None:
-        """Returns the first match in what it says after its first `since` lines, None if there is none yet."""
+        """Returns the first match in what it says after its first `since` lines, None if there is none."""
         with self._said:
             return self._said.wait_for(lambda: self._find(pattern, since), wait_s)
 
