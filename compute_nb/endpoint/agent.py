@@ -215,7 +215,10 @@ class Agent:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         packages = None if about.get("dill") else lend_dill(self._folder / "packages")
         environ = {**worker_environ(os.environ, self._workers, journal_id), **settings.environ}
-        return WorkerPlan(self._python, tasks, logs, packages, environ, settings.limits.result_chars)
+        limits = settings.limits
+        return WorkerPlan(
+            self._python, tasks, logs, packages, environ, limits.result_chars, limits.memory_bytes
+        )
 
     def _facts(self, about: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -14,6 +14,7 @@ from compute_nb.endpoint.engine import EngineBatch, EngineTask
 from compute_nb.endpoint.engines.catalogue import Site, make_engine
 from compute_nb.endpoint.engines.processes import ProcessEngine
 from compute_nb.endpoint.engines.worker import WorkerPlan
+from compute_nb.endpoint.gate import Limits
 from compute_nb.endpoint.settings import Settings
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import Run, new_id
@@ -44,7 +45,10 @@ class Rig:
     ):
         packages = options.pop("packages", None)
         self.folder = folder
-        self.plan = WorkerPlan(python, folder, folder, packages, dict(os.environ))
+        limits = settings.limits if settings else Limits()
+        self.plan = WorkerPlan(
+            python, folder, folder, packages, dict(os.environ), memory_bytes=limits.memory_bytes
+        )
         if settings is None:
             self.engine = ProcessEngine(self.plan, folder / "slots", uuid4(), workers, **options)
         else:
@@ -95,6 +99,10 @@ class Rig:
         """Waits for the ends of tasks."""
         self.pump(lambda: all(number in self.ended for number in numbers))
         return [self.ended[number] for number in numbers]
+
+    def values_of(self, results):
+        """Reads values."""
+        return [SERIALIZER.deserialize(result.data) for result in results]
 
     def values(self, numbers):
         """Waits for values of tasks."""

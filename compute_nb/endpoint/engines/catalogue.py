@@ -107,6 +107,7 @@ def _keeper_setup(settings: Settings, site: Site) -> dict[str, Any]:
         "folder": os.fspath(site.plan.folder),
         "packages": None,
         "limit": settings.limits.result_chars,
+        "memory": settings.limits.memory_bytes,
         "kill_s": settings.kill_s,
         "environ": environ,
     }

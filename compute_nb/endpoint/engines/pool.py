@@ -320,7 +320,8 @@ class PoolEngine:
                 return End(Outcome.SUCCESS, answer.data, None)
             case keeper.DIED:
                 worker, is_shared = f"pid {answer.pid} on {answer.host}", self.capabilities.shares_process
-                return death(worker, answer.code, answer.data, is_shared=is_shared)
+                limit = self._gate.limits.memory_bytes
+                return death(worker, answer.code, answer.data, is_shared=is_shared, memory_bytes=limit)
             case keeper.CANCELLED:
                 return CANCELLED
             case keeper.WALLTIME:

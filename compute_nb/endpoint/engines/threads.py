@@ -63,13 +63,15 @@ class Child:
                 env=plan.environ,
                 start_new_session=True,
             )
+        self._leaving = False
         self._known: OrderedDict[str, None] = OrderedDict()
         self._serial = 0
         self._lock = threading.Lock()
         self._open: dict[int, tuple[Future[Answer], float]] = {}
-        self._is_up = self.is_gone = False
+        self._is_up = self.is_spent = self.is_gone = False
         packages = plan.packages and os.fspath(plan.packages)
-        self._put({"folder": os.fspath(plan.folder), "packages": packages, "limit": plan.result_chars})
+        setup = {"folder": os.fspath(plan.folder), "packages": packages}
+        self._put({**setup, "limit": plan.result_chars, "memory": plan.memory_bytes})
         self._reader = threading.Thread(target=self._read_all, name="threads-reader", daemon=True)
         self._reader.start()
 
@@ -101,6 +103,12 @@ class Child:
         self._known[call.function_id] = None
         return {"code": call.code, "forget": old}
 
+    def leave(self) -> None:
+        """Ends the child once all that it was given has ended."""
+        self._leaving = True
+        if not self._open:
+            self._kill_group()
+
     def close(self) -> None:
         """Kills the child and all of its process group."""
         self._kill_group()
@@ -126,10 +134,15 @@ class Child:
             if not frame:
                 self._is_up = True
                 continue
+            if len(frame) == 1:
+                self.is_spent = True
+                continue
             serial, ok, data, code, started, ended = frame
             with self._lock:
                 future, _ = self._open.pop(serial)
             future.set_result(Answer(SUCCESS if ok else ERROR, data, code, started, ended, 0, ""))
+            if self._leaving and not self._open:
+                self._kill_group()
         self._bury()
 
     def _bury(self) -> None:
@@ -186,9 +199,14 @@ class ThreadPool:
     def __init__(self, plan: WorkerPlan, threads: int) -> None:
         self._plan, self.window = plan, threads
         self._child: Child | None = None
+        self._left: list[Child] = []
 
     def open(self) -> None:
-        """Starts the child."""
+        """Starts the child, anew if it is gone or has come to its limit of memory."""
+        if self._child is not None and self._child.is_spent:
+            self._child.leave()
+            self._left = [one for one in self._left if not one.is_gone] + [self._child]
+            self._child = None
         if self._child is None or self._child.is_gone:
             try:
                 self._child = Child(self._plan, self.window)
@@ -219,8 +237,9 @@ class ThreadPool:
 
     def close(self) -> None:
         """Kills the child."""
-        if self._child is not None:
-            self._child.close()
+        for child in (self._child, *self._left):
+            if child is not None:
+                child.close()
 
 
 def _frame(source: IO[bytes]) -> list[Any] | None:
@@ -234,4 +253,4 @@ def _frame(source: IO[bytes]) -> list[Any] | None:
         frame = json.loads(body)
     except ValueError:
         return None
-    return frame if isinstance(frame, list) and len(frame) in (0, 6) else None
+    return frame if isinstance(frame, list) and len(frame) in (0, 1, 6) else None

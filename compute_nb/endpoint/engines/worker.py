@@ -18,6 +18,7 @@ from typing import Any
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
 from compute_nb.endpoint.engines.tail import Tail
+from compute_nb.endpoint.runner.keeper import LATE
 from compute_nb.endpoint.gate import MAX_RESULT_CHARS
 from compute_nb.endpoint.slots import Slot
 from compute_nb.endpoint.timers import Timer
@@ -47,6 +48,7 @@ class WorkerPlan:
         packages: A folder that holds dill, for an interpreter that lacks it; None to do without.
         environ: Their environment.
         result_chars: How large a packed result may be.
+        memory_bytes: How much each of their processes may take; None for no limit.
     """
 
     python: str
@@ -55,6 +57,7 @@ class WorkerPlan:
     packages: Path | None
     environ: Mapping[str, str]
     result_chars: int = MAX_RESULT_CHARS
+    memory_bytes: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -144,9 +147,11 @@ class Worker:
         return {
             **self.slot.places(),
             **self.tail.setup(),
+            "file": os.path.realpath(self.log),
             "folder": os.fspath(plan.folder),
             "packages": packages,
             "limit": plan.result_chars,
+            "memory": plan.memory_bytes,
         }
 
     def watch_exit(self) -> int:
@@ -275,6 +280,10 @@ class Worker:
 
     def bound_log(self, max_bytes: int = MAX_LOG_BYTES) -> None:
         """Begins the log anew if it has grown large, with its last part beside it; the worker writes on."""
+        late = self.log.with_name(self.log.name + LATE)
+        with contextlib.suppress(OSError):
+            if late.stat().st_size > max_bytes:
+                os.truncate(late, 0)
         with contextlib.suppress(OSError):
             size = self.log.stat().st_size
             if size <= max_bytes:
@@ -289,6 +298,8 @@ class Worker:
         """Returns the end of what this process has written to its log."""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
+            if size < self._log_start:  # it is another one, since a task has left something that prints
+                self._log_start = 0
             start = max(self._log_start, size - max_chars)
             log.seek(start)
             words = log.read().decode(errors="replace")

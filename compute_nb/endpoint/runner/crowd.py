@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .buffers import dump
 from .call import arguments, code_of
 from .failure import error_text, printable
+from .memory import MEMORY
 from .pickles import Unfit, dill
 from .surroundings import Surroundings
 from .worker import REMOTE, checked
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 CELL = "compute_cell"
 CLONE_FS = 0x200
+SPENT = ["spent"]  # the frame of a process that wants no new task: malloc holds on to what threads have freed
 
 
 class Room:
@@ -82,6 +84,7 @@ class Crowd:
         self.writing = threading.Lock()
         self.reading = threading.Lock()
         self.count = threads
+        self.is_spent = False
 
     def run(self) -> None:
         """Takes tasks until the engine closes the pipe."""
@@ -114,6 +117,9 @@ class Crowd:
             finally:
                 self.room.leave()
             with self.writing:
+                if MEMORY.is_met and not self.is_spent:
+                    self.is_spent = True
+                    self.pipe.send(SPENT)
                 self.pipe.send([frame["task"], *end, started, time.time()])
 
     def maker(self, frame: dict[str, Any]) -> Any:
@@ -138,6 +144,7 @@ class Crowd:
             if isinstance(maker, BaseException):
                 raise maker
             self.enter(options.get("context") or {}, is_first, has_folder)
+            MEMORY.keep()
             args, kwargs = arguments(frame["args"])
             value = maker.make()(*args, **kwargs)
             return checked(dump(value, options.get("result_serializers") or []), self.limit)

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from .memory import MEMORY
 from .pickles import dumps, loads, mime
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ NOTE = "compute_nb_note"  # what is known of an error besides its text
 
 def error_text(error: BaseException) -> str:
     """Returns the traceback of a task's error without this program's frames, then the line for programs."""
+    short = MEMORY.note(error)  # first of all, since it makes room
     own = str_of(error)
     if own.rsplit("\n", 1)[-1].startswith(TAIL):
         return printable(own)
     text = "".join(formatted(error)).rstrip("\n")
     if isinstance(error, (ModuleNotFoundError, FileNotFoundError)):
         text += f"\n(on {os.uname().nodename}, in {folder()}, with {sys.executable})"
-    text += getattr(error, NOTE, "")
+    text += getattr(error, NOTE, "") + short
     if isinstance(error, SystemExit):
         text += "\n(the code asked its process to exit; a task ends by returning)"
     return f"{shortened(printable(text))}\n{tail(error)}"

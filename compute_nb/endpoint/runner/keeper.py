@@ -21,6 +21,7 @@ import time
 from typing import Any, NamedTuple
 
 LENGTH = struct.Struct("!I")
+LATE = ".late"  # at the end of the name of a log that was put aside for another
 MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 LOG = "worker-0.log"  # a cell reads what programs print from a file that is called so
 RING_BYTES = 32 + 65_536
@@ -77,7 +78,8 @@ class Keeper:
 
     Args:
         setup: `python` (None: the host's own), `folder` where tasks run, `packages` that holds dill or None,
-            `limit` of a result in characters, `environ` that is added, `kill_s` that a task may take to end.
+            `limit` of a result in characters, `memory` in bytes that a process may take or None,
+            `environ` that is added, `kill_s` that a task may take to end.
     """
 
     def __init__(self, setup: dict[str, Any]) -> None:
@@ -85,7 +87,7 @@ class Keeper:
 
         self.setup, self.python = setup, setup["python"] or sys.executable
         sweep()
-        self.place = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_")
+        self.place = os.path.realpath(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_"))
         self.folder = setup["folder"] or self.place
         self.process: Any = None
         self.exit = (0, 0)
@@ -161,7 +163,7 @@ class Keeper:
             return
         os.makedirs(self.folder, exist_ok=True)
         log = os.path.join(self.place, LOG)
-        with tempfile.TemporaryFile() as live, open(log, "wb") as output:
+        with tempfile.TemporaryFile() as live, open(log, "ab") as output:
             live.truncate(RING_BYTES)
             self.process = subprocess.Popen(
                 [self.python, MAIN, str(os.getpid())],
@@ -180,10 +182,12 @@ class Keeper:
                 "cancel": CANCEL,
                 "begun": BEGUN_DOUBLE,
                 "log": LOG_WORD,
+                "file": log,
                 "records": [RECORD, RECORD],
                 "folder": self.folder,
                 "packages": self.setup["packages"],
                 "limit": self.setup["limit"],
+                "memory": self.setup["memory"],
                 "live": live.fileno(),
             }
             self.send(json.dumps(setup))
@@ -223,10 +227,11 @@ class Keeper:
 
     def bound_log(self) -> None:
         """Begins the worker's log anew if it has grown large; the worker writes on."""
-        log = os.path.join(self.place, LOG)
-        with contextlib.suppress(OSError):
-            if os.path.getsize(log) > MAX_LOG_BYTES:
-                os.truncate(log, 0)
+        for name in (LOG, LOG + LATE):
+            log = os.path.join(self.place, name)
+            with contextlib.suppress(OSError):
+                if os.path.getsize(log) > MAX_LOG_BYTES:
+                    os.truncate(log, 0)
 
     # one task
 

@@ -11,6 +11,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from .memory import MEMORY
 from .pickles import Unfit, dill
 from .pipe import Pipe
 from .worker import Worker
@@ -80,6 +81,7 @@ def main() -> None:
     setup = pipe.receive()
     if setup is None:
         return
+    MEMORY.limit(setup.get("memory"))
     if threads:
         from .crowd import Crowd
 

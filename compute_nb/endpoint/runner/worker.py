@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -12,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from .buffers import dump
 from .call import arguments, code_of
 from .failure import error_text, printable
+from .leftovers import Leftovers
 from .live import LIVE, Live
+from .memory import MEMORY
 from .pickles import Unfit
 from .slot import Slot
+from .state import State, whole
 from .surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 PLAIN_GETSIGNAL = importlib.import_module("_signal").getsignal  # `signal` wraps it in enums
 REMOTE = "RemoteExecutionError"
 TOO_LARGE = "MaxResultSizeExceeded"
+SHORT_S = 0.0001  # in less no process is started; all tasks of a chunk are of one function
+SPENT = 75  # the exit code of a worker that asks to be replaced, between two tasks
 
 
 class Worker:
@@ -40,6 +46,7 @@ class Worker:
         self.serial = self.index = 0
         LIVE[:] = [Live(setup["live"], self)]
         self.busy = self.spoiled = False
+        self.leftovers, self.state = Leftovers(setup.get("file")), State(self.slot.log)
         self.on_signal = self.interrupt  # one object, so that putting it back is cheap to see
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -64,7 +71,7 @@ class Worker:
         options = chunk["options"]
         self.serial, record = chunk["chunk"], chunk["record"]
         self.surroundings.refresh(options.get("context") or {})
-        begun = time.time()
+        begun, last = time.time(), len(chunk["tasks"]) - 1
         for index, (task_id, packed) in enumerate(chunk["tasks"]):
             if not self.slot.begin(record, index):
                 self.pipe.send([self.serial, index])
@@ -75,9 +82,21 @@ class Worker:
             if os.getpid() != self.pid:
                 os._exit(0 if end[0] else 1)  # a child that the task forked and that came back here
             self.pipe.send_result(self.serial, index, end, started)
-            if self.spoiled:
-                os._exit(0)
+            if index == last or not 0 <= time.time() - started < SHORT_S:
+                self.clear_up()
+            if self.spoiled or MEMORY.is_met:
+                os._exit(SPENT)
         self.surroundings.leave(begun)
+
+    def clear_up(self) -> None:
+        """Leaves nothing of a task to the next one."""
+        streams = self.surroundings.streams
+        self.surroundings.streams = streams[0], whole(streams[1], 1), whole(streams[2], 2)
+        if self.leftovers.write():
+            with contextlib.suppress(OSError):  # no room for another log: what they print is in this one
+                self.slot.move_log(self.leftovers.put_aside())
+        if not self.state.put_back():
+            self.spoiled = True
 
     def run_task(
         self, task_id: str, function_id: str, packed: str, options: dict[str, Any]
@@ -93,11 +112,16 @@ class Worker:
                 self.surroundings.enter(task_id, options.get("context") or {})
                 if "environ" in options:
                     os.environ.update(options["environ"])
+                MEMORY.keep()
                 args, kwargs = arguments(packed)
                 value = self.code(function_id).make()(*args, **kwargs)
                 data = dump(value, options.get("result_serializers") or [])
             finally:
                 self.busy = False
+                MEMORY.ease()
+                if self.state.is_torn:
+                    self.state.stitch()
+                    self.spoiled = True
         except Unfit as error:
             return False, f"SerializationError: {printable(str(error))}", REMOTE
         except BaseException as error:

@@ -2,16 +2,19 @@
 
 import pytest
 
+from compute_nb.endpoint.gate import Limits
 from compute_nb.endpoint.settings import ENGINES, Settings
 
 PATIENCE_S = 60.0
+MEMORY_BYTES = 400_000_000
 
 
 @pytest.fixture(scope="session", params=ENGINES)
 def engine(request, rig_class, tmp_path_factory):
     """A rig of two workers on each engine; tests leave it as they found it."""
     one = rig_class(
-        tmp_path_factory.mktemp(request.param), settings=Settings(engine=request.param, kill_s=0.5)
+        tmp_path_factory.mktemp(request.param),
+        settings=Settings(engine=request.param, kill_s=0.5, limits=Limits(memory_bytes=MEMORY_BYTES)),
     )
     one.wait_s = PATIENCE_S
     yield one

@@ -100,6 +100,41 @@ def test_whatever_a_task_raises_is_its_own_failure(engine, statement, said):
     assert engine.call(IDENTITY, 1) == 1
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "bytearray(10**12)",
+        "bytearray(500_000_000)",
+        "[bytes(1000) + bytes([i % 250]) for i in range(1_000_000)]",  # nothing is left to tell it with
+    ],
+)
+def test_a_task_beyond_the_memory_limit_fails_and_is_told_which(engine, statement):
+    source = f"def fill():\n    kept = {statement}\n    more = bytearray(100_000_000)\n    return len(kept)\n"
+    result = engine.failure(source)
+    assert (result.outcome, result.error_code) == (Outcome.ERROR, ErrorCode.REMOTE)
+    assert "MemoryError" in result.data
+    assert "400 MB of memory, `memory_limit` in its endpoint.toml" in result.data
+    assert statement in result.data
+    for _ in range(3):
+        assert engine.call("def half():\n    return len(bytes(200_000_000))\n") == 200_000_000
+
+
+def test_many_tasks_beyond_the_memory_limit_each_fail_by_themselves(engine):
+    source = "def fill(i):\n    return i if i % 3 else bytearray(10**12)\n"
+    results = engine.results(engine.submit(source, *range(1, 16)))
+    assert [result.outcome for result in results].count(Outcome.SUCCESS) == 10
+    assert [result.data.count("400 MB of memory") for result in results] == [0, 0, 1] * 5
+
+
+def test_a_cell_beyond_the_memory_limit_fails_and_is_told_which(engine):
+    cell = Cell("Cell In[3]", "kept = []\nwhile True:\n    kept.append(bytes(1001))\n0", *rest())
+    result = engine.failure(function_source(cell), 0, {})
+    assert result.outcome is Outcome.ERROR
+    assert "Cell In[3], line 3" in result.data
+    assert "400 MB of memory, `memory_limit` in its endpoint.toml" in result.data
+    assert engine.call(IDENTITY, 1) == 1
+
+
 def test_what_a_cell_prints_comes_back_with_it_alone(engine):
     cells = [
         Cell(
