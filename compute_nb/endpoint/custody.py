@@ -44,6 +44,11 @@ class Custody:
         """True if no task can be added."""
         return not self._free
 
+    @property
+    def room(self) -> int:
+        """How many tasks can be added."""
+        return len(self._free)
+
     def add(self, number: int) -> int:
         """Notes a task; returns its place."""
         place = self._free.pop()

@@ -119,6 +119,7 @@ class MPIPool:
     """
 
     capabilities = CAPABILITIES
+    most = 1
 
     def __init__(self, cluster: Cluster, setup: Mapping[str, Any]) -> None:
         self._cluster, self._setup = cluster, dict(setup)
@@ -141,9 +142,9 @@ class MPIPool:
         if self._launcher is None:
             self._launcher = Launcher(self._cluster.launcher)
 
-    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+    def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:
         """Lines calls up for their nodes; refuses what is wrong, or more than the cluster has."""
-        return [self._submit(call) for call in calls]
+        return [self._submit(call) for chunk in chunks for call in chunk]
 
     def _submit(self, call: Call) -> Future[Answer]:
         try:

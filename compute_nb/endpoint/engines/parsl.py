@@ -19,7 +19,8 @@ from typing import Any
 
 from compute_nb.endpoint.engine import Capabilities
 from compute_nb.endpoint.engines.luggage import visitor
-from compute_nb.endpoint.engines.pool import Figures, WorkerLost, oldest, refused
+from compute_nb.endpoint.engines.pool import Figures, WorkerLost, oldest
+from compute_nb.endpoint.engines.visits import MOST, Visit, Visits
 from compute_nb.endpoint.machine import WORKER_MARK
 from compute_nb.endpoint.runner.keeper import Answer, Call
 from compute_nb.errors import ComputeError
@@ -54,6 +55,7 @@ class ParslPool:
     """
 
     capabilities = CAPABILITIES
+    most = MOST
 
     def __init__(
         self, config_file: Path | None, workers: int, setup: Mapping[str, Any], folder: Path
@@ -62,7 +64,7 @@ class ParslPool:
         self._workers = workers
         self._kernel: Any = None
         self._handlers: list[logging.Handler] = []
-        self._open: dict[Future[Answer], None] = {}  # whoever takes one out sets it
+        self._visits = Visits()
         self._visitor = visitor("visit")
         self.window = MAX_WINDOW
 
@@ -147,52 +149,49 @@ class ParslPool:
     def _is_broken(self) -> bool:
         return any(getattr(one, "bad_state_is_set", False) or _has_lost(one) for one in self._executors())
 
-    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+    def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:
         """Gives Parsl tasks.
 
         Raises:
             ComputeError: Parsl can't be started anew after it failed.
         """
         self.open()
-        return [self._submit(call) for call in calls]
+        return [future for chunk in chunks for future in self._submit(chunk)]
 
-    def _submit(self, call: Call) -> Future[Answer]:
-        options = dict(call.options)
+    def _submit(self, chunk: Sequence[Call]) -> Sequence[Future[Answer]]:
+        visit = self._visits.begin(chunk)
+        options = dict(chunk[0].options)
         wanted = options.pop("resource_specification", None) or {}
         try:
             below = self._kernel.submit(
                 self._visitor,
-                app_args=(self._setup, tuple(call._replace(options=options))),
+                app_args=(self._setup, *visit.arguments(options)),
                 executors="all",
                 cache=False,
                 ignore_for_cache=None,
                 app_kwargs={"parsl_resource_specification": wanted} if wanted else {},
             )
         except Exception as error:  # noqa: BLE001 - of its executors, whichever they are
-            return refused(ComputeError(f"Parsl does not take this task: {type(error).__name__}: {error}"))
-        future: Future[Answer] = Future()
-        self._open[future] = None
-        below.add_done_callback(lambda done: self._pass_on(done, future))
-        return future
+            text = f"Parsl does not take this task: {type(error).__name__}: {error}"
+            self._visits.fail(visit.names, ComputeError(text))
+        else:
+            below.add_done_callback(lambda done: self._pass_on(done, visit))
+        return visit.futures
 
-    def _pass_on(self, done: Future[Any], future: Future[Answer]) -> None:
+    def _pass_on(self, done: Future[Any], visit: Visit) -> None:
         """Called on a thread of Parsl's."""
-        if self._open.pop(future, future) is not None:
-            return  # given up before
         error = done.exception()
         if error is None:
-            future.set_result(Answer(*done.result()))
+            self._visits.tell(done.result())
             return
         kind = type(error).__name__
         lost = kind in _LOST or "lost" in kind.lower()
         text = f"a worker of Parsl was lost while it had this task ({error})"
-        future.set_exception(WorkerLost(text) if lost else error)
+        self._visits.fail(visit.names, WorkerLost(text) if lost else error)
 
     def _give_up(self) -> None:
         """Ends what Parsl will never tell the end of."""
-        for future in tuple(self._open):
-            if self._open.pop(future, future) is None:
-                future.set_exception(WorkerLost("Parsl's own process was lost while it had this task"))
+        self._visits.fail_all(WorkerLost("Parsl's own process was lost while it had this task"))
 
     def cancel(self, call: Call) -> bool:
         """Says no: Parsl can't take back what it was given."""

@@ -1,7 +1,8 @@
-"""This module is the pool engine: tasks handed one by one to what runs them (threads, Parsl, Dask, MPI).
+"""This module is the pool engine: tasks handed to what runs them (threads, Parsl, Dask, MPI).
 
-At most `window` tasks are handed over at a time; the rest waits here, so that task groups take turns and a
-cancel of what waits is exact. What is handed over stands in the custody file and counts as begun.
+At most `window` chunks are handed over at a time, each of one task or of several short ones; the rest waits
+here, so that task groups take turns and a cancel of what waits is exact. What is handed over stands in the
+custody file and counts as begun, until it comes back from there.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.gate import Gate, Limits
 from compute_nb.endpoint.runner import keeper
 from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.sizes import Paces
 from compute_nb.endpoint.timers import Timers
 from compute_nb.endpoint.turns import Turns
 from compute_nb.errors import ComputeError
@@ -40,12 +42,17 @@ from compute_nb.tasks import ErrorCode, Outcome, RunResult
 
 LOOK_S = 0.25
 UNSETTLED = 4
+MAX_PLACES = 1 << 16
 
 _log = logging.getLogger(__name__)
 
 
 class WorkerLost(Exception):
     """What ran a task is gone, and the task with it; the text says what is known."""
+
+
+class NotBegun(Exception):
+    """The task comes back from the pool: it has not begun there, and never will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +66,8 @@ class Figures:
 class Pool(Protocol):
     """What runs calls somewhere else. The engine calls all methods on its own thread.
 
-    A future of it gives an `Answer`, or raises `WorkerLost` or what else went wrong; it may be set on any
-    thread.
+    A future of it gives an `Answer`, or raises `WorkerLost`, `NotBegun` or what else went wrong; it may be
+    set on any thread.
     """
 
     @property
@@ -69,7 +76,11 @@ class Pool(Protocol):
 
     @property
     def window(self) -> int:
-        """How many calls it may have at a time; read once it is open."""
+        """How many chunks it may have at a time; read once it is open."""
+
+    @property
+    def most(self) -> int:
+        """How many calls may be in a chunk."""
 
     def open(self) -> None:
         """Called before the first `submit`; may block.
@@ -78,8 +89,11 @@ class Pool(Protocol):
             ComputeError: It can't be had; the text says what to do. It is tried again with later tasks.
         """
 
-    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+    def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:
         """Takes calls, and gives a future for each; that of one that can't be taken has a ComputeError.
+
+        Args:
+            chunks: Each has calls of one function with the same options, which may go together.
 
         Raises:
             ComputeError: None can be taken: they have not begun.
@@ -99,9 +113,20 @@ class Pool(Protocol):
 
 
 @dataclass(slots=True, eq=False)
+class Chunk:
+    """Tasks of a function that were handed over together; `left` of them are still there."""
+
+    batch: EngineBatch
+    left: int
+    back: list[EngineTask]
+    last_ended: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
 class Flight:
     """A task that was handed over."""
 
+    chunk: Chunk
     task: EngineTask
     call: Call
     place: int
@@ -125,8 +150,10 @@ class PoolEngine:
         self.capabilities = pool.capabilities
         self._pool, self._make_custody = pool, make_custody
         self._gate = Gate(pool.capabilities, limits)
-        self._turns, self._timers = Turns(), Timers()
+        self._turns, self._timers, self._paces = Turns(), Timers(), Paces(pool.most)
         self._flights: dict[int, Flight] = {}
+        self._chunks = 0
+        self._back: list[Chunk] = []
         self._landed: list[Flight] = []
         self._settled = self._settleable = 0
         self._custody: Custody | None = None
@@ -216,7 +243,9 @@ class PoolEngine:
             self._pool.open()
             self._figures = self._pool.figures()
             if self._custody is None:
-                self._custody = self._make_custody(UNSETTLED * self._pool.window)
+                window = self._pool.window
+                places = min(UNSETTLED * window * self._pool.most, MAX_PLACES)
+                self._custody = self._make_custody(max(places, UNSETTLED * window))
             self._is_open = True
 
     # tasks come
@@ -231,6 +260,7 @@ class PoolEngine:
 
     def _assign(self) -> None:
         """Hands over what waits, as far as there is room."""
+        self._line_up_again()
         if self._ending:
             self._stopping = self._stopping or not self._flights
             return
@@ -245,25 +275,44 @@ class PoolEngine:
             return
         self._settle()
         assert self._custody is not None
-        flights = []
-        while len(self._turns) and len(self._flights) < self._pool.window and not self._custody.is_full:
-            taken = self._turns.take(lambda batch: 1)
+        chunks = []
+        while len(self._turns) and self._chunks < self._pool.window and not self._custody.is_full:
+            taken = self._turns.take(self._fair_size)
             if taken is not None:
-                flights.append(self._take_in(taken[0], taken[1][0]))
-        if flights:
-            self._hand_over(flights)
+                chunks.append(self._take_in(*taken))
+        if chunks:
+            self._hand_over(chunks)
 
-    def _take_in(self, batch: EngineBatch, task: EngineTask) -> Flight:
+    def _line_up_again(self) -> None:
+        """Puts what has come back where it was in the line."""
+        for chunk in self._back:
+            self._turns.put_back(chunk.batch, chunk.back)
+            chunk.back = []
+        self._back = []
+
+    def _fair_size(self, batch: EngineBatch) -> int:
+        """At most what takes a moment, and so few that all workers end together."""
+        assert self._custody is not None
+        share = -(-len(self._turns) // (2 * max(self._figures.workers, 1)))
+        return min(self._paces.size(batch), share, self._custody.room)
+
+    def _take_in(self, batch: EngineBatch, tasks: Sequence[EngineTask]) -> list[Flight]:
         assert self._custody is not None
         options = {name: value for name, value in batch.options.items() if name != "user_endpoint_config"}
-        call = Call(str(task.run.task_id), batch.function_id.hex, batch.code, task.args, options)
-        flight = Flight(task, call, self._custody.add(task.number))
-        self._flights[task.number] = flight
-        return flight
+        chunk, function_id = Chunk(batch, len(tasks), []), batch.function_id.hex
+        self._chunks += 1
+        flights = []
+        for task in tasks:
+            call = Call(str(task.run.task_id), function_id, batch.code, task.args, options)
+            flight = Flight(chunk, task, call, self._custody.add(task.number))
+            self._flights[task.number] = flight
+            flights.append(flight)
+        return flights
 
-    def _hand_over(self, flights: Sequence[Flight]) -> None:
+    def _hand_over(self, chunks: Sequence[Sequence[Flight]]) -> None:
+        flights = [flight for chunk in chunks for flight in chunk]
         try:
-            futures = self._pool.submit([flight.call for flight in flights])
+            futures = self._pool.submit([[flight.call for flight in chunk] for chunk in chunks])
         except ComputeError as error:
             for flight in flights:
                 self._land(flight, failed(str(error)))
@@ -304,7 +353,10 @@ class PoolEngine:
         error = flight.future.exception()
         if error is None:
             answer = flight.future.result()
+            self._learn(flight.chunk, answer)
             self._land(flight, self._end_of(answer, flight), answer.started, answer.ended)
+        elif isinstance(error, NotBegun) and flight.doom is None:
+            self._take_back(flight)
         elif isinstance(error, ComputeError):
             self._land(flight, flight.doom or failed(str(error)))
         elif isinstance(error, WorkerLost):
@@ -337,11 +389,31 @@ class PoolEngine:
         self, flight: Flight, end: End, started_at: float | None = None, ended_at: float | None = None
     ) -> None:
         """A task has left the pool; it may have ended for its owner before."""
-        del self._flights[flight.task.number]
+        self._leave(flight)
         if not flight.over:
             flight.over = True
             flight.last_news = self._end(flight.task, end, started_at, ended_at)
         self._landed.append(flight)
+
+    def _learn(self, chunk: Chunk, answer: Answer) -> None:
+        """Notes how long a task took, with what lies between it and the one before."""
+        since = chunk.last_ended or answer.started
+        self._paces.learn(chunk.batch.function_id, answer.ended - since)
+        chunk.last_ended = answer.ended
+
+    def _take_back(self, flight: Flight) -> None:
+        assert self._custody is not None
+        self._leave(flight)
+        self._custody.remove(flight.place)
+        if not flight.chunk.back:
+            self._back.append(flight.chunk)
+        flight.chunk.back.append(flight.task)
+
+    def _leave(self, flight: Flight) -> None:
+        del self._flights[flight.task.number]
+        flight.chunk.left -= 1
+        if not flight.chunk.left:
+            self._chunks -= 1
 
     def _end(self, task: EngineTask, end: End, started_at: float | None, ended_at: float | None) -> int:
         result = RunResult(task.run, *end, started_at, ended_at or time.time())

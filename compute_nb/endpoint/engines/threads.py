@@ -195,6 +195,7 @@ class ThreadPool:
     """
 
     capabilities = CAPABILITIES
+    most = 1
 
     def __init__(self, plan: WorkerPlan, threads: int) -> None:
         self._plan, self.window = plan, threads
@@ -216,11 +217,11 @@ class ThreadPool:
                     "give the endpoint a Python 3.8 or newer that works (its option `python`)"
                 ) from error
 
-    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+    def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:
         """Gives the child tasks."""
         self.open()
         assert self._child is not None
-        return [self._child.submit(call) for call in calls]
+        return [self._child.submit(call) for chunk in chunks for call in chunk]
 
     def cancel(self, call: Call) -> bool:
         """Says no: a thread can't be ended."""

@@ -1,0 +1,70 @@
+"""This module is the visits of tasks to workers that are not ours: who waits for the end of which.
+
+Ends come on threads of Parsl or Dask, some of them twice: ahead, and with those of their whole chunk.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from compute_nb.endpoint.engines.pool import NotBegun
+from compute_nb.endpoint.runner.keeper import NOT_BEGUN, Answer, Call
+
+MOST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A chunk on its way; `names` are those of its tasks, of which a task gets a new one each time."""
+
+    chunk: Sequence[Call]
+    names: Sequence[str]
+    futures: Sequence[Future[Answer]]
+
+    def arguments(self, options: dict[str, Any]) -> tuple[Any, ...]:
+        """Returns what `runner.visit` takes behind its setup."""
+        first = self.chunk[0]
+        tasks = [(name, call.task_id, call.args) for name, call in zip(self.names, self.chunk, strict=True)]
+        return (first.function_id, first.code, options), tasks
+
+
+class Visits:
+    """Futures by name; whoever takes one out sets it, so every method may be called on any thread."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Future[Answer]] = {}
+        self._mark, self._serials = uuid4().hex[:12], itertools.count()
+
+    def begin(self, chunk: Sequence[Call]) -> Visit:
+        """Notes tasks that go out; their futures are set by what is told of them."""
+        names = [f"{self._mark}-{next(self._serials)}" for _ in chunk]
+        visit = Visit(chunk, names, [Future() for _ in chunk])
+        self._open.update(zip(names, visit.futures, strict=True))
+        return visit
+
+    def tell(self, ends: Iterable[Sequence[Any]]) -> None:
+        """Takes what `runner.visit` has sent or returned."""
+        for name, *fields in ends:
+            future = self._open.pop(name, None)
+            if future is not None:
+                answer = Answer(*fields)
+                if answer.kind == NOT_BEGUN:
+                    future.set_exception(NotBegun())
+                else:
+                    future.set_result(answer)
+
+    def fail(self, names: Iterable[str], error: BaseException) -> None:
+        """Ends those of these that are still out."""
+        for name in names:
+            future = self._open.pop(name, None)
+            if future is not None:
+                future.set_exception(error)
+
+    def fail_all(self, error: BaseException) -> None:
+        """Ends all that are still out."""
+        self.fail(tuple(self._open), error)
