@@ -91,7 +91,7 @@ class Agent:
         except Timeout:
             _log.error("another agent runs in %s; this one ends", self._folder)
         except (ComputeError, OSError, sqlite3.Error) as error:
-            _log.error("the agent of %s can't run: %s", self._config.name, error)
+            _log.error("the agent of %s can't run in %s: %s", self._config.name, self._folder, error)
         return 1
 
     def _run(self) -> int:
