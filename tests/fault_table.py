@@ -58,6 +58,8 @@ def act(name: str, folder: str, deed: str) -> str:
             return str(len(bytearray(8 << 30)))
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
+    if deed == "much":
+        return str(len(bytearray(2 << 30)))
     return name
 
 
@@ -77,6 +79,7 @@ class Sight:
 DONE = Sight("SUCCEEDED")
 DIED = Sight("FAILED", "WorkerDied", r"SIGKILL.*retries=1")
 LOST = Sight("LOST", "TaskLost", "agent was killed or stopped while this task ran")
+STOPPED = Sight("LOST", "TaskLost", "endpoint was stopped while this task ran, and its `stop_s`.* was over")
 CANCELLED = Sight("CANCELLED", "TaskWithdrawn", "was cancelled")
 
 
@@ -134,10 +137,6 @@ class Fault:
     def sights(self, engine: str) -> tuple[Sight, Sight]:
         """What is to be seen on an engine, of the struck task and of its neighbour."""
         return self.special.get(engine, (self.struck, self.beside))
-
-    def waiting(self, engine: str) -> tuple[Sight, ...]:
-        """What may be seen of tasks that wait: what Parsl or Dask holds then counts as begun."""
-        return (DONE, LOST) if self.again and engine in ("parsl", "dask") else (DONE,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +441,13 @@ FAULTS: Mapping[str, Fault] = {
         ends=True,
         deed="memory",
     ),
+    "limit": Fault(
+        "beyond the endpoint's memory_limit of 1 GB",
+        open_gate,
+        Sight("FAILED", "TaskExecutionFailed", r"MemoryError.*1 GB.*memory_limit"),
+        ends=True,
+        deed="much",
+    ),
     "walltime": Fault(
         f"walltime of {WALLTIME_S:g} s over",
         pass_by,
@@ -453,7 +459,7 @@ FAULTS: Mapping[str, Fault] = {
     "queued": Fault("cancelled while it waits", cancel, CANCELLED, waits=True),
     "running": Fault("cancelled while it runs", cancel, CANCELLED, ends=True),
     "agent": Fault("agent killed (SIGKILL)", end_agent(signal.SIGKILL), LOST, again=1),
-    "sigterm": Fault("agent ended (SIGTERM)", end_agent(signal.SIGTERM), LOST, again=1),
+    "sigterm": Fault("agent ended (SIGTERM)", end_agent(signal.SIGTERM), STOPPED, again=1),
     "broker": Fault("service and broker killed, started at once", service_away(0.0)),
     "away": Fault("service away for 3 s", service_away(3.0)),
     "minute": Fault("service away for 60 s", service_away(60.0)),

@@ -27,6 +27,7 @@ from compute_nb.connection import Connection
 CLI = (sys.executable, "-m", "compute_nb.cli")
 UP_S = 90.0
 WORKERS = 2
+SETTINGS = 'memory_limit = "1 GB"\n'
 CONNECTED = re.compile(r"endpoint (\S+) is connected")
 
 
@@ -106,9 +107,12 @@ class Agent:
 
     def start(self) -> None:
         """Starts it, also again; returns at once."""
-        service = self._service
+        service, config = self._service, self.home / "agent.toml"
+        if not config.exists():
+            self.home.mkdir(mode=0o700, parents=True)
+            config.write_text(SETTINGS)
         where = ["--service", service.url, "--token-file", str(service.token_file)]
-        words = ["--engine", self.engine, "--workers", str(WORKERS), *where]
+        words = ["--engine", self.engine, "--workers", str(WORKERS), "--config", str(config), *where]
         self._process = subprocess.Popen(
             [*CLI, "endpoint", "run", self.engine, *words],
             env={**os.environ, "COMPUTE_NB_HOME": str(self.home)},

@@ -422,8 +422,8 @@ class Conversation:
         if not self._said_full:
             self._said_full = True
             self._pulse.trouble = (
-                f"the journal can't be written ({error}): what has ended is kept in memory, what runs goes on, "
-                f"nothing new is taken; it is tried again every {FULL_S:g} s, free some space"
+                f"the journal can't be written ({error}): what has ended is kept in memory, what runs goes "
+                f"on, nothing new is taken; it is tried again every {FULL_S:g} s, free some space"
             )
             _log.error("%s", self._pulse.trouble)
         self._journal_is_full = True

@@ -64,7 +64,7 @@ def make_engine(settings: Settings, site: Site) -> Engine:
     }[settings.engine]
 
     def custody(places: int) -> Custody:
-        return Custody(site.folder / CUSTODY, site.journal_id, places)
+        return Custody(site.folder / CUSTODY, site.journal_id, places, marked=_keepers_are_here(settings))
 
     return PoolEngine(make(settings, site), custody, settings.limits)
 
@@ -99,6 +99,15 @@ def _mpi(settings: Settings, site: Site) -> Pool:
     return MPIPool(cluster, setup)
 
 
+def _keepers_are_here(settings: Settings) -> bool:
+    """Whether all keepers are surely on this machine, where a kill of all that is marked ends them."""
+    return {
+        "parsl": settings.parsl_config is None,
+        "dask": settings.dask_address is None,
+        "mpi": True,
+    }.get(settings.engine, False)
+
+
 def _keeper_setup(settings: Settings, site: Site) -> dict[str, Any]:
     """What a keeper needs on a machine of which nothing is known: its own Python, unless one is named."""
     environ = {**settings.environ, machine.WORKER_MARK: str(site.journal_id)}
@@ -110,4 +119,5 @@ def _keeper_setup(settings: Settings, site: Site) -> dict[str, Any]:
         "memory": settings.limits.memory_bytes,
         "kill_s": settings.kill_s,
         "environ": environ,
+        "custody": os.fspath(site.folder / CUSTODY) if _keepers_are_here(settings) else None,
     }

@@ -2,7 +2,7 @@
 
 At most `window` chunks are handed over at a time, each of one task or of several short ones; the rest waits
 here, so that task groups take turns and a cancel of what waits is exact. What is handed over stands in the
-custody file and counts as begun, until it comes back from there.
+custody file, which says after a kill what had begun.
 """
 
 from __future__ import annotations
@@ -303,8 +303,9 @@ class PoolEngine:
         self._chunks += 1
         flights = []
         for task in tasks:
-            call = Call(str(task.run.task_id), function_id, batch.code, task.args, options)
-            flight = Flight(chunk, task, call, self._custody.add(task.number))
+            place = self._custody.add(task.number)
+            call = Call(str(task.run.task_id), function_id, batch.code, task.args, options, place)
+            flight = Flight(chunk, task, call, place)
             self._flights[task.number] = flight
             flights.append(flight)
         return flights

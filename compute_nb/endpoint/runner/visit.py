@@ -25,7 +25,7 @@ TURN = threading.Lock()
 def visit(
     setup: dict[str, Any],
     call: tuple[str, str, dict[str, Any]],
-    tasks: list[tuple[str, str, str]],
+    tasks: list[tuple[str, str, str, int]],
     tell: Any = None,
 ) -> list[Any]:
     """Runs tasks of one function; returns `[name, *keeper.Answer]` for each.
@@ -33,13 +33,13 @@ def visit(
     Args:
         setup: For the keeper.
         call: The function's id, its packed code and the options.
-        tasks: Of each a name that no other run has, its id and its packed arguments.
+        tasks: Of each a name that no other run has, its id, its packed arguments, its place in custody.
         tell: Sends such a list ahead, where this can be done.
     """
     function_id, code, options = call
     told = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     options = {**options, "environ": {**told, **options.get("environ", {})}}
-    calls = {name: Call(task_id, function_id, code, args, options) for name, task_id, args in tasks}
+    calls = {name: Call(task_id, function_id, code, args, options, at) for name, task_id, args, at in tasks}
     with TURN:
         gone = [name for name in calls if name in UNWANTED]
         for name in gone:
