@@ -95,15 +95,17 @@ class Seen:
 
     @property
     def line(self) -> str:
-        """What the exception says in one line: the first one, or what a traceback leads to."""
-        lines = self.text.strip().splitlines() or [""]
-        inner = [line for line in lines if line[1:2].isalpha()]
-        return inner[-1].strip() if lines[0].startswith("Traceback") and inner else lines[0]
+        """The first line of what the exception says, or what a traceback leads to."""
+        lines = [line for line in self.text.strip().splitlines() if line.strip()] or [""]
+        ends = [number for number, line in enumerate(lines) if line[1:2].isalpha()]
+        if lines[0].startswith("Traceback") and ends:
+            return " ".join(line.strip() for line in lines[ends[-1] :])
+        return lines[0]
 
     def is_as(self, sight: Sight) -> bool:
         """Whether it is what was to be seen."""
         same = (self.state, self.error) == (sight.state, sight.error)
-        return same and re.search(sight.words, self.text) is not None
+        return same and re.search(sight.words, self.text, re.DOTALL) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,23 +396,24 @@ def kill_rabbit(scenes: Sequence[Scene]) -> None:
 
 
 def fill_disk(scenes: Sequence[Scene]) -> None:
-    """The agents' disk is full while tasks end and come; then there is room again."""
-    disk = scenes[0].stage.disk
-    since = [len(scene.agent.lines) for scene in scenes]
+    """The agents' disk is full while tasks end and come; then there is room again.
+
+    It is filled, and tasks come, until each agent has said so in its log and in a heartbeat: what else writes
+    to that disk removes a file now and then.
+    """
+    disk, pids = scenes[0].stage.disk, [scene.agent.pid for scene in scenes]
+    quiet = [(scene, len(scene.agent.lines)) for scene in scenes]
+    limit, number = time.monotonic() + WAIT_S, 0
     try:
-        for number in range(int(WAIT_S)):
-            # Again and again: others on that disk remove a file now and then.
-            disk.fill(*(scene.agent.pid for scene in scenes))
-            waiting = [
-                scene for scene, lines in zip(scenes, since, strict=True) if not scene.agent.says(FULL, lines)
-            ]
-            if not waiting and all(scene.trouble() for scene in scenes):
-                return
-            for scene in waiting:
+        while quiet:
+            assert time.monotonic() < limit, f"{quiet[0][0].agent.engine} does not say that its disk is full"
+            disk.fill(*pids)
+            for scene, _ in quiet:
                 scene.submit(f"{QUEUE}-late-{number}")
             let_go(scenes)
             Event().wait(1.0)
-        raise AssertionError("an agent does not say that its disk is full, or its heartbeats do not")
+            quiet = [(s, lines) for s, lines in quiet if not (s.agent.says(FULL, lines) and s.trouble())]
+            number += 1
     finally:
         disk.free()
 
@@ -429,7 +432,7 @@ FAULTS: Mapping[str, Fault] = {
     "segfault": Fault(
         "segmentation fault",
         open_gate,
-        Sight("FAILED", "WorkerDied", r"SIGSEGV[^\n]*\n.*it was at"),
+        Sight("FAILED", "WorkerDied", "SIGSEGV.*it was at"),
         special={"threads": _died_together},
         ends=True,
         deed="segfault",
@@ -444,7 +447,7 @@ FAULTS: Mapping[str, Fault] = {
     "limit": Fault(
         "beyond the endpoint's memory_limit of 1 GB",
         open_gate,
-        Sight("FAILED", "TaskExecutionFailed", r"MemoryError.*1 GB.*memory_limit"),
+        Sight("FAILED", "TaskExecutionFailed", "MemoryError.*1 GB.*memory_limit"),
         ends=True,
         deed="much",
     ),
