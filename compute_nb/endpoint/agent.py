@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import psutil
@@ -78,6 +78,7 @@ class Agent:
         self._workers = self._settings.workers or machine.usable_cpus()
         self._python = self._settings.python or sys.executable
         self._signals = 0
+        self._overdue = False
         self._marks: set[str] = set()
 
     def run(self) -> int:
@@ -116,6 +117,8 @@ class Agent:
             return 1
         Folder(self._folder).farewell(farewell)
         _log.info("the endpoint has ended: %s", farewell)
+        if self._overdue:
+            self._leave_all()
         return 0
 
     def _serve(
@@ -127,6 +130,7 @@ class Agent:
         self._on_signals(lambda: link.call_soon(conversation.leave))
         conversation.start(link, lambda: link.stop(0))
         link.run()
+        self._overdue = conversation.overdue
         return conversation.failure, conversation.farewell
 
     def _serve_plain(
@@ -160,6 +164,7 @@ class Agent:
         core.start(link)
         self._on_signals(core.leave)
         link.run()
+        self._overdue = core.overdue
         return core.failure, core.farewell
 
     def _house(
@@ -169,7 +174,7 @@ class Agent:
         register: Callable[[], Places],
         on_welcome: Callable[[UUID], object] | None = None,
     ) -> tuple[Conversation, UUID]:
-        """Returns a conversation that is not started, with journal and engine in a folder; the journal's id."""
+        """Returns a conversation that is not started, with what it needs in a folder; the journal's id."""
         boot_id = machine.boot_id()
         journal = open_journal(folder / "journal.db", boot_id)
         settle_past(journal, folder)
@@ -208,6 +213,12 @@ class Agent:
         except OSError as error:
             _log.warning("%s can't be written (%s): `endpoint stop` asks the service", NOTE_FILE, error)
 
+    def _leave_all(self) -> NoReturn:
+        """Ends at once, with all that was started for a journal of this agent."""
+        for mark in self._marks:
+            machine.kill_marked(mark)
+        os._exit(1)
+
     def _plan(self, house: Path, about: Mapping[str, Any], journal_id: UUID) -> WorkerPlan:
         settings = self._settings
         tasks, logs = settings.folder or self._folder / "tasks_working_dir", house / "logs"
@@ -217,7 +228,9 @@ class Agent:
         environ = {**worker_environ(os.environ, self._workers, journal_id), **settings.environ}
         limits = settings.limits
         return WorkerPlan(
-            self._python, tasks, logs, packages, environ, limits.result_chars, limits.memory_bytes
+            *(self._python, tasks, logs, packages, environ, limits.result_chars, limits.memory_bytes),
+            preload=settings.preload,
+            max_tasks=settings.max_tasks,
         )
 
     def _facts(self, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,9 +251,7 @@ class Agent:
             if self._signals == 1:
                 threading.Thread(target=leave, name="stop", daemon=True).start()
                 return
-            for mark in self._marks:
-                machine.kill_marked(mark)
-            os._exit(1)
+            self._leave_all()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)

@@ -32,6 +32,7 @@ from compute_nb.tasks import Dispatch, ErrorCode, Hello, Outcome, Run, RunResult
 FLUSH_S = 1.0
 FULL_S = 2.0
 SEND_S = 5.0
+CLOSE_S = 15.0
 KILLED = "the endpoint was stopped while this task ran, and its `stop_s` for running tasks was over"
 
 _log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Conversation:
 
     Attributes:
         failure: Why the link could not go on.
+        overdue: Whether the engine was left alone at the end, since it did not stop.
         farewell: What became of the tasks, once it is over.
     """
 
@@ -113,6 +115,7 @@ class Conversation:
         self._begun = begun
         self._leaving = self._engine_is_over = False
         self._ends_since_leaving = 0
+        self.overdue = False
         self.failure: Exception | None = None
         self.farewell = Farewell()
 
@@ -145,12 +148,21 @@ class Conversation:
             return
         self._leaving = True
         _log.info("the endpoint ends; what runs has %g s", self._stop_s)
+        assert self._link is not None
+        self._link.call_later(self._stop_s + CLOSE_S, self._give_up)
         threading.Thread(target=self._stop_engine, name="leaving", daemon=True).start()
 
     def _stop_engine(self) -> None:
         assert self._link is not None
         self._engine.stop(self._stop_s)
         self._link.call_soon(self._after_engine)
+
+    def _give_up(self) -> None:
+        """Ends without an engine that does not: one that waits for a scheduler that is gone, say."""
+        if not self._engine_is_over:
+            _log.error("the engine does not end: it is left alone, and its processes are killed")
+            self.overdue = True
+            self._go()
 
     def _after_engine(self) -> None:
         """Tells what has ended and what was killed; hello is the word for the latter."""
@@ -266,7 +278,7 @@ class Conversation:
         self.failure = error
         if error is not None:
             _log.error("the endpoint ends: %s", error)
-        if not self._engine_is_over:
+        if not self._engine_is_over and not self.overdue:
             self._engine.stop(self._stop_s)
         self._unwritten += self._engine.take().ended
         with contextlib.suppress(JournalFull):
@@ -348,12 +360,9 @@ class Conversation:
         self._go_if_told()
         recovered, self._recovered = self._recovered, []
         wanted = [
-            EngineBatch(
-                batch.task_group_id,
-                batch.function_id,
-                batch.code,
-                batch.options,
-                tuple(task for task in batch.tasks if self._journal.number(task.run) == task.number),
+            replace(
+                batch,
+                tasks=tuple(task for task in batch.tasks if self._journal.number(task.run) == task.number),
             )
             for batch in recovered
         ]

@@ -84,6 +84,7 @@ class Core:
         self._link: Link | None = None
         self._leaving = False
         self.failure: Exception | None = None
+        self.overdue = False
         self.farewell = Farewell()
 
     def start(self, link: Link) -> None:
@@ -113,6 +114,7 @@ class Core:
             ask(user)
         for user in users:
             user.link.join()
+        self.overdue = any(user.conversation.overdue for user in users)
         told = [user.conversation.farewell for user in users]
         self.farewell = Farewell(
             *(sum(getattr(one, name) for one in told) for name in ("ended", "killed", "kept", "unsent"))
@@ -150,9 +152,7 @@ class Core:
             link.reject(message.tag)
             return
         if given.get("user_opts"):
-            _log.warning(
-                "user endpoint %s: its `user_endpoint_config` has no effect here", places.endpoint_id
-            )
+            _log.warning("user endpoint %s: `user_endpoint_config` has no effect here", places.endpoint_id)
         self._serve(places)
         link.ack(message.tag)
 
@@ -241,11 +241,8 @@ class Core:
         told = [user.conversation.status() for user in tuple(self._users.values())]
         if not told:
             return EngineStatus(0, 0, 0, 0)
-        workers, alive, waiting, in_workers, busy = (
-            sum(column) for column in zip(*(one[:5] for one in told))
-        )
-        first = told[0]
-        return EngineStatus(workers, alive, waiting, in_workers, busy, first.resources, first.elsewhere)
+        counts = [sum(column) for column in zip(*(one.counts for one in told), strict=True)]
+        return EngineStatus._make((*counts, told[0].resources, told[0].elsewhere))
 
 
 def _began_at(folder: Path, journal_id: UUID) -> float:

@@ -12,17 +12,14 @@ the start. Both survive a kill of the agent and of the keeper.
 
 from __future__ import annotations
 
-import mmap
-import os
-import struct
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
 from compute_nb.endpoint.runner.keeper import CUSTODY_BEGUN, CUSTODY_HEADER, CUSTODY_PLACE
+from compute_nb.endpoint.words import make_words, read_words
 
 _MAGIC = b"cnbcust2"
-_HEADER = struct.Struct("=8s16sQ")
 
 
 class Entrusted(NamedTuple):
@@ -43,15 +40,7 @@ class Custody:
     """
 
     def __init__(self, path: Path, journal_id: UUID, places: int, *, marked: bool = False) -> None:
-        fresh = path.with_suffix(".new")
-        size = CUSTODY_HEADER + CUSTODY_PLACE * places
-        with fresh.open("w+b") as file:
-            file.truncate(size)
-            if hasattr(os, "posix_fallocate"):  # a full disk is told now, not by a SIGBUS later
-                os.posix_fallocate(file.fileno(), 0, size)
-            self._map = mmap.mmap(file.fileno(), size)
-        _HEADER.pack_into(self._map, 0, _MAGIC, journal_id.bytes, places)
-        fresh.replace(path)
+        self._map = make_words(path, _MAGIC, journal_id, places, CUSTODY_PLACE)
         self._words = memoryview(self._map)[CUSTODY_HEADER:].cast("Q")
         self._marked = marked
         self._free = list(range(places))
@@ -92,15 +81,9 @@ def read_custody(path: Path, journal_id: UUID) -> list[Entrusted] | None:
 
     Not known: no file, another journal's, or a damaged one.
     """
-    try:
-        data = path.read_bytes()
-        magic, journal, places = _HEADER.unpack_from(data)
-    except (OSError, struct.error):
+    data = read_words(path, _MAGIC, journal_id, CUSTODY_PLACE)
+    if data is None:
         return None
-    whole = len(data) == CUSTODY_HEADER + CUSTODY_PLACE * places
-    if magic != _MAGIC or journal != journal_id.bytes or not whole:
-        return None
-    words = memoryview(data)[CUSTODY_HEADER:].cast("Q")
-    each = CUSTODY_PLACE // 8
-    found = [Entrusted(words[i], bool(words[i + CUSTODY_BEGUN // 8])) for i in range(0, each * places, each)]
-    return [entry for entry in found if entry.number]
+    words = data[CUSTODY_HEADER:].cast("Q")
+    entries = zip(words[:: CUSTODY_PLACE // 8], words[CUSTODY_BEGUN // 8 :: CUSTODY_PLACE // 8], strict=True)
+    return [Entrusted(number, bool(begun)) for number, begun in entries if number]

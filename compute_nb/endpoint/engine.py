@@ -24,13 +24,14 @@ class EngineTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EngineBatch:
-    """Tasks of one function in one task group; `code` is the packed function."""
+    """Tasks of one function in one task group; `code` is the packed function, `owner` says whose if known."""
 
     task_group_id: UUID
     function_id: UUID
     code: str
     options: Mapping[str, Any]
     tasks: tuple[EngineTask, ...]
+    owner: str = ""
 
 
 class Begun(NamedTuple):
@@ -78,7 +79,8 @@ class EngineStatus(NamedTuple):
         alive: How many there are.
         waiting: Tasks that the engine keeps.
         in_workers: Tasks that it has given to workers, or to what has workers.
-        busy: Workers that have a task.
+        busy: Workers that have a task; of `mpi` ranks.
+        queued: Tasks that no worker runs yet.
         resources: Of the workers, where those stand elsewhere; None if nobody has told.
         elsewhere: Whether workers may stand on other machines than the agent's.
     """
@@ -88,13 +90,14 @@ class EngineStatus(NamedTuple):
     waiting: int
     in_workers: int
     busy: int = 0
+    queued: int = 0
     resources: Resources | None = None
     elsewhere: bool = False
 
     @property
-    def queued(self) -> int:
-        """Tasks that no worker runs yet."""
-        return max(0, self.waiting + self.in_workers - self.busy)
+    def counts(self) -> tuple[int, int, int, int, int, int]:
+        """What can be added up over engines, in the order of the fields."""
+        return self.workers, self.alive, self.waiting, self.in_workers, self.busy, self.queued
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ class Engine(Protocol):
         """Called once. `on_news` rings on a thread of the engine when there is something to `take`."""
 
     def submit(self, batches: Sequence[EngineBatch]) -> None:
-        """Called with journalled tasks; groups take turns."""
+        """Called with journalled tasks; owners take turns, and so do the task groups of each."""
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Called to end tasks: waiting ones at once, running ones by force; others are skipped."""

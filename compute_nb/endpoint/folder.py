@@ -42,7 +42,7 @@ class Farewell:
     def __str__(self) -> str:
         parts = [
             f"{_tasks(self.ended)} that ran came to an end" if self.ended else "",
-            f"{_tasks(self.killed)} that ran killed: LOST when it is back, or begun again within `retries`"
+            f"{_tasks(self.killed)} that ran killed: LOST, or begun again within `retries` when it is back"
             if self.killed
             else "",
             f"{_tasks(self.kept)} that had not begun: kept until it is back" if self.kept else "",

@@ -112,6 +112,8 @@ class Registration:
         if plain:
             fields |= {"public": False, "high_assurance": False}
         allowed = self._config.settings.limits.functions
+        if self._config.settings.public:
+            fields["public"] = True
         if allowed:
             fields["allowed_functions"] = sorted(str(function_id) for function_id in allowed)
         known = read_endpoint_id(self._id_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from uuid import UUID
 
@@ -9,7 +10,8 @@ from compute_nb.endpoint.engine import EngineBatch
 from compute_nb.endpoint.slots import MAX_CHUNK
 
 GOAL_S = 0.05
-LEAST_S = 0.0005  # that a task takes with what lies around it
+AROUND_S = 0.0005  # that a task takes besides its own time
+AHEAD_S = 0.25
 SHORT_S = 0.002
 LONG_S = 0.02
 _REMEMBERED = 1024
@@ -59,7 +61,14 @@ class Paces:
         mean_s = self._means.get(batch.function_id.int)
         if mean_s is None:
             return 1
-        return max(1, min(self._most, int(GOAL_S / max(mean_s, LEAST_S))))
+        return max(1, min(self._most, int(GOAL_S / (mean_s + AROUND_S))))
+
+    def ahead(self, batch: EngineBatch) -> float:
+        """Returns how many chunks of a batch may wait for each worker, so that nobody waits long for them."""
+        mean_s = self._means.get(batch.function_id.int)
+        if mean_s is None:
+            return 0
+        return math.inf if mean_s <= GOAL_S else AHEAD_S // mean_s
 
     def learn(self, function_id: UUID, elapsed_s: float) -> None:
         """Notes how long a task took; the last few count most."""

@@ -46,9 +46,8 @@ class Rig:
         packages = options.pop("packages", None)
         self.folder = folder
         limits = settings.limits if settings else Limits()
-        self.plan = WorkerPlan(
-            python, folder, folder, packages, dict(os.environ), memory_bytes=limits.memory_bytes
-        )
+        plan = {"memory_bytes": limits.memory_bytes, **options.pop("plan", {})}
+        self.plan = WorkerPlan(python, folder, folder, packages, dict(os.environ), **plan)
         if settings is None:
             self.engine = ProcessEngine(self.plan, folder / "slots", uuid4(), workers, **options)
         else:

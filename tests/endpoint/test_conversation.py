@@ -82,7 +82,7 @@ class FakeLink:
         self._count += 1
         heapq.heappush(self._later, (time.monotonic() + seconds, self._count, call))
 
-    def stop(self):
+    def stop(self, timeout_s=None):
         self.stopped = True
 
     def run_one(self, limit):

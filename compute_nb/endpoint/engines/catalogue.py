@@ -51,6 +51,7 @@ def make_engine(settings: Settings, site: Site) -> Engine:
             site.folder / SLOTS,
             site.journal_id,
             site.workers,
+            min_workers=min(settings.min_workers, site.workers),
             idle_s=settings.idle_s,
             kill_s=settings.kill_s,
             limits=settings.limits,
@@ -96,7 +97,7 @@ def _mpi(settings: Settings, site: Site) -> Pool:
     cluster = Cluster(nodes, settings.mpi_slots or site.workers, settings.mpi_launcher)
     packages = site.plan.packages and os.fspath(site.plan.packages)
     setup = {**_keeper_setup(settings, site), "python": site.plan.python, "packages": packages}
-    return MPIPool(cluster, setup)
+    return MPIPool(cluster, setup, min_workers=settings.min_workers, idle_s=settings.idle_s)
 
 
 def _keepers_are_here(settings: Settings) -> bool:
@@ -118,6 +119,8 @@ def _keeper_setup(settings: Settings, site: Site) -> dict[str, Any]:
         "limit": settings.limits.result_chars,
         "memory": settings.limits.memory_bytes,
         "kill_s": settings.kill_s,
+        "preload": settings.preload,
+        "max_tasks": settings.max_tasks,
         "environ": environ,
         "custody": os.fspath(site.folder / CUSTODY) if _keepers_are_here(settings) else None,
     }

@@ -13,14 +13,13 @@ import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compute_nb.endpoint.engine import Capabilities
+from compute_nb.endpoint.engine import Capabilities, Resources
 from compute_nb.endpoint.engines.luggage import luggage, visitor
-from compute_nb.endpoint.engines.pool import Figures, WorkerLost, oldest
-from compute_nb.endpoint.engines.visits import MOST, Visit, Visits
+from compute_nb.endpoint.engines.pool import MOST, Figures, WorkerLost, oldest
+from compute_nb.endpoint.engines.visits import Visit, Visits
 from compute_nb.endpoint.machine import WORKER_MARK
 from compute_nb.endpoint.runner.keeper import CANCELLED, Answer, Call, never
 from compute_nb.errors import ComputeError
@@ -76,15 +75,6 @@ VISIT = (
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Below:
-    """A task at Dask, under its name; `is_alone` if `future` stands for nothing else."""
-
-    name: str
-    future: Any
-    is_alone: bool
-
-
 class DaskPool:
     """Gives calls to a Dask client of its own.
 
@@ -103,7 +93,7 @@ class DaskPool:
         self._folder = folder
         self._client: Any = None
         self._cluster: Any = None
-        self._below: dict[str, Below] = {}  # by task
+        self._below: dict[str, tuple[Any, bool]] = {}  # by name; True if nothing else is in it
         self._visits = Visits()
         self._topic = f"{PREFIX}-{uuid.uuid4().hex}"
         self._stop = visitor("stop")
@@ -182,8 +172,7 @@ class DaskPool:
         except Exception as error:
             raise ComputeError(f"Dask takes no task: {type(error).__name__}: {error}") from error
         for visit, one in zip(visits, below, strict=True):
-            for name, call in zip(visit.names, visit.chunk, strict=True):
-                self._below[call.task_id] = Below(name, one, len(visit.names) == 1)
+            self._below.update(dict.fromkeys(visit.names, (one, len(visit.names) == 1)))
             self._client.loop.add_callback(self._follow, visit, one)
         return [future for visit in visits for future in visit.futures]
 
@@ -197,28 +186,27 @@ class DaskPool:
             text = "the Dask worker that ran this task, or the scheduler, is gone"
             self._visits.fail(visit.names, WorkerLost(text) if lost else error)
         finally:
-            for name, call in zip(visit.names, visit.chunk, strict=True):
-                kept = self._below.get(call.task_id)
-                if kept is not None and kept.name == name:
-                    del self._below[call.task_id]
+            for name in visit.names:
+                del self._below[name]
 
     def cancel(self, call: Call) -> bool:
         """Takes a task back, or ends it on the worker that runs it."""
-        below = self._below.get(call.task_id)
-        if below is not None:
-            self._client.loop.add_callback(self._end, below)
-        return below is not None
+        name = self._visits.name(call.task_id)
+        if name is not None:
+            self._client.loop.add_callback(self._end, call.task_id, name)
+        return name is not None
 
-    async def _end(self, below: Below) -> None:
+    async def _end(self, task_id: str, name: str) -> None:
         """Ends it where it runs; if it runs nowhere, no worker begins it from now on."""
+        below, is_alone = self._below.get(name, (None, False))
         try:
-            ended = await self._client._run(self._stop, below.name)
+            ended = await self._client._run(self._stop, name)
             if not any(ended.values()):
-                self._visits.tell([(below.name, *never(CANCELLED))])
-                if below.is_alone:
-                    await below.future.cancel()
+                self._visits.tell([(name, *never(CANCELLED))])
+                if is_alone:
+                    await below.cancel()
         except Exception as error:  # noqa: BLE001 - the scheduler is gone, and the task with it
-            _log.warning("the task of %s could not be ended: %s", below.name, error)
+            _log.warning("task %s could not be ended: %s", task_id, error)
 
     def running(self, futures: Sequence[Future[Answer]]) -> Sequence[Future[Answer]]:
         """Returns the oldest, as many as there are threads."""
@@ -228,9 +216,15 @@ class DaskPool:
         """Counts threads of Dask's workers."""
         if self._client is None:
             return Figures(self._workers, 0)
-        workers = self._client.scheduler_info(n_workers=-1).get("workers", {})
-        alive = sum(worker["nthreads"] for worker in workers.values())
-        return Figures(max(self._workers, alive) if self._address is None else alive, alive)
+        workers = self._client.scheduler_info(n_workers=-1).get("workers", {}).values()
+        alive = sum(worker["nthreads"] for worker in workers)
+        busy = sum(min(worker["nthreads"], _executing(worker["metrics"])) for worker in workers)
+        if self._address is None:
+            return Figures(max(self._workers, alive), alive, busy)
+        memory = sum(worker["memory_limit"] for worker in workers)
+        taken = sum(worker["metrics"].get("memory", 0) for worker in workers)
+        resources = Resources(alive, memory, max(0, memory - taken))
+        return Figures(alive, alive, busy, resources=resources, elsewhere=True)
 
     def close(self) -> None:
         """Lets go of the scheduler, and ends a cluster of our own."""
@@ -242,6 +236,11 @@ class DaskPool:
                     thing.close(timeout=CLOSE_S)
                 except Exception as error:  # noqa: BLE001 - it ends here whatever it says
                     _log.warning("Dask did not end well: %s", error)
+
+
+def _executing(metrics: Mapping[str, Any]) -> int:
+    """How many tasks a worker runs, as its last heartbeat told its scheduler."""
+    return int(metrics.get("task_counts", metrics).get("executing", 0))
 
 
 def _plugins() -> tuple[Any, Any]:

@@ -18,26 +18,27 @@ from pathlib import Path
 from typing import Any
 
 from compute_nb.endpoint.engine import Capabilities
+from compute_nb.endpoint.engines.line import MAX_LINES, Lines
 from compute_nb.endpoint.engines.luggage import visitor
-from compute_nb.endpoint.engines.pool import Figures, WorkerLost, oldest
-from compute_nb.endpoint.engines.visits import MOST, Visit, Visits
+from compute_nb.endpoint.engines.pool import MOST, Figures, OutOfReach, WorkerLost, oldest
+from compute_nb.endpoint.engines.visits import Visit, Visits
 from compute_nb.endpoint.machine import WORKER_MARK
-from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.runner.keeper import CANCELLED, Answer, Call, never
 from compute_nb.errors import ComputeError
 
 CAPABILITIES = Capabilities(
     "parsl",
-    cancel_running=False,
     resource_specification=True,
-    because="Parsl has no way to take back what it was given",
+    because="Parsl has no way to take back what it was given, and the worker can't be reached",
 )
 MAX_WINDOW = 4096
 STRATEGY_S = 0.5
 IDLE_S = 600.0
 HEARTBEAT_S = 3
-CLOSE_S = 10.0
+CLOSE_S, BROKEN_S = 10.0, 1.0
 DIE_WITH_PARENT = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.setsid(); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
 )
 _LOST = ("WorkerLost", "ManagerLost", "VersionMismatch", "InterchangeDied")
 
@@ -55,7 +56,6 @@ class ParslPool:
     """
 
     capabilities = CAPABILITIES
-    most = MOST
 
     def __init__(
         self, config_file: Path | None, workers: int, setup: Mapping[str, Any], folder: Path
@@ -65,6 +65,8 @@ class ParslPool:
         self._kernel: Any = None
         self._handlers: list[logging.Handler] = []
         self._visits = Visits()
+        self._lines: Lines | None = None
+        self._alive = 0
         self._visitor = visitor("visit")
         self.window = MAX_WINDOW
 
@@ -106,6 +108,29 @@ class ParslPool:
         self._handlers = [one for one in logger.handlers if one not in before]
         self._workers = sum(_most_workers(one) for one in self._executors())
         self.window = min(4 * self._workers + 8, MAX_WINDOW)
+        self._open_lines()
+
+    def _open_lines(self) -> None:
+        """Lets workers call, on the way on which Parsl's own reach its interchange."""
+        import zmq
+
+        for executor in self._executors() if zmq.has("curve") and self._workers <= MAX_LINES else ():
+            addresses = getattr(executor, "all_addresses", None)
+            ports = getattr(executor, "worker_port_range", None)
+            if addresses and ports and self._lines is None:
+                self._lines = Lines(addresses, ports, self._visits.tell, self._absent)
+
+    def _absent(self, name: str, asked: int) -> None:
+        """None of the workers that were asked had a task; called on the thread of the lines."""
+        if asked >= max(1, self._alive):
+            self._visits.tell([(name, *never(CANCELLED))])
+        else:
+            self._visits.fail([name], OutOfReach())
+
+    @property
+    def most(self) -> int:
+        """Several only where a long one among them can be told of at once."""
+        return MOST if self._lines is not None and self._lines.count >= max(1, self._alive) else 1
 
     def _config(self) -> Any:
         if self._file is None:
@@ -116,7 +141,7 @@ class ParslPool:
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ComputeError(f"{self._file} can't be run: {type(error).__name__}: {error}") from error
         from parsl import Config
 
@@ -137,7 +162,10 @@ class ParslPool:
             os.environ[WORKER_MARK] = mark
 
     def _end_with_us(self, config: Any) -> None:
-        """Has an interchange end when this process is killed; it would go on for nobody."""
+        """Has an interchange end when this process is killed, and not by Ctrl-C, which is for this process.
+
+        Else it would go on for nobody, or take what runs with it.
+        """
         for executor in config.executors if sys.platform == "linux" else ():
             command = getattr(executor, "interchange_launch_cmd", None)
             if isinstance(command, list):
@@ -161,11 +189,12 @@ class ParslPool:
     def _submit(self, chunk: Sequence[Call]) -> Sequence[Future[Answer]]:
         visit = self._visits.begin(chunk)
         options = dict(chunk[0].options)
+        setup = {**self._setup, "line": self._lines and self._lines.facts}
         wanted = options.pop("resource_specification", None) or {}
         try:
             below = self._kernel.submit(
                 self._visitor,
-                app_args=(self._setup, *visit.arguments(options)),
+                app_args=(setup, *visit.arguments(options)),
                 executors="all",
                 cache=False,
                 ignore_for_cache=None,
@@ -194,8 +223,12 @@ class ParslPool:
         self._visits.fail_all(WorkerLost("Parsl's own process was lost while it had this task"))
 
     def cancel(self, call: Call) -> bool:
-        """Says no: Parsl can't take back what it was given."""
-        return False
+        """Has the worker asked that runs it; Parsl can't take back what it was given."""
+        name = self._visits.name(call.task_id)
+        if self._lines is None or name is None:
+            return False
+        self._lines.end(name)
+        return True
 
     def running(self, futures: Sequence[Future[Answer]]) -> Sequence[Future[Answer]]:
         """Returns the oldest, as many as there are workers."""
@@ -208,20 +241,33 @@ class ParslPool:
         if self._is_broken():  # who asked it now would wait for ever
             self._give_up()
             return Figures(self._workers, 0)
-        return Figures(self._workers, sum(_workers_up(one) for one in self._executors()))
+        executors = self._executors()
+        up = [_workers_up(one) for one in executors]
+        known = all(busy is not None for _, busy in up)
+        self._alive = sum(alive for alive, _ in up)
+        return Figures(
+            self._workers,
+            self._alive,
+            sum(busy or 0 for _, busy in up) if known else None,
+            elsewhere=not all(_is_here(one) for one in executors),
+        )
 
     def close(self) -> None:
-        """Ends Parsl and its blocks; with its interchange gone Parsl would wait for ever, so not long."""
+        """Ends Parsl and its blocks; with its interchange gone Parsl may wait for ever, so not long."""
         if self._kernel is None:
             return
         self._give_up()
-        for executor in self._executors() if self._is_broken() else ():
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
+        is_broken = self._is_broken()
+        for executor in self._executors() if is_broken else ():
             blocks = getattr(executor, "blocks_to_job_id", {})
             executor.provider.cancel(list(blocks.values()))
         end = threading.Thread(target=_cleaned, args=(self._kernel,), name="parsl-end", daemon=True)
         self._kernel = None
         end.start()
-        end.join(CLOSE_S)
+        end.join(BROKEN_S if is_broken else CLOSE_S)
         if end.is_alive():
             _log.warning("Parsl does not end: it is left alone")
             return
@@ -274,11 +320,18 @@ def _most_workers(executor: Any) -> int:
     return int(blocks * nodes * each)
 
 
-def _workers_up(executor: Any) -> int:
+def _workers_up(executor: Any) -> tuple[int, int | None]:
+    """How many workers an executor has, and how many of them have a task, if it knows."""
     managers = getattr(executor, "connected_managers", None)
     if managers is None:
-        return _most_workers(executor)
+        return _most_workers(executor), None
     try:
-        return sum(manager["worker_count"] for manager in managers() if manager["active"])
+        told = [(one["worker_count"], one["tasks"]) for one in managers() if one["active"]]
     except Exception:  # noqa: BLE001 - its interchange is gone, which the next task tells
-        return 0
+        return 0, 0
+    return sum(count for count, _ in told), sum(min(one) for one in told)
+
+
+def _is_here(executor: Any) -> bool:
+    """True if the workers of an executor stand on this machine."""
+    return type(getattr(executor, "provider", None)).__name__ in ("LocalProvider", "NoneType")

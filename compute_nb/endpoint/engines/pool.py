@@ -27,6 +27,7 @@ from compute_nb.endpoint.engine import (
     EngineStatus,
     EngineTask,
     News,
+    Resources,
 )
 from compute_nb.endpoint.engines.death import death, lost
 from compute_nb.endpoint.engines.force import CANCELLED, End
@@ -35,13 +36,15 @@ from compute_nb.endpoint.gate import Gate, Limits
 from compute_nb.endpoint.runner import keeper
 from compute_nb.endpoint.runner.keeper import Answer, Call
 from compute_nb.endpoint.sizes import Paces
-from compute_nb.endpoint.timers import Timers
+from compute_nb.endpoint.timers import Timer, Timers
 from compute_nb.endpoint.turns import Turns
 from compute_nb.errors import ComputeError
 from compute_nb.tasks import ErrorCode, Outcome, RunResult
 
 LOOK_S = 0.25
+IDLE_LOOK_S = 5.0
 UNSETTLED = 4
+MOST = 64  # tasks in a chunk
 MAX_PLACES = 1 << 16
 
 _log = logging.getLogger(__name__)
@@ -55,19 +58,36 @@ class NotBegun(Exception):
     """The task comes back from the pool: it has not begun there, and never will."""
 
 
+class OutOfReach(Exception):
+    """The task was to end, and may run on: what runs it can't be asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How large a pool is: the most workers it may have, and how many there are."""
+    """How large a pool is, and how busy.
+
+    Attributes:
+        workers: The most that it may have.
+        alive: How many there are.
+        busy: How many have a call; None if one each has, as far as they go.
+        queued: Calls that it keeps and no worker runs; None if those are what is left over.
+        resources: Of its workers, where those stand elsewhere; None if nobody has told.
+        elsewhere: Whether its workers may stand on other machines.
+    """
 
     workers: int
     alive: int
+    busy: int | None = None
+    queued: int | None = None
+    resources: Resources | None = None
+    elsewhere: bool = False
 
 
 class Pool(Protocol):
     """What runs calls somewhere else. The engine calls all methods on its own thread.
 
-    A future of it gives an `Answer`, or raises `WorkerLost`, `NotBegun` or what else went wrong; it may be
-    set on any thread.
+    A future of it gives an `Answer`, or raises `WorkerLost`, `NotBegun`, `OutOfReach` or what else went
+    wrong; it may be set on any thread.
     """
 
     @property
@@ -80,7 +100,7 @@ class Pool(Protocol):
 
     @property
     def most(self) -> int:
-        """How many calls may be in a chunk."""
+        """How many calls may be in a chunk now, at most `MOST`."""
 
     def open(self) -> None:
         """Called before the first `submit`; may block.
@@ -119,7 +139,6 @@ class Chunk:
     batch: EngineBatch
     left: int
     back: list[EngineTask]
-    last_ended: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -150,7 +169,7 @@ class PoolEngine:
         self.capabilities = pool.capabilities
         self._pool, self._make_custody = pool, make_custody
         self._gate = Gate(pool.capabilities, limits)
-        self._turns, self._timers, self._paces = Turns(), Timers(), Paces(pool.most)
+        self._turns, self._timers, self._paces = Turns(), Timers(), Paces(MOST)
         self._flights: dict[int, Flight] = {}
         self._chunks = 0
         self._back: list[Chunk] = []
@@ -159,6 +178,7 @@ class PoolEngine:
         self._custody: Custody | None = None
         self._figures = pool.figures()
         self._is_open = self._ending = self._stopping = self._looks = False
+        self._next_look: Timer | None = None
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -190,8 +210,11 @@ class PoolEngine:
 
     def status(self) -> EngineStatus:
         """Returns how busy the engine is."""
-        figures = self._figures
-        return EngineStatus(figures.workers, figures.alive, len(self._turns), len(self._flights))
+        figures, waiting, flights = self._figures, len(self._turns), len(self._flights)
+        busy = min(flights, figures.alive) if figures.busy is None else figures.busy * bool(flights)
+        below = max(0, flights - busy) if figures.queued is None else figures.queued
+        told = figures.resources, figures.elsewhere
+        return EngineStatus(figures.workers, figures.alive, waiting, flights, busy, waiting + below, *told)
 
     def stop(self, patience_s: float = 0.0) -> None:
         """Waits for what was handed over, then closes the pool and waits for the thread."""
@@ -243,10 +266,11 @@ class PoolEngine:
             self._pool.open()
             self._figures = self._pool.figures()
             if self._custody is None:
-                window = self._pool.window
-                places = min(UNSETTLED * window * self._pool.most, MAX_PLACES)
+                window = max(self._pool.window, self._figures.workers)
+                places = min(UNSETTLED * window * MOST, MAX_PLACES)
                 self._custody = self._make_custody(max(places, UNSETTLED * window))
             self._is_open = True
+            self._look_again(IDLE_LOOK_S)
 
     # tasks come
 
@@ -274,14 +298,28 @@ class PoolEngine:
                 self._end(task, failed(f"{error}. The task has not begun"), None, None)
             return
         self._settle()
+        while chunks := self._next_chunks():
+            self._hand_over(chunks)
+
+    def _next_chunks(self) -> list[list[Flight]]:
         assert self._custody is not None
-        chunks = []
-        while len(self._turns) and self._chunks < self._pool.window and not self._custody.is_full:
+        chunks: list[list[Flight]] = []
+        while self._has_room() and not self._custody.is_full:
             taken = self._turns.take(self._fair_size)
             if taken is not None:
                 chunks.append(self._take_in(*taken))
-        if chunks:
-            self._hand_over(chunks)
+        return chunks
+
+    def _has_room(self) -> bool:
+        """True if the task whose turn it is may be handed over; a long one only once a worker is free for it.
+
+        What was handed over comes before all that waits here, whosever it is.
+        """
+        head = self._turns.head()
+        if head is None:
+            return False
+        workers = max(self._figures.workers, self._figures.alive, 1)
+        return self._chunks < min(self._pool.window, workers * (1 + self._paces.ahead(head)))
 
     def _line_up_again(self) -> None:
         """Puts what has come back where it was in the line."""
@@ -294,7 +332,7 @@ class PoolEngine:
         """At most what takes a moment, and so few that all workers end together."""
         assert self._custody is not None
         share = -(-len(self._turns) // (2 * max(self._figures.workers, 1)))
-        return min(self._paces.size(batch), share, self._custody.room)
+        return min(self._paces.size(batch), self._pool.most, share, self._custody.room)
 
     def _take_in(self, batch: EngineBatch, tasks: Sequence[EngineTask]) -> list[Flight]:
         assert self._custody is not None
@@ -323,7 +361,7 @@ class PoolEngine:
             future.add_done_callback(self._teller(flight))
         if not self._looks:
             self._looks = True
-            self._timers.later(LOOK_S, self._look)
+            self._look_again(LOOK_S)
 
     def _teller(self, flight: Flight) -> Callable[[Future[Answer]], None]:
         return lambda future: self._commands.put(lambda: self._ended(flight))
@@ -354,10 +392,13 @@ class PoolEngine:
         error = flight.future.exception()
         if error is None:
             answer = flight.future.result()
-            self._learn(flight.chunk, answer)
+            self._paces.learn(flight.chunk.batch.function_id, answer.ended - answer.started)
             self._land(flight, self._end_of(answer, flight), answer.started, answer.ended)
         elif isinstance(error, NotBegun) and flight.doom is None:
             self._take_back(flight)
+        elif isinstance(error, OutOfReach):
+            self._let_run(flight)
+            self._land(flight, CANCELLED)
         elif isinstance(error, ComputeError):
             self._land(flight, flight.doom or failed(str(error)))
         elif isinstance(error, WorkerLost):
@@ -395,12 +436,6 @@ class PoolEngine:
             flight.over = True
             flight.last_news = self._end(flight.task, end, started_at, ended_at)
         self._landed.append(flight)
-
-    def _learn(self, chunk: Chunk, answer: Answer) -> None:
-        """Notes how long a task took, with what lies between it and the one before."""
-        since = chunk.last_ended or answer.started
-        self._paces.learn(chunk.batch.function_id, answer.ended - since)
-        chunk.last_ended = answer.ended
 
     def _take_back(self, flight: Flight) -> None:
         assert self._custody is not None
@@ -459,8 +494,12 @@ class PoolEngine:
                 flight.marked = True
                 self._news.begun(Begun(flight.task.number, flight.task.run, time.time()))
         self._looks = bool(self._flights)
-        if self._looks:
-            self._timers.later(LOOK_S, self._look)
+        self._look_again(LOOK_S if self._looks else IDLE_LOOK_S)
+
+    def _look_again(self, seconds: float) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._next_look = self._timers.later(seconds, self._look)
 
 
 def failed(text: str, code: str = ErrorCode.REMOTE) -> End:

@@ -67,7 +67,8 @@ class ProcessEngine:
         slots_path: The slots file, made anew.
         journal_id: The journal that the task numbers belong to.
         workers: How many workers run at most.
-        idle_s: A worker that had nothing to do for so long ends; it is started again when it is needed.
+        min_workers: How many are kept, also if there is nothing to do. One starts with the engine anyway.
+        idle_s: Another one that had nothing to do for so long ends; it is started again when it is needed.
         kill_s: How long a task that is to end may take over it before its worker is killed.
         limits: What the endpoint allows.
     """
@@ -81,6 +82,7 @@ class ProcessEngine:
         journal_id: UUID,
         workers: int,
         *,
+        min_workers: int = 0,
         idle_s: float = IDLE_S,
         kill_s: float = KILL_S,
         limits: Limits | None = None,
@@ -91,7 +93,9 @@ class ProcessEngine:
         self._turns, self._sizes, self._timers = Turns(), ChunkSizes(), Timers()
         self._selector = selectors.DefaultSelector()
         slots = [Slot(self._slots, place) for place in range(workers)]
-        self._fleet = Fleet(plan, slots, self._selector, self._timers, idle_s=idle_s, owner=self)
+        self._fleet = Fleet(
+            plan, slots, self._selector, self._timers, idle_s=idle_s, min_workers=min_workers, owner=self
+        )
         self._force = Force(self._timers, kill_s, self._give_back)
         self._flying: dict[int, tuple[Worker, Chunk]] = {}
         self._stillborn: Counter[int] = Counter()
@@ -137,8 +141,9 @@ class ProcessEngine:
     def status(self) -> EngineStatus:
         """Returns how busy the engine is."""
         workers, flying = tuple(self._fleet.workers), len(self._flying)
-        busy = sum(bool(worker.chunks) for worker in workers)
-        return EngineStatus(self._max, len(workers), len(self._turns), flying, busy)
+        busy, waiting = sum(bool(worker.chunks) for worker in workers), len(self._turns)
+        queued = max(0, waiting + flying - busy)
+        return EngineStatus(self._max, len(workers), waiting, flying, busy, queued)
 
     def stop(self, patience_s: float = 0.0) -> None:
         """Takes back what has not begun, waits for what has, kills all workers and waits for the thread."""
@@ -203,15 +208,19 @@ class ProcessEngine:
         if self._ending:
             self._stopping = self._stopping or not self._flying
             return
+        self._fleet.keep()
         while len(self._turns):
-            worker = self._fleet.idle() or self._half_full_worker()
+            worker = self._fleet.idle()
+            if worker is None and self._settleable != self._settled:
+                self._settle(self._settleable)
+                continue
+            worker = worker or self._half_full_worker()
             if worker is not None:
                 self._feed(worker)
                 continue
-            self._starved = True
+            self._starved = True  # before it is looked once more
             if self._settleable == self._settled:
                 return
-            self._settle(self._settleable)
 
     def _half_full_worker(self) -> Worker | None:
         """A worker that may have a second chunk, since all are up and all tasks are short."""
@@ -221,7 +230,12 @@ class ProcessEngine:
             return None
         for worker in self._fleet.workers:
             ready = worker.ready and worker.free and not worker.closing and not worker.blocked
-            if ready and len(worker.chunks) == 1 and self._is_short(worker.chunks[0].batch):
+            if (
+                ready
+                and worker.left > 0
+                and len(worker.chunks) == 1
+                and self._is_short(worker.chunks[0].batch)
+            ):
                 return worker
         return None
 
@@ -234,13 +248,14 @@ class ProcessEngine:
     def _is_short(self, batch: EngineBatch) -> bool:
         return self._sizes.size(batch) > 1
 
-    def _fair_size(self, batch: EngineBatch) -> int:
+    def _fair_size(self, batch: EngineBatch, most: int) -> int:
         """At most this function's size, and so few that all workers end together."""
         share = -(-len(self._turns) // (2 * self._max))
-        return min(self._sizes.size(batch), share)
+        return min(self._sizes.size(batch), share, most)
 
     def _feed(self, worker: Worker) -> None:
-        taken = self._turns.take(self._fair_size)
+        left = worker.left
+        taken = self._turns.take(lambda batch: self._fair_size(batch, left))
         if taken is None:
             return
         batch, tasks = taken
@@ -304,12 +319,15 @@ class ProcessEngine:
         if chunk.alarm is not None:
             chunk.alarm.cancel()
         worker.chunks.remove(chunk)
+        worker.done += len(chunk.tasks)
         if chunk.last_news > self._settled:
             self._unsettled.append((chunk.last_news, worker.slot, chunk.record))
         else:
             worker.slot.clear(chunk.record)
         if worker.chunks:
             self._becomes_first(worker, worker.chunks[0])
+        elif worker.left <= 0:
+            self._fleet.retire(worker)
         else:
             worker.idle_since = time.monotonic()
 

@@ -70,8 +70,15 @@ class Child:
         self._open: dict[int, tuple[Future[Answer], float]] = {}
         self._is_up = self.is_spent = self.is_gone = False
         packages = plan.packages and os.fspath(plan.packages)
-        setup = {"folder": os.fspath(plan.folder), "packages": packages}
-        self._put({**setup, "limit": plan.result_chars, "memory": plan.memory_bytes})
+        self._put(
+            {
+                "folder": os.fspath(plan.folder),
+                "packages": packages,
+                "limit": plan.result_chars,
+                "memory": plan.memory_bytes,
+                "preload": plan.preload,
+            }
+        )
         self._reader = threading.Thread(target=self._read_all, name="threads-reader", daemon=True)
         self._reader.start()
 

@@ -20,7 +20,7 @@ from compute_nb.endpoint.engine import EngineBatch, EngineTask
 from compute_nb.endpoint.engines.tail import Tail
 from compute_nb.endpoint.runner.keeper import LATE
 from compute_nb.endpoint.gate import MAX_RESULT_CHARS
-from compute_nb.endpoint.slots import Slot
+from compute_nb.endpoint.slots import MAX_CHUNK, Slot
 from compute_nb.endpoint.timers import Timer
 
 RUNNER = Path(__file__).parent.parent / "runner" / "__main__.py"
@@ -49,6 +49,8 @@ class WorkerPlan:
         environ: Their environment.
         result_chars: How large a packed result may be.
         memory_bytes: How much each of their processes may take; None for no limit.
+        preload: Modules that a worker imports before it is up.
+        max_tasks: A worker that has run so many is replaced; 0 for no limit.
     """
 
     python: str
@@ -58,6 +60,8 @@ class WorkerPlan:
     environ: Mapping[str, str]
     result_chars: int = MAX_RESULT_CHARS
     memory_bytes: int | None = None
+    preload: tuple[str, ...] = ()
+    max_tasks: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -107,6 +111,7 @@ class Worker:
         self.chunks: deque[Chunk] = deque()
         self.watched: set[int] = set()
         self.idle_since = time.monotonic()
+        self.done, self._max_tasks = 0, plan.max_tasks
         self._known: OrderedDict[int, str] = OrderedDict()
         self._out, self._in = bytearray(), bytearray()
         self.log = plan.logs / f"worker-{place}.log"
@@ -152,6 +157,7 @@ class Worker:
             "packages": packages,
             "limit": plan.result_chars,
             "memory": plan.memory_bytes,
+            "preload": plan.preload,
         }
 
     def watch_exit(self) -> int:
@@ -206,6 +212,13 @@ class Worker:
     def blocked(self) -> bool:
         """True if part of a frame waits for room in the pipe."""
         return bool(self._out)
+
+    @property
+    def left(self) -> int:
+        """How many more tasks it may get."""
+        if not self._max_tasks:
+            return MAX_CHUNK
+        return self._max_tasks - self.done - sum([len(chunk.tasks) for chunk in self.chunks])
 
     @property
     def free(self) -> list[int]:

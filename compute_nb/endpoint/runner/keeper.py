@@ -37,6 +37,7 @@ PREFIX = "compute_nb_"  # of folders for a process whose id follows, also those 
 MAX_STARTS = 3
 MAX_WORDS = 16_000
 MAX_LOG_BYTES = 10 * 1024 * 1024
+LOOK_AT_LOG = 16  # tasks: a host with threads pays for every call of the system
 
 SUCCESS, ERROR, DIED, CANCELLED, WALLTIME, NO_WORKER, NOT_BEGUN = (
     "success",
@@ -87,7 +88,8 @@ class Keeper:
         setup: `python` (None: the host's own), `folder` where tasks run, `packages` that holds dill or None,
             `limit` of a result in characters, `memory` in bytes that a process may take or None,
             `environ` that is added, `kill_s` that a task may take to end, `custody`: the agent's custody
-            file, if it is on this machine for sure, else None.
+            file, if it is on this machine for sure, else None; perhaps `preload`, modules that a worker
+            imports first, and `max_tasks` that one may run.
     """
 
     def __init__(self, setup: dict[str, Any]) -> None:
@@ -100,7 +102,7 @@ class Keeper:
         self.process: Any = None
         self.exit = (0, 0)
         self.known = ""
-        self.serial = 0
+        self.serial = self.first = 0
         self.turn = threading.Lock()
         self.running = ""
         self.doom: str | None = None
@@ -131,8 +133,11 @@ class Keeper:
         finally:
             with self.turn:
                 self.running = ""
-            while select.select([self.ears], [], [], 0)[0]:
+            while self.doom is not None and select.select([self.ears], [], [], 0)[0]:
                 os.read(self.ears, 64)
+        most = self.setup.get("max_tasks")
+        if most and self.serial - self.first >= most:
+            self.kill()
         return answer
 
     def stop_all(self) -> None:
@@ -198,7 +203,7 @@ class Keeper:
                 pass_fds=(live.fileno(),),
                 bufsize=0,
             )
-            self.known = ""
+            self.known, self.first = "", self.serial
             setup = {
                 "slots": os.path.join(self.place, "words"),
                 "cancel": CANCEL,
@@ -210,6 +215,7 @@ class Keeper:
                 "packages": self.setup["packages"],
                 "limit": self.setup["limit"],
                 "memory": self.setup["memory"],
+                "preload": self.setup.get("preload"),
                 "live": live.fileno(),
             }
             self.send(json.dumps(setup))
@@ -273,7 +279,8 @@ class Keeper:
         if self.known != call.function_id:
             frame.update(code=call.code, forget=self.known)
             self.known = call.function_id
-        self.bound_log()
+        if self.serial % LOOK_AT_LOG == 0:
+            self.bound_log()
         with contextlib.suppress(OSError):  # it is dead, which is told below
             self.send(json.dumps(frame))
         found = self.receive(call.options.get("walltime_s"))
@@ -332,7 +339,7 @@ class Keeper:
             news = select.select(sources, [], [], pause_s)[0]
             now = time.monotonic()
             if source in news:
-                part = os.read(source, 1 << 20)
+                part = os.read(source, 1 << 16)
                 if not part:
                     return None
                 data += part

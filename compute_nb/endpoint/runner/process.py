@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .memory import MEMORY
 from .pickles import Unfit, dill
 from .pipe import Pipe
+from .preload import imported
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def main() -> None:
     if setup is None:
         return
     MEMORY.limit(setup.get("memory"))
+    failed = imported(setup.get("preload") or ())
     if threads:
         from .crowd import Crowd
 
@@ -89,7 +91,7 @@ def main() -> None:
         pipe.send([])
         leave(crowd)
     worker = Worker(pipe, setup)
-    pipe.send([])
+    pipe.send(failed)
     if pipe.quiet():
         with contextlib.suppress(Unfit):
             dill()

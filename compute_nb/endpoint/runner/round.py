@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from .keeper import Call, Keeper
 
-BUDGET_S = 0.2  # four times what the engine aims at
+LONG_S = 0.1
+TELL_S = 0.2  # so long an end waits for that of the round
 
 
 class Round:
@@ -39,17 +40,20 @@ class Round:
         self.keeper, self.tell = keeper, tell
         self.waiting = deque(calls)
         self.ends: list[Any] = []
+        self.told = 0
         self.turn = threading.Lock()
 
     def run(self) -> list[Any]:
         """Returns how each task ended, as `[name, *Answer]`; also of those that were told before."""
-        ends_at = time.monotonic() + BUDGET_S
-        if len(self.waiting) > 1:
-            self.keeper.later(ends_at, self.give_back)
+        tells_at = time.monotonic() + TELL_S
         for name, call in self.calls():
+            now = time.monotonic()
+            if now > tells_at:
+                self.tell_ends()
+                tells_at = now + TELL_S
+            if self.waiting or self.ends:
+                self.keeper.later(now + LONG_S, self.give_back)
             self.ends.append([name, *self.keeper.call(call)])
-            if time.monotonic() > ends_at:
-                self.rest()
         self.keeper.due = None
         return self.ends
 
@@ -65,15 +69,16 @@ class Round:
 
     def give_back(self) -> None:
         """A task is long: what waits behind it begins elsewhere, what has ended is told."""
-        self.rest()
-        if self.tell is not None:
-            self.tell(list(self.ends))
-
-    def rest(self) -> None:
-        """Ends the round with the task that runs."""
         with self.turn:
             calls, self.waiting = self.waiting, deque()
         self.ends.extend([name, *never(NOT_BEGUN)] for name, _ in calls)
+        self.tell_ends()
+
+    def tell_ends(self) -> None:
+        """Tells the ends that were not told before."""
+        if self.tell is not None:
+            self.tell(self.ends[self.told :])
+            self.told = len(self.ends)
 
     def stop(self, name: str) -> bool:
         """Ends a task if it is here, begun or not."""

@@ -11,6 +11,7 @@ import threading
 from typing import Any
 
 from .keeper import CANCELLED, Call, Keeper, never
+from .line import line
 from .round import Round
 
 HELD = threading.local()
@@ -31,7 +32,7 @@ def visit(
     """Runs tasks of one function; returns `[name, *keeper.Answer]` for each.
 
     Args:
-        setup: For the keeper.
+        setup: For the keeper; `line` where the agent may be called.
         call: The function's id, its packed code and the options.
         tasks: Of each a name that no other run has, its id, its packed arguments, its place in custody.
         tell: Sends such a list ahead, where this can be done.
@@ -39,6 +40,9 @@ def visit(
     function_id, code, options = call
     told = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     options = {**options, "environ": {**told, **options.get("environ", {})}}
+    if tell is None and setup.get("line"):
+        up = line(setup["line"], stop)
+        tell = up and up.tell
     calls = {name: Call(task_id, function_id, code, args, options, at) for name, task_id, args, at in tasks}
     with TURN:
         gone = [name for name in calls if name in UNWANTED]

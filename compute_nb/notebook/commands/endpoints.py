@@ -34,7 +34,7 @@ class Endpoint:
         name: As a line names it.
         service: Who told of it.
         state: "online", "offline", or why that is not known.
-        busy: Tasks that workers have, at its last heartbeat.
+        busy: Workers that have a task, at its last heartbeat.
         queued: Tasks that wait there for a worker, at its last heartbeat.
     """
 
@@ -182,8 +182,7 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
     state = str(answer.get("status") or "")
     live = state == "online"
     own = platform.python_version() if name == LOCAL else ""
-    waiting, outstanding = details.get("pending_tasks"), details.get("outstanding_tasks")
-    counted = live and isinstance(waiting, int) and isinstance(outstanding, int)
+    busy, queued = _busy(details) if live else (None, None)
     return Endpoint(
         name,
         service,
@@ -191,9 +190,20 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
         STARTS if name == LOCAL and not live else state,
         str(agent.get("python") or details.get("python_version") or own),
         agent.get("workers") or details.get("total_workers"),
-        outstanding - waiting if counted and outstanding is not None and waiting is not None else None,
-        waiting if counted else None,
+        busy,
+        queued,
     )
+
+
+def _busy(details: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Returns how many workers are busy, and how many tasks wait, as far as a heartbeat tells it."""
+    told = details.get("compute_nb_figures")
+    if isinstance(told, Mapping):
+        return told.get("busy"), told.get("queued")
+    waiting, outstanding = details.get("pending_tasks"), details.get("outstanding_tasks")
+    if not isinstance(waiting, int) or not isinstance(outstanding, int):
+        return None, None
+    return outstanding - waiting, waiting
 
 
 def _idle_local(service: str) -> Endpoint:

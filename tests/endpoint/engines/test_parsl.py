@@ -34,8 +34,7 @@ config = Config(
 PID = "def pid():\n    import os\n    return os.getppid()\n"
 
 
-def test_blocks_go_out_with_work_and_in_without_and_a_lost_interchange_is_told(fresh, tmp_path, monkeypatch):
-    monkeypatch.setattr("compute_nb.endpoint.engines.parsl.CLOSE_S", 1.0)
+def test_blocks_go_out_with_work_and_in_without_and_a_lost_interchange_is_told(fresh, tmp_path):
     path = tmp_path / "config.py"
     path.write_text(CONFIG)
     rig = fresh("parsl", parsl_config=path)
@@ -76,6 +75,12 @@ def _words(process):
         ("from parsl import Config\nconfig = Config(executors=[], retries=2)\n", "leave it out"),
         ("config = 5\n", "no `config` that is a parsl.Config"),
         ("import no_such_thing\n", "ModuleNotFoundError"),
+        ("from parsl import Config\nconfig = Config(executors=[\n", "SyntaxError: .* line 2"),
+        ("raise SystemExit('module load first')\n", "SystemExit: module load first"),
+        (
+            "from parsl import Config, WorkQueueExecutor\nconfig = Config(executors=[WorkQueueExecutor()])\n",
+            "requires the work_queue module",
+        ),
     ],
 )
 def test_a_config_that_can_not_be_used_is_told(tmp_path, text, said):
