@@ -214,7 +214,7 @@ class Keeper:
                 "folder": self.folder,
                 "packages": self.setup["packages"],
                 "limit": self.setup["limit"],
-                "memory": self.setup["memory"],
+                "memory": self.setup.get("memory"),
                 "preload": self.setup.get("preload"),
                 "live": live.fileno(),
             }
