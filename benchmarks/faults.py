@@ -34,7 +34,7 @@ def main(words: list[str]) -> None:
         with stage(Path(folder)) as one:
             for engine in engines:
                 for name in faults:
-                    if name not in ("rabbit", TOGETHER):
+                    if name not in ("rabbit", TOGETHER) and engine in (FAULTS[name].only or ENGINES):
                         agents = one.agents(engine)
                         show([engine], FAULTS[name], play(one, agents, name, Path(folder)))
             if TOGETHER in faults:

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import psutil
 from stage import WORKERS, Agent, Service, Stage
 
 from compute_nb import Executor
@@ -120,6 +121,7 @@ class Fault:
         special: `struck` and `beside` on the engines where they differ.
         ends: True if the struck task ends by it, and its neighbour goes on meanwhile.
         waits: True if the struck task has not begun.
+        only: The engines that have such a fault; empty for all.
         deed: What the struck task does once its gate is open.
         again: `retries` of the neighbour.
         walltime_s: Of the struck task.
@@ -132,6 +134,7 @@ class Fault:
     special: Mapping[str, tuple[Sight, Sight]] = field(default_factory=dict)
     ends: bool = False
     waits: bool = False
+    only: tuple[str, ...] = ()
     deed: str = ""
     again: int = 0
     walltime_s: float | None = None
@@ -314,6 +317,12 @@ def kill_worker(scenes: Sequence[Scene]) -> None:
         os.kill(scene.worker(STRUCK), signal.SIGKILL)
 
 
+def kill_host(scenes: Sequence[Scene]) -> None:
+    """The worker of Parsl or Dask that keeps the process in which the task runs."""
+    for scene in scenes:
+        os.kill(psutil.Process(scene.worker(STRUCK)).ppid(), signal.SIGKILL)
+
+
 def open_gate(scenes: Sequence[Scene]) -> None:
     """Lets the struck task do its deed."""
     for scene in scenes:
@@ -429,6 +438,13 @@ FAULTS: Mapping[str, Fault] = {
         special={"threads": _died_together},
         ends=True,
     ),
+    "host": Fault(
+        "worker of Parsl or Dask killed",
+        kill_host,
+        Sight("FAILED", "WorkerDied", "worker (of Parsl was lost|that ran this task).*retries=1"),
+        ends=True,
+        only=("parsl", "dask"),
+    ),
     "segfault": Fault(
         "segmentation fault",
         open_gate,
@@ -461,8 +477,8 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "queued": Fault("cancelled while it waits", cancel, CANCELLED, waits=True),
     "running": Fault("cancelled while it runs", cancel, CANCELLED, ends=True),
-    "agent": Fault("agent killed (SIGKILL)", end_agent(signal.SIGKILL), LOST, again=1),
-    "sigterm": Fault("agent ended (SIGTERM)", end_agent(signal.SIGTERM), STOPPED, again=1),
+    "agent": Fault("agent killed (SIGKILL)", end_agent(signal.SIGKILL), LOST, ends=True, again=1),
+    "sigterm": Fault("agent ended (SIGTERM)", end_agent(signal.SIGTERM), STOPPED, ends=True, again=1),
     "broker": Fault("service and broker killed, started at once", service_away(0.0)),
     "away": Fault("service away for 3 s", service_away(3.0)),
     "minute": Fault("service away for 60 s", service_away(60.0)),

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 MOUNTS = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
-SIZE = "256m"
+SIZE = "64m"
 BLOCK = bytes(4096)
 
 

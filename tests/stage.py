@@ -147,6 +147,11 @@ class Agent:
         """Ends it by a signal; returns when it has ended."""
         if self._process is not None:
             self._process.send_signal(number)
+            self.ended()
+
+    def ended(self) -> None:
+        """Waits for its end."""
+        if self._process is not None:
             self._process.wait(UP_S)
             assert self._reader is not None
             self._reader.join(UP_S)
@@ -198,7 +203,7 @@ class Stage:
         for agent in self._agents.values():
             agent.signal(signal.SIGTERM)
         for agent in self._agents.values():
-            agent.end(signal.SIGTERM)
+            agent.ended()
         self.service.stop()
         self.disk.close()
 

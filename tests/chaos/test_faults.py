@@ -9,8 +9,8 @@ from stage import Stage, stage
 
 CHEAP = ("processes", "threads", "mpi")
 FARMS = ("parsl", "dask")  # they take seconds to start
-# Of these `make bench` has more; memory_limit is in tests/endpoint/engines/test_user_code.py.
-ELSEWHERE = {"minute", "rabbit", "broker", "agent-asleep", "service-asleep", "limit"}
+# `make bench` has these; memory_limit and the workers of Parsl and Dask are in tests/endpoint/engines.
+ELSEWHERE = {"minute", "rabbit", "broker", "agent-asleep", "service-asleep", "limit", "host"}
 
 
 @pytest.fixture(scope="module")
@@ -43,5 +43,7 @@ def look(one: Stage, folder: Path, name: str, engines: tuple[str, ...]) -> None:
         assert outcome.beside.is_as(beside), (engine, outcome.beside)
         for seen in outcome.queued:
             assert seen.is_as(DONE), (engine, seen)
+        if fault.waits:
+            assert outcome.struck.begun == 0, engine
         if fault.again:
             assert outcome.beside.begun == 1 + fault.again, engine

@@ -29,7 +29,7 @@ from compute_nb.endpoint.engine import (
     News,
     Resources,
 )
-from compute_nb.endpoint.engines.death import death, lost
+from compute_nb.endpoint.engines.death import death, gone
 from compute_nb.endpoint.engines.force import CANCELLED, End
 from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.gate import Gate, Limits
@@ -386,7 +386,7 @@ class PoolEngine:
         """A future was set."""
         assert flight.future is not None
         if flight.future.cancelled():
-            end = flight.doom or lost("WorkerDied: the task was given up by what ran it")
+            end = flight.doom or gone("the task was given up by what ran it")
             self._land(flight, end)
             return
         error = flight.future.exception()
@@ -402,7 +402,7 @@ class PoolEngine:
         elif isinstance(error, ComputeError):
             self._land(flight, flight.doom or failed(str(error)))
         elif isinstance(error, WorkerLost):
-            self._land(flight, flight.doom or lost(f"WorkerDied: {error}"))
+            self._land(flight, flight.doom or gone(str(error)))
         else:
             name = self.capabilities.name
             text = f"the engine {name} could not run this task: {type(error).__name__}: {error}"
