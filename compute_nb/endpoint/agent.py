@@ -91,8 +91,13 @@ class Agent:
                 return self._run()
         except Timeout:
             _log.error("another agent runs in %s; this one ends", self._folder)
-        except (ComputeError, OSError, sqlite3.Error) as error:
-            _log.error("the agent of %s can't run in %s: %s", self._config.name, self._folder, error)
+        except ComputeError as error:
+            _log.error("the agent of %s can't run: %s", self._config.name, error)
+        except (OSError, sqlite3.Error) as error:
+            _log.error(
+                "the agent of %s can't run: %s: %s; see that %s can be written and has room, then start it again",
+                *(self._config.name, type(error).__name__, error, self._folder),
+            )
         return 1
 
     def _run(self) -> int:
