@@ -90,7 +90,8 @@ def measure(engine: str, endpoint: str) -> None:
         mine.cancel_all()
     print(
         f"{engine:10} no-op alone: median {1e3 * statistics.median(alone):7.1f} ms; "
-        f"beside {TASKS} x {TASK_S:g} s: median {statistics.median(beside):5.2f} s, from {min(beside):.2f} to {max(beside):.2f} s "
+        f"beside {TASKS} x {TASK_S:g} s: median {statistics.median(beside):5.2f} s, "
+        f"from {min(beside):.2f} to {max(beside):.2f} s "
         f"({open_naps} of {TASKS} still open then)",
         flush=True,
     )

@@ -17,8 +17,9 @@ from uuid import UUID
 import click
 
 from compute_nb.cli.way import Way
-from compute_nb.config import LOCAL, Home
+from compute_nb.config import LOCAL
 from compute_nb.errors import ComputeError, ServiceUnreachable
+from compute_nb.home import Home
 
 if TYPE_CHECKING:
     from compute_nb.cli.roster import Roster, Row

@@ -12,10 +12,10 @@ from typing import Any
 from uuid import UUID
 
 from compute_nb import local
-from compute_nb.config import write_private
 from compute_nb.connection import Connection, Repeat
 from compute_nb.endpoint.config import AgentConfig
 from compute_nb.errors import ComputeError, ServiceUnreachable
+from compute_nb.private import write_private
 
 PATIENCE_S = 5.0
 OURS = "compute_nb"

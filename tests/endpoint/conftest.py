@@ -14,13 +14,12 @@ from compute_nb.endpoint.engine import EngineBatch, EngineTask
 from compute_nb.endpoint.engines.catalogue import Site, make_engine
 from compute_nb.endpoint.engines.processes import ProcessEngine
 from compute_nb.endpoint.engines.worker import WorkerPlan
-from compute_nb.endpoint.gate import Limits
 from compute_nb.endpoint.settings import Settings
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import Run, new_id
 from compute_nb.wire import pack_buffers
 
-WAIT_S = 20.0
+WAIT_S = 60
 SERIALIZER = ComputeSerializer()
 
 
@@ -45,9 +44,11 @@ class Rig:
     ):
         packages = options.pop("packages", None)
         self.folder = folder
-        limits = settings.limits if settings else Limits()
-        plan = {"memory_bytes": limits.memory_bytes, **options.pop("plan", {})}
-        self.plan = WorkerPlan(python, folder, folder, packages, dict(os.environ), **plan)
+        plan = options.pop("plan", {})
+        memory_bytes = settings.limits.memory_bytes if settings else None
+        self.plan = WorkerPlan(
+            python, folder, folder, packages, dict(os.environ), memory_bytes=memory_bytes, **plan
+        )
         if settings is None:
             self.engine = ProcessEngine(self.plan, folder / "slots", uuid4(), workers, **options)
         else:
@@ -56,6 +57,7 @@ class Rig:
         self.ended: dict[int, object] = {}
         self.order: list[int] = []
         self.begun: dict[int, float] = {}
+        self.printed: dict[UUID, str] = {}
         self.last = 0
         self.settles = True
         self.engine.start(self.bell.set)
@@ -87,6 +89,8 @@ class Rig:
             news = self.engine.take()
             for begun in news.begun:
                 self.begun[begun.number] = begun.at
+            for run, _, _, text in news.printed:
+                self.printed[run.task_id] = self.printed.get(run.task_id, "") + text
             for number, result in news.ended:
                 assert number not in self.ended, "a task has ended twice"
                 self.ended[number] = result

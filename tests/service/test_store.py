@@ -721,6 +721,34 @@ def test_requests_without_ids_are_repeats_only_if_the_reply_was_not_written(play
 # -- whose it is ----------------------------------------------------------------------------------
 
 
+def test_admins_of_an_endpoint_see_and_delete_it_and_no_more(play: Play) -> None:
+    async def scene(rig: Rig) -> None:
+        store, third = rig.store, UUID(int=3)
+        metadata = {"compute_nb": {}, "admins": [str(YOU)]}
+        endpoint_id = await store.register_endpoint(ME, "shared", metadata)
+        assert (await store.endpoint(YOU, endpoint_id)).owner == ME
+        submission = Submission(endpoint_id, new_id(), rig.specs(1))
+        for refused in (
+            store.endpoint(third, endpoint_id),
+            store.delete_endpoint(third, endpoint_id),
+            store.register_endpoint(YOU, "mine now", metadata, endpoint_id),
+            store.submit(YOU, submission),
+        ):
+            with pytest.raises(Forbidden, match="somebody else's"):
+                await refused
+        (task_id,) = (await store.submit(ME, submission)) and [spec.task_id for spec in submission.tasks]
+        await store.delete_endpoint(YOU, endpoint_id)
+        (row,) = await store.task_rows(ME, [task_id])
+        assert row.state is TaskState.FAILED
+
+        again = await store.register_endpoint(ME, "shared", metadata)
+        await store.register_endpoint(ME, "shared", {"compute_nb": {}}, again)
+        with pytest.raises(Forbidden):
+            await store.endpoint(YOU, again)
+
+    play(scene)
+
+
 def test_nothing_of_others_is_seen_or_used(play: Play) -> None:
     async def scene(rig: Rig) -> None:
         store, group = rig.store, new_id()

@@ -16,6 +16,7 @@ from compute_nb.serialize import ComputeSerializer, PureSourceTextInspect
 from compute_nb.tasks import TaskState
 
 TASKS = 500
+NAP_S = 1.0
 TURNS = 3  # 500 tasks of 1 s: a lone task ends within 3 s, so behind 3 turns of each worker
 
 
@@ -33,7 +34,7 @@ def test_a_lone_task_ends_within_three_turns_of_each_worker():
     workers = len(os.sched_getaffinity(0))
     with Executor("local") as many, Executor("local") as lone:
         lone.submit(noop).result(60)
-        naps = [many.submit(nap, 0.05) for _ in range(TASKS)]
+        naps = [many.submit(nap, NAP_S) for _ in range(TASKS)]
         many.wait_accepted(60)
         naps[0].result(60)
         for _ in range(3):

@@ -17,9 +17,9 @@ from typing import Any
 
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
-from compute_nb.endpoint.engines.tail import Tail
-from compute_nb.endpoint.runner.keeper import LATE
 from compute_nb.endpoint.gate import MAX_RESULT_CHARS
+from compute_nb.endpoint.runner.leftovers import LATE, is_written
+from compute_nb.endpoint.runner.tail import Tail
 from compute_nb.endpoint.slots import MAX_CHUNK, Slot
 from compute_nb.endpoint.timers import Timer
 
@@ -115,9 +115,9 @@ class Worker:
         self._known: OrderedDict[int, str] = OrderedDict()
         self._out, self._in = bytearray(), bytearray()
         self.log = plan.logs / f"worker-{place}.log"
-        self._log_start = _open_log_at(self.log)
+        self._log_start = open_log_at(self.log)
         self.log.touch()
-        self.tail = Tail(self.log)
+        self.tail = Tail(os.fspath(self.log))
         try:
             self.process = self._popen(plan)
         except OSError:
@@ -320,9 +320,11 @@ class Worker:
         return ""
 
 
-def _open_log_at(path: Path) -> int:
+def open_log_at(path: Path) -> int:
     """Returns where a new worker's output begins in its log; a log that has grown large starts anew."""
     with contextlib.suppress(OSError):
+        if is_written(os.fspath(path)):  # by what a task of an earlier worker has left
+            path.replace(path.with_name(path.name + LATE))
         size = path.stat().st_size
         if size <= MAX_LOG_BYTES:
             return size

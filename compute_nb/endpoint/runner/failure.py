@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 RUNNER = os.path.dirname(__file__)
 MAX_TEXT = 1_000_000
 MAX_EXCEPTION = 65_536
+MAX_FRAMES, LAST_FRAMES = 5_000, 200
 TAIL = "compute_nb:1:"
 NOTE = "compute_nb_note"  # what is known of an error besides its text
 
@@ -49,9 +50,19 @@ def formatted(error: BaseException) -> list[str]:
     import traceback
 
     try:
-        return traceback.format_exception(type(error), error, below_runner(error.__traceback__))
+        trace = below_runner(error.__traceback__)
+        return traceback.format_exception(type(error), error, trace, limit=limit_of(trace))
     except Exception as broken:
         return [f"{type(error).__qualname__} (its text can't be made: {broken!r})"]
+
+
+def limit_of(trace: TracebackType | None) -> int | None:
+    """Returns how much of a traceback can be formatted: millions of frames take minutes, so the last ones."""
+    for _ in range(MAX_FRAMES):
+        if trace is None:
+            return None
+        trace = trace.tb_next
+    return -LAST_FRAMES
 
 
 def below_runner(trace: TracebackType | None) -> TracebackType | None:

@@ -1,7 +1,7 @@
 """This module is the leftovers of a task: processes that outlive it, whose text must not be the next task's.
 
-Orphans become children of the worker (Linux), so the kernel says in one call whether there is any. The log that
-one of them writes to is put aside, and the worker begins another.
+Orphans become children of the worker (Linux), so the kernel says in one call whether there is any. The log
+that one of them writes to is put aside, and the worker begins another.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .keeper import LATE
-
+LATE = ".late"  # at the end of the name of a log that was put aside for another
 SUBREAPER = 36
 MAX_ZOMBIES = 64
 
@@ -83,6 +82,21 @@ def has_open(pid: int, path: str) -> bool:
                 return True
         except OSError:
             continue
+    return False
+
+
+def is_written(path: str) -> bool:
+    """True if a process has a file open for writing, as far as the system tells."""
+    try:
+        import fcntl
+
+        with open(path, "rb") as file:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:
+        return True
+    except (ImportError, AttributeError, OSError):
+        pass
     return False
 
 

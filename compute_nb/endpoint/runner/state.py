@@ -1,6 +1,6 @@
 """This module is the state of a worker's process: what a task may leave changed that no other should meet.
 
-Signals and alarms, descriptors and streams, the mask of files, locale, limits of the interpreter, its modules.
+Signals and alarms, descriptors and streams, the mask of files, the locale, what the interpreter has set.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import faulthandler
 import gc
 import importlib
-import io
 import os
 import signal
 import sys
@@ -23,10 +22,12 @@ class State:
     """The process as it was; taken once the worker is up, on its main thread.
 
     Args:
-        log: A descriptor of what 1 and 2 are.
+        log: A descriptor of what 1 and 2 are, kept.
+        main_thread: Whether tasks run on it; elsewhere none can change how signals are taken.
     """
 
-    def __init__(self, log: int) -> None:
+    def __init__(self, log: int, main_thread: bool = True) -> None:
+        self.main_thread = main_thread
         self.log = log
         self.null = os.open(os.devnull, os.O_RDONLY)
         self.umask = os.umask(0o77)
@@ -65,14 +66,17 @@ class State:
         sys.settrace(None)
         sys.setprofile(None)
         get = self.table.get
-        return all(get(name) is module for name, module in self.modules.items() if name != "__main__")
+        if all(get(name) is module for name, module in self.modules.items() if name != "__main__"):
+            return True
+        self.stitch()
+        return False
 
     def put_back_signals(self) -> None:
         """Undoes what was done to signals and alarms."""
         for timer in TIMERS:
             signal.setitimer(timer, 0)
         found = [_SIGNAL.getsignal(number) for number in self.numbers]
-        if found != self.handlers:
+        if self.main_thread and found != self.handlers:
             for number, now, then in zip(self.numbers, found, self.handlers):
                 if now != then:
                     _SIGNAL.signal(number, signal.SIG_DFL if then is None else then)
@@ -81,15 +85,3 @@ class State:
             signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         if not faulthandler.is_enabled():
             faulthandler.enable(2)
-
-
-def whole(stream: Any, number: int) -> Any:
-    """Returns a standard stream with all that it held written, or a new one if it was closed."""
-    try:
-        stream.flush()
-    except OSError:  # the disk is full, or its descriptor was closed
-        return stream
-    except ValueError:
-        raw = open(number, "wb", closefd=False)  # noqa: SIM115 - it is for good
-        return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
-    return stream

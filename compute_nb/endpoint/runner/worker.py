@@ -7,7 +7,9 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from .buffers import dump
@@ -18,8 +20,9 @@ from .live import LIVE, Live
 from .memory import MEMORY
 from .pickles import Unfit
 from .slot import Slot
-from .state import State, whole
+from .state import State
 from .surroundings import Surroundings
+from .told import streams, whole
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -41,6 +44,8 @@ class Worker:
         self.pid, self.limit = os.getpid(), setup["limit"]
         if setup["packages"]:
             sys.path.append(setup["packages"])
+        self.outlived: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        streams(self.may_print)
         self.surroundings = Surroundings(setup["folder"])
         self.codes: dict[str, Any] = {}
         self.serial = self.index = 0
@@ -88,10 +93,17 @@ class Worker:
                 os._exit(SPENT)
         self.surroundings.leave(begun)
 
+    def may_print(self, text: str) -> bool:
+        """Says no to a thread whose task has ended: its text would be the next one's."""
+        return not self.outlived or threading.current_thread() not in self.outlived
+
     def clear_up(self) -> None:
         """Leaves nothing of a task to the next one."""
-        streams = self.surroundings.streams
-        self.surroundings.streams = streams[0], whole(streams[1], 1), whole(streams[2], 2)
+        stdin, stdout, stderr = self.surroundings.streams
+        self.surroundings.streams = stdin, whole(stdout), whole(stderr)
+        if threading.active_count() > 1:
+            own = threading.current_thread()
+            self.outlived.update(thread for thread in threading.enumerate() if thread is not own)
         if self.leftovers.write():
             with contextlib.suppress(OSError):  # no room for another log: what they print is in this one
                 self.slot.move_log(self.leftovers.put_aside())

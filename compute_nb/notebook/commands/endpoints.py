@@ -12,8 +12,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compute_nb.config import LOCAL, Home, Settings
+from compute_nb.config import LOCAL, Settings
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 from compute_nb.local import ended, find_service
 from compute_nb.places import Places
 from compute_nb.reach import Reach
@@ -36,6 +37,7 @@ class Endpoint:
         state: "online", "offline", or why that is not known.
         busy: Workers that have a task, at its last heartbeat.
         queued: Tasks that wait there for a worker, at its last heartbeat.
+        cores: Processors of the machines of its workers; `available_bytes` of their memory are free.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Endpoint:
     workers: int | None = None
     busy: int | None = None
     queued: int | None = None
+    cores: int | None = None
+    available_bytes: int | None = None
 
     @property
     def told(self) -> str:
@@ -192,7 +196,15 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
         agent.get("workers") or details.get("total_workers"),
         busy,
         queued,
+        **(_machine(details) if live else {}),
     )
+
+
+def _machine(details: Mapping[str, Any]) -> dict[str, int | None]:
+    """Returns what a heartbeat tells of the machines of the workers."""
+    told = details.get("compute_nb_figures")
+    known = told if isinstance(told, Mapping) else {}
+    return {"cores": known.get("cores"), "available_bytes": known.get("available_bytes")}
 
 
 def _busy(details: Mapping[str, Any]) -> tuple[int | None, int | None]:

@@ -62,6 +62,30 @@ def test_blocks_go_out_with_work_and_in_without_and_a_lost_interchange_is_told(f
     assert not left
 
 
+def test_a_worker_without_a_line_is_not_asked_to_end_a_task(fresh, tmp_path):
+    """Threads of Parsl are in the agent itself, so that nothing is opened for them to call."""
+    path, begun, hold = tmp_path / "config.py", tmp_path / "begun", tmp_path / "hold"
+    path.write_text(
+        "from parsl import Config, ThreadPoolExecutor\n"
+        "config = Config(executors=[ThreadPoolExecutor(max_threads=1)])\n"
+    )
+    hold.touch()
+    rig = fresh("parsl", parsl_config=path)
+    numbers = rig.submit(
+        "def wait(begun, hold):\n    import os, time\n    open(begun, 'w').close()\n"
+        "    while os.path.exists(hold):\n        time.sleep(0.01)\n",
+        ((str(begun), str(hold)), {}),
+    )
+    rig.pump(lambda: numbers[0] in rig.begun)
+    rig.engine.cancel(numbers)
+    (result,) = rig.results(numbers)
+    assert result.outcome is Outcome.CANCELLED
+    assert "can't end a task that was begun" in result.data
+    assert "Parsl has no way to take back" in result.data
+    hold.unlink()
+    assert rig.call("def one():\n    return 1\n") == 1
+
+
 def _words(process):
     try:
         return " ".join(process.cmdline())

@@ -13,7 +13,10 @@ def look():
     with open('/proc/self/cmdline' if os.path.exists('/proc/self') else os.devnull) as file:
         file.read()
     return {
-        'environ': {name: value for name, value in os.environ.items() if 'TASK' not in name},
+        'environ': {
+            name: value for name, value in os.environ.items()
+            if not any(word in name for word in ('TASK', 'PYTEST', 'PARSL'))
+        },
         'cwd': os.getcwd(),
         'argv': sys.argv[1:],
         'path': sys.path,
@@ -91,10 +94,10 @@ CASES = {
         "Own",
     ),
     "recurses for ever": (go("def deep(): return deep()", "deep()"), ERROR, "RecursionError"),
-    "recurses for ever without a limit": (
-        go("sys.setrecursionlimit(10**8)", "def deep(x): return deep([x])", "deep(repr)"),
-        (DIED, ERROR),
-        "",
+    "overflows the stack": (
+        go("sys.setrecursionlimit(10**8)", "def deep(x): return sorted([x], key=deep)", "deep(1)"),
+        DIED,
+        "SIGSEGV",
     ),
     "changes the recursion limit": (go("sys.setrecursionlimit(123456)"), SUCCESS, None),
     "closes its output": (go("os.close(1)", "os.close(2)", "return 1"), SUCCESS, 1),

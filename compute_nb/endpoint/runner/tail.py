@@ -12,7 +12,6 @@ import mmap
 import os
 import re
 import tempfile
-from pathlib import Path
 from typing import NamedTuple
 
 RING_BYTES = 65_536
@@ -39,7 +38,7 @@ class Tail:
         file: Descriptor of the ring, for the worker.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: str) -> None:
         self.file = _memory()
         os.truncate(self.file, _HEADER + RING_BYTES)
         self._map = mmap.mmap(self.file, 0)
@@ -83,7 +82,7 @@ class Tail:
             return None
         parts = _MARK.split(body)
         text = parts[0].decode("utf-8", "replace")
-        for place, part in zip(parts[1::2], parts[2::2], strict=True):
+        for place, part in zip(parts[1::2], parts[2::2]):
             text += self._log_until(min(int(place), size), limit) + part.decode("utf-8", "replace")
         text += self._log_until(size, limit)
         start = self._count
