@@ -27,7 +27,7 @@ from compute_nb.future import ComputeFuture
 from compute_nb.serialize import ComputeSerializer, PureSourceTextInspect
 
 QUEUED = 8
-WAIT_S = 120.0
+WAIT_S = 240.0
 POLL_S = 0.02
 WALLTIME_S = 1.0
 SUSPENDED_S = 5.0

@@ -13,6 +13,9 @@ FARMS = ("parsl", "dask")  # they take seconds to start
 ELSEWHERE = {"minute", "rabbit", "broker", "agent-asleep", "service-asleep", "limit", "host"}
 
 
+pytestmark = pytest.mark.timeout(600)  # on a busy machine Parsl and Dask take a minute to start
+
+
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with stage(tmp_path_factory.mktemp("faults")) as made:
