@@ -66,7 +66,7 @@ def make_engine(settings: Settings, site: Site) -> Engine:
     }[settings.engine]
 
     def custody(places: int) -> Custody:
-        return Custody(site.folder / CUSTODY, site.journal_id, places)
+        return Custody(site.folder / CUSTODY, site.journal_id, places, marked=_keepers_are_here(settings))
 
     ear = Ear()
     return PoolEngine(make(settings, site, ear.path), custody, settings.limits, ear)
@@ -103,6 +103,15 @@ def _mpi(settings: Settings, site: Site, live: str) -> Pool:
     return MPIPool(cluster, setup, min_workers=settings.min_workers, idle_s=settings.idle_s)
 
 
+def _keepers_are_here(settings: Settings) -> bool:
+    """Whether all keepers are surely on this machine, where a kill of all that is marked ends them."""
+    return {
+        "parsl": settings.parsl_config is None,
+        "dask": settings.dask_address is None,
+        "mpi": True,
+    }.get(settings.engine, False)
+
+
 def _keeper_setup(settings: Settings, site: Site, live: str) -> dict[str, Any]:
     """What a keeper needs on a machine of which nothing is known: its own Python, unless one is named."""
     environ = {**settings.environ, machine.WORKER_MARK: str(site.journal_id)}
@@ -117,4 +126,5 @@ def _keeper_setup(settings: Settings, site: Site, live: str) -> dict[str, Any]:
         "preload": settings.preload,
         "max_tasks": settings.max_tasks,
         "environ": environ,
+        "custody": os.fspath(site.folder / CUSTODY) if _keepers_are_here(settings) else None,
     }
