@@ -497,8 +497,8 @@ def test_tables_of_tasks_endpoints_and_service(nb, capsys):
     assert "✓ 1 of 1 done" in first
     nb.here("%compute endpoints")
     head, first, *_ = capsys.readouterr().out.splitlines()
-    assert head.split() == ["endpoint", "state", "Python", "workers", "busy", "queued", "id"]
-    assert first.startswith("local (default)  ● online ")
+    assert head.split() == ["endpoint", "state", "engine", "Python", "workers", "busy", "queued", "id"]
+    assert re.match(r"local \(default\)  ● online +processes +3\.\d", first)
     nb.here("%compute service")
     assert "endpoints  local (online)" in capsys.readouterr().out
 

@@ -34,6 +34,8 @@ class Endpoint:
         name: As a line names it.
         service: Who told of it.
         state: "online", "offline", or why that is not known.
+        engine: What runs its tasks: "processes", "parsl", a published endpoint's "GlobusComputeEngine".
+        workers: How many it has at most.
         busy: Tasks that workers have, at its last heartbeat.
         queued: Tasks that wait there for a worker, at its last heartbeat.
     """
@@ -43,6 +45,7 @@ class Endpoint:
     endpoint_id: str = ""
     state: str = ""
     python: str = ""
+    engine: str = ""
     workers: int | None = None
     busy: int | None = None
     queued: int | None = None
@@ -182,22 +185,34 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
     state = str(answer.get("status") or "")
     live = state == "online"
     own = platform.python_version() if name == LOCAL else ""
-    waiting, outstanding = details.get("pending_tasks"), details.get("outstanding_tasks")
-    counted = live and isinstance(waiting, int) and isinstance(outstanding, int)
+    busy, queued = _counts(details) if live else (None, None)
     return Endpoint(
         name,
         service,
         endpoint_id,
         STARTS if name == LOCAL and not live else state,
         str(agent.get("python") or details.get("python_version") or own),
-        agent.get("workers") or details.get("total_workers"),
-        outstanding - waiting if counted and outstanding is not None and waiting is not None else None,
-        waiting if counted else None,
+        str((agent.get("engine") or {}).get("name") or details.get("engine_type") or ""),
+        (details.get("compute_nb_figures") or {}).get("workers")
+        or agent.get("workers")
+        or details.get("total_workers"),
+        busy,
+        queued,
     )
 
 
+def _counts(details: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Returns how many tasks workers have and how many wait, as far as a heartbeat has told."""
+    if told := details.get("compute_nb_figures"):
+        return told.get("busy"), told.get("queued")
+    waiting, outstanding = details.get("pending_tasks"), details.get("outstanding_tasks")
+    if not isinstance(waiting, int) or not isinstance(outstanding, int):
+        return None, None
+    return outstanding - waiting, waiting
+
+
 def _idle_local(service: str) -> Endpoint:
-    return Endpoint(LOCAL, service, state=STARTS, python=platform.python_version())
+    return Endpoint(LOCAL, service, state=STARTS, python=platform.python_version(), engine="processes")
 
 
 def _named(known: Iterable[Endpoint], settings: Settings) -> list[Endpoint]:
