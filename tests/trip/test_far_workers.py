@@ -38,7 +38,8 @@ there = [one for one in ("compute_nb", "dill") if importlib.util.find_spec(one)]
 BACK = """\
 import json
 doubled, prefix, there = run.result()
-print(json.dumps([[one.value for one in doubled if isinstance(one, Reading)], list(squares), prefix, there]))"""
+doubled = [one.value for one in doubled if isinstance(one, Reading)]
+print(json.dumps([doubled, list(squares), prefix, there]))"""
 SHOWN = "%%compute {name} -w\nrows[0].doubled()"
 JSON = """\
 %%compute {name} -w --serializer JSONData --result-serializer JSONData

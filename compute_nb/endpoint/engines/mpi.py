@@ -168,7 +168,7 @@ class MPIPool:
         nodes, slots = len(self._cluster.nodes), self._cluster.slots
         if wish.num_nodes > nodes or wish.ranks_per_node > slots:
             raise ComputeError(
-                f"the engine mpi can't start this task: it asks for {wish.num_nodes} nodes with "
+                f"the engine mpi can't start this task: it asks for {_nodes(wish.num_nodes)} with "
                 f"{wish.ranks_per_node} ranks each, and this endpoint has {nodes} with {slots} "
                 f"({', '.join(self._cluster.nodes)}): ask for less"
             )
@@ -278,3 +278,7 @@ def nodes_here(environ: Mapping[str, str]) -> tuple[str, ...]:
             "endpoint.toml"
         ) from error
     return ("localhost",)
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'s' * (count != 1)}"
