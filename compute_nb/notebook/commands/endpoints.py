@@ -36,7 +36,7 @@ class Endpoint:
         state: "online", "offline", or why that is not known.
         engine: What runs its tasks: "processes", "parsl", a published endpoint's "GlobusComputeEngine".
         workers: How many it has at most.
-        busy: Tasks that workers have, at its last heartbeat.
+        busy: Workers that have a task, at its last heartbeat.
         queued: Tasks that wait there for a worker, at its last heartbeat.
     """
 
@@ -185,7 +185,7 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
     state = str(answer.get("status") or "")
     live = state == "online"
     own = platform.python_version() if name == LOCAL else ""
-    busy, queued = _counts(details) if live else (None, None)
+    busy, queued = _busy(details) if live else (None, None)
     return Endpoint(
         name,
         service,
@@ -193,17 +193,16 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
         STARTS if name == LOCAL and not live else state,
         str(agent.get("python") or details.get("python_version") or own),
         str((agent.get("engine") or {}).get("name") or details.get("engine_type") or ""),
-        (details.get("compute_nb_figures") or {}).get("workers")
-        or agent.get("workers")
-        or details.get("total_workers"),
+        (details.get("compute_nb_figures") or agent).get("workers") or details.get("total_workers"),
         busy,
         queued,
     )
 
 
-def _counts(details: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Returns how many tasks workers have and how many wait, as far as a heartbeat has told."""
-    if told := details.get("compute_nb_figures"):
+def _busy(details: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Returns how many workers are busy, and how many tasks wait, as far as a heartbeat tells it."""
+    told = details.get("compute_nb_figures")
+    if isinstance(told, Mapping):
         return told.get("busy"), told.get("queued")
     waiting, outstanding = details.get("pending_tasks"), details.get("outstanding_tasks")
     if not isinstance(waiting, int) or not isinstance(outstanding, int):
