@@ -56,6 +56,19 @@ class Wish:
     launcher_options: str
 
 
+def require(program: str) -> None:
+    """Sees that a launcher is here.
+
+    Raises:
+        ComputeError: There is no such program on this machine.
+    """
+    if shutil.which(program) is None:
+        raise ComputeError(
+            f"the engine mpi needs {program}, which is not on this machine: install an MPI, on Debian by "
+            "`apt-get install openmpi-bin`, or name another launcher in endpoint.toml"
+        )
+
+
 class Launcher:
     """Spells the command that starts ranks on nodes.
 
@@ -66,11 +79,7 @@ class Launcher:
     def __init__(self, program: str) -> None:
         self.program = program
         self.kind = Path(program).name
-        if shutil.which(program) is None:
-            raise ComputeError(
-                f"the engine mpi needs {program}, which is not on this machine: install an MPI, on Debian by "
-                "`apt-get install openmpi-bin`, or name another launcher in endpoint.toml"
-            )
+        require(program)
         self.is_open_mpi = self.kind == "mpiexec" and any(name in _version(program) for name in _OPEN_MPI)
 
     def variables(self, wish: Wish, nodes: Sequence[str]) -> dict[str, str]:
