@@ -160,6 +160,11 @@ class Link:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def join(self) -> None:
+        """Waits for the end of a link that has a thread of its own, and of its handler's `on_end`."""
+        if self._thread is not None:
+            self._thread.join()
+
     def call_soon(self, call: Callable[[], None]) -> None:
         """Has `call` run on the link's thread, connected or not; after the end it is forgotten."""
         if not self._ended.is_set():

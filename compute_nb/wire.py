@@ -88,7 +88,7 @@ class PublishedResult:
 
     Attributes:
         error: (code, user message) or None.
-        started_at: When the worker began, seconds since the epoch; read only.
+        started_at: When the worker began, seconds since the epoch.
         ended_at: When it was done.
     """
 
@@ -386,8 +386,19 @@ def _result_out(result: PublishedResult) -> dict[str, Any]:
         "data": result.data,
         "details": None if result.details is None else dict(result.details),
         "error_details": error,
-        "task_statuses": None,
+        "task_statuses": _transitions(result),
     }
+
+
+def _transitions(result: PublishedResult) -> list[dict[str, Any]] | None:
+    """Returns when a worker began and was done, in nanoseconds, as one of a published agent tells."""
+    times = {"execution-start": result.started_at, "execution-end": result.ended_at}
+    found = [
+        {"timestamp": round(at * 1e9), "state": state, "actor": "worker"}
+        for state, at in times.items()
+        if at is not None
+    ]
+    return found or None
 
 
 def _result_in(data: dict[str, Any]) -> PublishedResult:

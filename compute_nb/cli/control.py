@@ -42,7 +42,9 @@ def ask(home: Home, method: str, path: str, body: object = None, timeout_s: floa
         link.close()
     if status >= 400:
         kind = AccessRefused if status in (401, 403) else ComputeError
-        raise kind(f"{method} {path}: {answer.get('message', status)}")
+        refusal = kind(f"{method} {path}: {answer.get('message', status)}")
+        refusal.http_status = status
+        raise refusal
     return answer
 
 

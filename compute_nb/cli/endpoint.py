@@ -2,120 +2,401 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import shutil
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import click
 
-from compute_nb.config import TOKEN_VARIABLE, Home, read_private
-from compute_nb.errors import ComputeError
+from compute_nb.cli.way import Way
+from compute_nb.config import LOCAL, Home
+from compute_nb.errors import ComputeError, ServiceUnreachable
+
+if TYPE_CHECKING:
+    from compute_nb.cli.roster import Roster, Row
+    from compute_nb.endpoint.folder import Folder
+    from compute_nb.endpoint.settings import Settings
+
+STOP_S = 25.0
+KILL_S = 5.0
+TOLD_S = 3.0
+WIDE = 150
+_LOCAL = re.compile(r"local(-[0-9a-f]{8})?", re.ASCII)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 @click.group("endpoint")
 def group() -> None:
-    """Run and stop endpoints; `local` is started by the service itself."""
+    """Run, start, stop, list and delete endpoints; `local` is started by the service itself."""
+
+
+def _service_options(command: Any) -> Any:
+    for option in (
+        click.option("--token-file", type=_FILE, help="For --service; default: COMPUTE_NB_TOKEN."),
+        click.option(
+            "--service",
+            metavar="URL",
+            help="The service, by URL or by its name in config.toml; default: that of the home folder.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _settings(command: Any) -> Any:
+    """Adds what `run` and `start` share."""
+    for option in (
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path, dir_okay=False, exists=True, resolve_path=True),
+            help="An endpoint.toml, or a Python file with a Parsl `config`; default: that in the endpoint's "
+            "folder.",
+        ),
+        click.option("--workers", type=click.IntRange(1), help="Tasks at a time; default: the usable CPUs."),
+        click.option("--python", help="The interpreter that runs tasks; default: this one."),
+        click.option("--engine", help="processes (the default), threads, parsl, dask or mpi."),
+    ):
+        command = option(command)
+    return _service_options(command)
 
 
 @group.command()
 @click.argument("name")
-@click.option("--service", "service_url", help="URL of the service; default: that of the home folder.")
-@click.option("--token-file", type=click.Path(path_type=Path, dir_okay=False), help="For --service.")
-@click.option("--engine", help="processes (the default), threads, parsl, dask or mpi.")
-@click.option("--python", help="The interpreter that runs tasks; default: this one.")
-@click.option("--workers", type=click.IntRange(1), help="Tasks at a time; default: the usable CPUs.")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="An endpoint.toml, or a Python file with a Parsl `config`; default: that in the endpoint's folder.",
-)
-def run(  # noqa: PLR0917 - click gives them by name
-    name: str,
-    service_url: str | None,
-    token_file: Path | None,
-    engine: str | None,
-    python: str | None,
-    workers: int | None,
-    config_file: Path | None,
+@_settings
+@click.option("--ready-fd", type=int, hidden=True)
+def run(
+    name: str, service: str | None, token_file: Path | None, ready_fd: int | None, **options: Any
 ) -> None:
     """Run the endpoint NAME here, until Ctrl-C; docs/endpoint.md has what its endpoint.toml may say."""
     from compute_nb.endpoint.agent import run_agent
     from compute_nb.endpoint.config import AgentConfig
-    from compute_nb.endpoint.settings import FILE_NAME, read_settings
+    from compute_nb.local import ensure_service
 
     home = Home.default().prepare()
-    directory = home.endpoint_dir(name)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    own = directory / FILE_NAME
-    settings = read_settings(
-        config_file or (own if own.exists() else None),
-        {"engine": engine, "python": python, "workers": workers},
-    )
-    url, token = (service_url, _token(token_file)) if service_url else _own_service(home)
-    config = AgentConfig(
-        name=name,
-        directory=directory,
-        service_url=url,
-        token=token,
-        settings=settings,
-        home=None if service_url else home,
-    )
-    sys.exit(run_agent(config))
+    folder, way = _folder(home, name), Way(home, service, token_file)
+    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings = _read(folder, options)
+    spelled = {key: _spelled(value) for key, value in options.items() if value is not None}
+    if way.own:
+        info = ensure_service(home)
+        config = AgentConfig(name, folder.path, info.url, info.token, settings, home, options=spelled)
+    else:
+        named = way.settings()
+        config = AgentConfig(
+            name,
+            folder.path,
+            named.url or "",
+            named.read_token(),
+            settings,
+            ca=named.ca,
+            prove=named.proving,
+            service=way.service,
+            token_file=way.token_file,
+            options=spelled,
+        )
+    sys.exit(run_agent(config, None if ready_fd is None else _announcer(ready_fd)))
 
 
-@group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def list_endpoints(as_json: bool) -> None:
-    """List the endpoints of the home's service, with their state."""
-    from compute_nb.cli.control import ask
+def _announcer(ready_fd: int) -> Callable[[UUID], None]:
+    """Returns what tells whoever started this process, once."""
+    pipes = [ready_fd]
 
-    rows = ask(Home.default(), "GET", "/v3/compute_nb/status")["endpoints"]
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    for row in rows:
-        workers = f"{row['workers']} workers" if row["workers"] else "-"
-        click.echo(f"{row['id']}  {row['state']:8} {row['name']:20} {workers:12} {row['python'] or '-'}")
+    def announce(endpoint_id: UUID) -> None:
+        if pipes:
+            with os.fdopen(pipes.pop(), "w") as pipe:
+                pipe.write(f"{endpoint_id}\n")
+
+    return announce
 
 
 @group.command()
 @click.argument("name")
-def stop(name: str) -> None:
-    """Stop the agent of the endpoint NAME, or of the endpoint with that id."""
-    from compute_nb.cli.control import ask
+@_settings
+@click.option("--fresh", is_flag=True, help="Without the options of the last time.")
+@click.option("--timeout", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds.")
+def start(
+    name: str,
+    service: str | None,
+    token_file: Path | None,
+    fresh: bool,
+    timeout: float,
+    **options: Any,
+) -> None:
+    """Start the endpoint NAME in the background and return once it is online.
 
-    home = Home.default()
-    row = _find(ask(home, "GET", "/v3/compute_nb/status")["endpoints"], name)
-    ask(home, "POST", f"/v3/endpoints/{row['id']}/lock", timeout_s=20.0)
-    click.echo(f"endpoint {row['name']} ({row['id']}) stopped")
-
-
-def _find(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    found = [row for row in rows if name in (row["id"], row["name"])]
-    if not found:
-        known = ", ".join(sorted({row["name"] for row in rows})) or "none"
-        raise ComputeError(f"no endpoint is called {name!r}; the service has: {known}")
-    if len(found) > 1:
-        ids = ", ".join(row["id"] for row in found)
-        raise ComputeError(f"{len(found)} endpoints are called {name!r}: give one of the ids {ids}")
-    return found[0]
-
-
-def _token(token_file: Path | None) -> str:
-    if token_file is None:
-        token = os.environ.get(TOKEN_VARIABLE, "").strip()
-        if not token:
-            raise ComputeError(f"--service needs a token: give --token-file, or set {TOKEN_VARIABLE}")
-        return token
-    return read_private(token_file, "the token of --token-file")
-
-
-def _own_service(home: Home) -> tuple[str, str]:
-    """Returns URL and token of the home's service, and starts it if none runs."""
+    What is not said is as it was the last time that it ran: service, token file, configuration, engine.
+    """
+    from compute_nb.cli.detached import launch
     from compute_nb.local import ensure_service
 
-    info = ensure_service(home)
-    return info.url, info.token
+    if _LOCAL.fullmatch(name):
+        raise ComputeError(f"{name!r} belongs to the service of the home, which starts it at the next submit")
+    home = Home.default().prepare()
+    folder = _folder(home, name)
+    note = None if fresh else folder.last()
+    given = {key: _spelled(value) for key, value in options.items() if value is not None}
+    if folder.taken():
+        _runs_already(folder, given, service)
+        return
+    if service is None and note is not None:
+        service = note.service
+        token_file = token_file or (Path(note.token_file) if note.token_file else None)
+    options = {**(note.options if note else {}), **given}
+    way = Way(home, service, token_file)
+    settings = _read(folder, options)
+    if way.own:
+        ensure_service(home)
+    way.ask("GET", "/v2/version")
+    words = [name, *(f"--{key.replace('_', '-')}={value}" for key, value in options.items())]
+    if not way.own:
+        words.append(f"--service={way.service}")
+    if way.token_file is not None:
+        words.append(f"--token-file={way.token_file}")
+    endpoint_id = launch(folder, words, timeout)
+    click.echo(
+        f"endpoint {name} ({endpoint_id}) is online: {settings.engine}, at {way}; its log is {folder.log}"
+    )
+
+
+def _runs_already(folder: Folder, given: Mapping[str, str], service: str | None) -> None:
+    note, process = folder.last(), folder.process()
+    who = f"endpoint {folder.name} ({folder.endpoint_id() or 'not registered yet'}) runs already"
+    who += f", process {process.pid}" if process else ""
+    runs = {**(note.options if note else {}), "service": (note and note.service) or LOCAL}
+    wanted = {**given, **({} if service is None else {"service": service})}
+    other = [f"--{key} {value}" for key, value in wanted.items() if runs.get(key) != value]
+    if other:
+        raise ComputeError(
+            f"{who}, and not with {' '.join(other)}: `compute-nb endpoint stop {folder.name}` first"
+        )
+    click.echo(who)
+
+
+@group.command("list")
+@_service_options
+@_JSON
+def list_endpoints(service: str | None, token_file: Path | None, as_json: bool) -> None:
+    """List the endpoints of this home and its service, with what their last heartbeats told."""
+    found = _roster(service, token_file)
+    if not found.rows and found.silent:
+        raise ServiceUnreachable(found.silent[0])
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in found.rows], indent=1))
+    else:
+        _show(found)
+    for line in found.silent:
+        click.echo(line, err=True)
+
+
+@group.command()
+@click.argument("name")
+@_service_options
+def stop(name: str, service: str | None, token_file: Path | None) -> None:
+    """Stop the agent of the endpoint NAME, or of the endpoint with that id.
+
+    Running tasks may go on for `stop_s` of its endpoint.toml; what had not begun begins when it is back.
+    """
+    home = Home.default()
+    folder = _folder_of(home, name)
+    if folder is None or (not folder.taken() and service is not None):
+        row = _roster(service, token_file).find(name)
+        click.echo(_stopped(home, row, token_file))
+    else:
+        click.echo(_stop_here(home, folder))
+
+
+@group.command()
+@click.argument("name")
+@_service_options
+@click.option("--force", is_flag=True, help="Also if it runs, or its service does not answer.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def delete(name: str, service: str | None, token_file: Path | None, force: bool, yes: bool) -> None:
+    """Delete the endpoint NAME: at its service, where its open tasks end, and its folder with all in it."""
+    home = Home.default()
+    row = _roster(service, token_file).find(name)
+    note = None if row.folder is None else _in(row).last()
+    file = token_file or (Path(note.token_file) if note and note.token_file else None)
+    way = Way(home, row.service, file)
+    if (row.running or row.state == "online") and not force:
+        who = f"process {row.pid}" if row.pid else "its agent"
+        raise ComputeError(
+            f"endpoint {row.name} runs ({who}): `compute-nb endpoint stop {row.name}` first, or --force"
+        )
+    open_tasks = _open_tasks(way, row)
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"delete {_what(row, open_tasks)} for good?", abort=True)
+    if row.running:
+        click.echo(_stop_here(home, _in(row)))
+    if row.id is not None:
+        _unregister(way, row, force)
+    if row.folder is not None:
+        shutil.rmtree(row.folder)
+    click.echo(f"{_what(row, open_tasks)} deleted")
+
+
+def _unregister(way: Way, row: Row, force: bool) -> None:
+    try:
+        way.ask("DELETE", f"/v2/endpoints/{row.id}")
+    except ServiceUnreachable as error:
+        if not force:
+            raise ComputeError(
+                f"endpoint {row.name} is not deleted: {error}; --force deletes its folder alone"
+            ) from error
+        click.echo(f"{way} still lists it: {error}", err=True)
+    except ComputeError as error:
+        if error.http_status != 404:
+            raise
+
+
+def _open_tasks(way: Way, row: Row) -> int | None:
+    """Returns how many tasks of an endpoint are open; None if its service can't be asked that."""
+    try:
+        groups = way.ask("GET", "/v3/compute_nb/groups?limit=10000")["groups"]
+    except ComputeError:
+        return None
+    counts: list[int] = [
+        group["tasks"].get(state, 0)
+        for group in groups
+        if group["endpoint_id"] == row.id
+        for state in ("WAITING", "DELIVERED", "RUNNING")
+    ]
+    return sum(counts)
+
+
+def _what(row: Row, open_tasks: int | None) -> str:
+    parts = [f"endpoint {row.name} ({row.id or 'never registered'})"]
+    if row.folder is not None:
+        parts.append(f"its folder {row.folder}")
+    if open_tasks:
+        parts.append(f"{open_tasks} open task{'s end as failed or lost' * (open_tasks > 1)}")
+    return ", ".join(parts)
+
+
+# -- what the commands share ----------------------------------------------------------------------
+
+
+def _folder(home: Home, name: str) -> Folder:
+    from compute_nb.endpoint.folder import Folder
+
+    return Folder(home.endpoint_dir(name))
+
+
+def _in(row: Row) -> Folder:
+    from compute_nb.endpoint.folder import Folder
+
+    return Folder(Path(row.folder or ""))
+
+
+def _folder_of(home: Home, name: str) -> Folder | None:
+    """Returns the folder of the endpoint with that name or id, if there is one here."""
+    from compute_nb.cli.roster import folders
+
+    found = [one for one in folders(home) if name in (one.name, str(one.endpoint_id()))]
+    return found[0] if len(found) == 1 else None
+
+
+def _read(folder: Folder, options: Mapping[str, Any]) -> Settings:
+    from compute_nb.endpoint.settings import FILE_NAME, read_settings
+
+    given = dict(options)
+    config, own = given.pop("config", None), folder.path / FILE_NAME
+    file = Path(config) if config is not None else own if own.exists() else None
+    if given.get("workers") is not None:
+        given["workers"] = int(given["workers"])
+    return read_settings(file, given)
+
+
+def _spelled(value: Any) -> str:
+    return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def _roster(service: str | None, token_file: Path | None) -> Roster:
+    from compute_nb.cli.roster import roster
+
+    home = Home.default()
+    return roster(home, asked=None if service is None else Way(home, service, token_file))
+
+
+def _stop_here(home: Home, folder: Folder) -> str:
+    """Stops the agent of a folder of this host and returns what became of its tasks."""
+    import psutil
+
+    who = f"endpoint {folder.name} ({folder.endpoint_id() or 'not registered'})"
+    if not folder.taken():
+        return f"{who} does not run"
+    process, note = folder.process(), folder.last()
+    if process is None or note is None or _LOCAL.fullmatch(folder.name):
+        Way(home).ask("POST", f"/v3/endpoints/{folder.endpoint_id()}/lock")
+        return f"{who} stopped"
+    process.terminate()
+    if note.stop_s > TOLD_S and not folder.free(TOLD_S):
+        click.echo(f"{who}: its running tasks have {note.stop_s:g} s", err=True)
+    if not folder.free(note.stop_s + STOP_S):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()  # the second one does not wait
+        if not folder.free(KILL_S):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+            raise ComputeError(f"{who} did not end by itself and was killed; its log is {folder.log}")
+    told = folder.last()
+    return f"{who} stopped: {(told and told.farewell) or f'its log is {folder.log}'}"
+
+
+def _stopped(home: Home, row: Row, token_file: Path | None) -> str:
+    """Asks the service to stop an agent that is not of this host."""
+    if row.folder is not None:
+        return _stop_here(home, _in(row))
+    if row.state == "offline":
+        return f"endpoint {row.name} ({row.id}) does not run"
+    Way(home, row.service, token_file).ask("POST", f"/v3/endpoints/{row.id}/lock")
+    return f"endpoint {row.name} ({row.id}) was told to stop"
+
+
+def _show(found: Roster) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not found.rows:
+        click.echo("no endpoints: `compute-nb endpoint start NAME` starts one")
+        return
+    table = Table("endpoint", "state", "engine", "workers", "queued", "cores", "memory", "Python", "service")
+    for row in found.rows:
+        table.add_row(
+            f"{row.name}\n{row.id or 'never registered'}",
+            _state(row),
+            row.engine or "-",
+            "-" if row.workers is None else _workers(row),
+            "-" if row.queued is None else str(row.queued),
+            "-" if row.cores is None else str(row.cores),
+            _memory(row),
+            row.python or "-",
+            row.service or "of this home",
+        )
+    table.caption = "workers: busy of those there are, and the most; memory: free of all"
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(table, highlight=False)
+
+
+def _state(row: Row) -> str:
+    return f"{row.state}\nprocess {row.pid}" if row.pid else row.state
+
+
+def _workers(row: Row) -> str:
+    return str(row.workers) if row.alive is None else f"{row.busy} of {row.alive}, at most {row.workers}"
+
+
+def _memory(row: Row) -> str:
+    if row.memory_bytes is None or row.available_bytes is None:
+        return "-"
+    return f"{row.available_bytes / 2**30:.1f} of {row.memory_bytes / 2**30:.1f} GiB"

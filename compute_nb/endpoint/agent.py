@@ -7,6 +7,7 @@ had begun.
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import importlib.metadata
 import importlib.util
 import json
@@ -18,10 +19,11 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import psutil
@@ -34,12 +36,15 @@ from compute_nb.config import TOKEN_VARIABLE
 from compute_nb.endpoint import machine, modules
 from compute_nb.endpoint.config import AgentConfig
 from compute_nb.endpoint.conversation import Conversation
+from compute_nb.endpoint.core import Core
 from compute_nb.endpoint.custody import read_custody
-from compute_nb.endpoint.engine import Engine
+from compute_nb.endpoint.engine import Engine, EngineStatus
 from compute_nb.endpoint.engines.catalogue import CUSTODY, SLOTS, Site, make_engine
 from compute_nb.endpoint.engines.worker import RUNNER, WorkerPlan
+from compute_nb.endpoint.figures import Pulse
+from compute_nb.endpoint.folder import LOCK_FILE, NOTE_FILE, Farewell, Folder, own_note
 from compute_nb.endpoint.journal import Journal, open_journal
-from compute_nb.endpoint.registration import Registration
+from compute_nb.endpoint.registration import OURS, OtherDialect, Places, Registration
 from compute_nb.endpoint.slots import Leftover, read_leftovers
 from compute_nb.errors import ComputeError
 
@@ -60,20 +65,29 @@ _log = logging.getLogger(__name__)
 
 
 class Agent:
-    """One run of an agent in this process, on its main thread."""
+    """One run of an agent in this process, on its main thread.
 
-    def __init__(self, config: AgentConfig) -> None:
+    Args:
+        config: Of the endpoint.
+        announce: Called with the endpoint's id once the service has taken it in.
+    """
+
+    def __init__(self, config: AgentConfig, announce: Callable[[UUID], object] | None = None) -> None:
         self._config, self._folder, self._settings = config, config.directory, config.settings
+        self._announce = announce
         self._workers = self._settings.workers or machine.usable_cpus()
         self._python = self._settings.python or sys.executable
         self._signals = 0
+        self._overdue = False
+        self._marks: set[str] = set()
 
     def run(self) -> int:
         """Runs until it is stopped; returns the exit code."""
         logline.begin([logging.StreamHandler()], *logline.chosen())
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(self._folder / "agent.lock", timeout=LOCK_TIMEOUT_S):
+            with FileLock(self._folder / LOCK_FILE, timeout=LOCK_TIMEOUT_S):
+                self._note()
                 return self._run()
         except Timeout:
             _log.error("another agent runs in %s; this one ends", self._folder)
@@ -83,32 +97,131 @@ class Agent:
 
     def _run(self) -> int:
         sys.setswitchinterval(SWITCH_INTERVAL_S)  # the engine's thread must not wait 5 ms for this one
-        boot_id = machine.boot_id()
-        journal = open_journal(self._folder / "journal.db", boot_id)
-        settle_past(journal, self._folder)
         about = about_python(self._python)
-        site = Site(self._folder, journal.journal_id, self._workers, self._plan(about, journal.journal_id))
-        engine = make_engine(self._settings, site)
-        found = modules.Modules(about)
-        facts = {**self._facts(about), "modules": found.text(), "engine": engine_facts(engine)}
         metadata = {
-            "compute_nb": {"version": 1},
+            OURS: {"version": 1},
             "endpoint_version": compute_nb.__version__,
+            "python_version": about.get("python"),
+            "local_user": getpass.getuser(),
             **self._facts(about),
         }
-        register = Registration(self._config, metadata).register
-        conversation = Conversation(
-            register, journal, engine, boot_id, facts, modules=found, stop_s=self._settings.stop_s
-        )
+        registration = Registration(self._config, metadata)
+        plain = registration.plain()
+        while True:
+            served = self._serve_plain if plain else self._serve
+            failure, farewell = served(registration, about)
+            if not isinstance(failure, OtherDialect):
+                break
+            plain = not plain
+        if failure is not None:
+            return 1
+        Folder(self._folder).farewell(farewell)
+        _log.info("the endpoint has ended: %s", farewell)
+        if self._overdue:
+            self._leave_all()
+        return 0
+
+    def _serve(
+        self, registration: Registration, about: Mapping[str, Any]
+    ) -> tuple[Exception | None, Farewell]:
+        """Serves a service with our extensions, until the link is over."""
+        conversation, _ = self._house(self._folder, about, registration.register, self._announce)
         link = Link(conversation, "agent")
-        self._on_signals(link)
+        self._on_signals(lambda: link.call_soon(conversation.leave))
         conversation.start(link, lambda: link.stop(0))
         link.run()
-        return 0 if conversation.failure is None else 1
+        self._overdue = conversation.overdue
+        return conversation.failure, conversation.farewell
 
-    def _plan(self, about: Mapping[str, Any], journal_id: UUID) -> WorkerPlan:
+    def _serve_plain(
+        self, registration: Registration, about: Mapping[str, Any]
+    ) -> tuple[Exception | None, Farewell]:
+        """Serves a service without them, as a core endpoint."""
+        facts = self._facts(about)
+
+        def house(folder: Path, register: Callable[[], Places]) -> tuple[Conversation, UUID]:
+            return self._house(folder, about, register)
+
+        def pulse(status: Callable[[], EngineStatus]) -> Pulse:
+            return Pulse(self._settings.engine, status, facts, modules.Modules(about), self._workers)
+
+        details = {
+            "os": facts["platform"],
+            "python_version": facts["python"],
+            "dill_version": facts["dill"],
+            "compute_nb_version": facts["version"],
+        }
+        core = Core(
+            lambda: registration.register(plain=True),
+            self._folder,
+            house,
+            pulse,
+            details,
+            on_welcome=self._announce,
+            ca=self._config.ca,
+        )
+        link = Link(core, "agent")
+        core.start(link)
+        self._on_signals(core.leave)
+        link.run()
+        self._overdue = core.overdue
+        return core.failure, core.farewell
+
+    def _house(
+        self,
+        folder: Path,
+        about: Mapping[str, Any],
+        register: Callable[[], Places],
+        on_welcome: Callable[[UUID], object] | None = None,
+    ) -> tuple[Conversation, UUID]:
+        """Returns a conversation that is not started, with what it needs in a folder; the journal's id."""
+        boot_id = machine.boot_id()
+        journal = open_journal(folder / "journal.db", boot_id)
+        settle_past(journal, folder)
+        journal_id = journal.journal_id
+        self._marks.add(str(journal_id))
+        engine = make_engine(
+            self._settings, Site(folder, journal_id, self._workers, self._plan(folder, about, journal_id))
+        )
+        found = modules.Modules(about)
+        facts = {**self._facts(about), "modules": found.text(), "engine": engine_facts(engine)}
+        conversation = Conversation(
+            register,
+            journal,
+            engine,
+            boot_id,
+            facts,
+            modules=found,
+            stop_s=self._settings.stop_s,
+            begun=lambda: begun_in(folder, journal_id) or (),
+            on_welcome=on_welcome,
+            ca=self._config.ca,
+        )
+        return conversation, journal_id
+
+    def _note(self) -> None:
+        """Says in the folder who runs here; without room for that it runs all the same."""
+        config = self._config
+        note = replace(
+            own_note(os.getpid(), self._settings.stop_s),
+            service=config.service,
+            token_file=None if config.token_file is None else os.fspath(config.token_file),
+            options=dict(config.options),
+        )
+        try:
+            Folder(self._folder).note(note)
+        except OSError as error:
+            _log.warning("%s can't be written (%s): `endpoint stop` asks the service", NOTE_FILE, error)
+
+    def _leave_all(self) -> NoReturn:
+        """Ends at once, with all that was started for a journal of this agent."""
+        for mark in self._marks:
+            machine.kill_marked(mark)
+        os._exit(1)
+
+    def _plan(self, house: Path, about: Mapping[str, Any], journal_id: UUID) -> WorkerPlan:
         settings = self._settings
-        tasks, logs = settings.folder or self._folder / "tasks_working_dir", self._folder / "logs"
+        tasks, logs = settings.folder or self._folder / "tasks_working_dir", house / "logs"
         for folder in (tasks, logs):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         packages = None if about.get("dill") else lend_dill(self._folder / "packages")
@@ -127,24 +240,29 @@ class Agent:
             "prefix": about.get("prefix"),
         }
 
-    def _on_signals(self, link: Link) -> None:
+    def _on_signals(self, leave: Callable[[], object]) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
             self._signals += 1
-            if self._signals > 1:
-                os._exit(1)  # the workers end with their parent
-            threading.Thread(target=link.stop, name="stop", daemon=True).start()
+            if self._signals == 1:
+                threading.Thread(target=leave, name="stop", daemon=True).start()
+                return
+            self._leave_all()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
 
 
-def run_agent(config: AgentConfig) -> int:
+def run_agent(config: AgentConfig, announce: Callable[[UUID], object] | None = None) -> int:
     """Is the agent of an endpoint until it is stopped; blocks, on the main thread of a process of its own.
+
+    Args:
+        config: Of the endpoint.
+        announce: Called with the endpoint's id each time that the service has taken it in.
 
     Returns:
         The exit code: 0 if it was stopped, 1 if it could not go on; why is in the log.
     """
-    return Agent(config).run()
+    return Agent(config, announce).run()
 
 
 def settle_past(journal: Journal, folder: Path) -> None:
@@ -168,6 +286,20 @@ def settle_past(journal: Journal, folder: Path) -> None:
         begun = [number for leftover in after for number in leftover.begun]
         reason = "the endpoint's agent was killed or stopped while this task ran"
         journal.recover([*begun, *(handed_over or ())], reason)
+
+
+def begun_in(folder: Path, journal_id: UUID) -> list[int] | None:
+    """Returns the numbers of tasks that had begun and whose ends were not settled; None if nobody knows.
+
+    Args:
+        folder: Of the endpoint, with the slots or the custody file of its engine, which has stopped.
+        journal_id: The journal that the numbers belong to.
+    """
+    leftovers = read_leftovers(folder / SLOTS, journal_id)
+    handed_over = read_custody(folder / CUSTODY, journal_id)
+    if leftovers is None and handed_over is None:
+        return None
+    return [*(number for one in leftovers or () for number in one.begun), *(handed_over or ())]
 
 
 def engine_facts(engine: Engine) -> dict[str, Any]:

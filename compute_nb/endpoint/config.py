@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from compute_nb.config import Home
 from compute_nb.endpoint.settings import Settings
+from compute_nb.proof import Prove
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,10 @@ class AgentConfig:
         token: A REST token for it.
         settings: What its owner has decided.
         home: The user's home folder if the service is its own one, which the agent may start again.
+        ca, prove: How the service is known for what it is, as in `connection.Connection`.
+        service: The service as the command line named it, for a later start; None for that of the home.
+        token_file: Likewise.
+        options: Likewise, the other ones.
     """
 
     name: str
@@ -28,3 +35,8 @@ class AgentConfig:
     token: str = field(repr=False)
     settings: Settings = field(default_factory=Settings)
     home: Home | None = None
+    ca: Path | None = None
+    prove: Prove = Prove.ALWAYS
+    service: str | None = None
+    token_file: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sqlite3
+import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from compute_nb import logline, wire
 from compute_nb.amqp import Incoming, LinkPlan
-from compute_nb.endpoint.engine import Ended, Engine, EngineBatch
+from compute_nb.endpoint.engine import Ended, Engine, EngineBatch, EngineStatus
+from compute_nb.endpoint.figures import LOOK_S, Pulse
+from compute_nb.endpoint.folder import Farewell
 from compute_nb.endpoint.journal import Journal, JournalFull
 from compute_nb.endpoint.modules import Modules
 from compute_nb.endpoint.outbox import Outbox
@@ -23,9 +29,11 @@ from compute_nb.endpoint.registration import Places
 from compute_nb.errors import ServiceUnreachable
 from compute_nb.tasks import Dispatch, ErrorCode, Hello, Outcome, Run, RunResult, Started
 
-HEARTBEAT_S = 30.0
 FLUSH_S = 1.0
 FULL_S = 2.0
+SEND_S = 5.0
+CLOSE_S = 15.0
+KILLED = "the endpoint was stopped while this task ran, and its `stop_s` for running tasks was over"
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +69,16 @@ class Conversation:
         boot_id: Of the machine.
         facts: The `agent` object of hello.
         modules: Those of the workers' Python, told again when they have changed.
-        stop_s: How long running tasks may go on when the link is over.
+        stop_s: How long running tasks may go on when the agent is to end.
+        begun: Returns the numbers of tasks that had begun and whose ends were not journalled; asked once the
+            engine has stopped.
+        on_welcome: Called with the endpoint's id each time that the service has taken this agent in.
+        ca: The certificate authorities that alone count for the service's broker, as in `trust.context`.
+
+    Attributes:
+        failure: Why the link could not go on.
+        overdue: Whether the engine was left alone at the end, since it did not stop.
+        farewell: What became of the tasks, once it is over.
     """
 
     def __init__(
@@ -74,10 +91,15 @@ class Conversation:
         *,
         modules: Modules | None = None,
         stop_s: float = 0.0,
+        begun: Callable[[], Iterable[int]] = tuple,
+        on_welcome: Callable[[UUID], object] | None = None,
+        ca: Path | None = None,
     ) -> None:
         self._register, self._journal, self._engine = register, journal, engine
         self._boot_id, self._facts, self._modules = boot_id, facts, modules
-        self._stop_s = stop_s
+        self._stop_s, self._tell_welcome = stop_s, on_welcome
+        self._ca = ca
+        self._pulse = Pulse(engine.capabilities.name, engine.status, facts, modules)
         self._outbox = Outbox(journal.results)
         self._places: Places | None = None
         self._session: UUID | None = None
@@ -90,7 +112,12 @@ class Conversation:
         self._journal_is_full = self._said_full = self._flush_is_set = self._is_down = False
         self._link: Wire | None = None
         self._stop: Callable[[], object] | None = None
+        self._begun = begun
+        self._leaving = self._engine_is_over = False
+        self._ends_since_leaving = 0
+        self.overdue = False
         self.failure: Exception | None = None
+        self.farewell = Farewell()
 
     def start(self, link: Wire, stop: Callable[[], object]) -> None:
         """Starts the engine; called once, before the link runs.
@@ -102,12 +129,87 @@ class Conversation:
         self._link, self._stop = link, stop
         self._engine.start(lambda: link.call_soon(self._on_news))
 
+    def status(self) -> EngineStatus:
+        """Returns how busy the engine is; from any thread."""
+        return self._engine.status()
+
+    def beat(self) -> None:
+        """Sends a heartbeat now, whatever has changed; on the link's thread."""
+        self._pulse.again()
+        if self._link is not None and self._session is not None:
+            self._tell_state(self._link)
+
+    def leave(self) -> None:
+        """Begins nothing more, gives what runs `stop_s`, has the results of that sent, then ends the link.
+
+        The engine is stopped on a thread of its own, `leaving`, so that results go out meanwhile.
+        """
+        if self._leaving:
+            return
+        self._leaving = True
+        _log.info("the endpoint ends; what runs has %g s", self._stop_s)
+        assert self._link is not None
+        self._link.call_later(self._stop_s + CLOSE_S, self._give_up)
+        threading.Thread(target=self._stop_engine, name="leaving", daemon=True).start()
+
+    def _stop_engine(self) -> None:
+        assert self._link is not None
+        self._engine.stop(self._stop_s)
+        self._link.call_soon(self._after_engine)
+
+    def _give_up(self) -> None:
+        """Ends without an engine that does not: one that waits for a scheduler that is gone, say."""
+        if not self._engine_is_over:
+            _log.error("the engine does not end: it is left alone, and its processes are killed")
+            self.overdue = True
+            self._go()
+
+    def _after_engine(self) -> None:
+        """Tells what has ended and what was killed; hello is the word for the latter."""
+        assert self._link is not None
+        self._engine_is_over = True
+        self._on_news()
+        killed = self._note_killed()
+        if killed and self._session is not None and self._places is not None:
+            address = self._places.results
+            with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
+                self._link.publish(
+                    address.exchange, address.routing_key, wire.encode(self._hello(self._session))
+                )
+        self._link.call_later(SEND_S, self._go)
+        self._go_if_told()
+
+    def _note_killed(self) -> int:
+        """Counts what had begun and came to no end as broken; returns how many."""
+        begun = set(self._begun())
+        held = [self._journal.number(run) for run in self._journal.held()]
+        killed = [number for number in held if number is not None and number in begun]
+        self._running.clear()
+        if killed:
+            with contextlib.suppress(sqlite3.OperationalError):  # a full disk: the next start finds them
+                self._journal.recover(killed, KILLED)
+        self.farewell = Farewell(
+            ended=self._ends_since_leaving, killed=len(killed), kept=len(self._journal.held())
+        )
+        return len(killed)
+
+    def _go_if_told(self) -> None:
+        """Goes once the service knows all that has ended; while it is away nobody waits for it."""
+        told = not self._journal.done() and not self._journal.broken()
+        if self._engine_is_over and (told or self._session is None):
+            self._go()
+
+    def _go(self) -> None:
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop()
+
     # hooks of the link
 
     def plan(self) -> LinkPlan:
         """Registers the endpoint."""
         self._places = self._register()
-        return LinkPlan(self._places.url, (self._places.tasks, self._places.commands))
+        return LinkPlan(self._places.url, (self._places.tasks, self._places.commands), ca=self._ca)
 
     def on_open(self, link: Wire) -> None:
         """Begins a session: says what is here, then sends what is not stored."""
@@ -139,6 +241,7 @@ class Conversation:
         assert self._places is not None
         self._is_down = False
         _log.info("endpoint %s is connected, session %s", self._places.endpoint_id, self._session)
+        self._pulse.again()
         self._beat(link, self._session)
 
     def on_message(self, link: Wire, message: Incoming) -> None:
@@ -175,10 +278,12 @@ class Conversation:
         self.failure = error
         if error is not None:
             _log.error("the endpoint ends: %s", error)
-        self._engine.stop(self._stop_s)
+        if not self._engine_is_over and not self.overdue:
+            self._engine.stop(self._stop_s)
         self._unwritten += self._engine.take().ended
         with contextlib.suppress(JournalFull):
             self._journal.end(self._unwritten)
+        self.farewell = replace(self.farewell, unsent=len(self._journal.done()))
         self._journal.close()
 
     # what the service says
@@ -243,14 +348,16 @@ class Conversation:
                 self._on_cancel(runs)
             case wire.Stop():
                 _log.info("the service says stop")
-                if self._stop is not None:
-                    self._stop()
+                self.leave()
             case _:
                 raise wire.MalformedMessage(f"{type(content).__name__} is not for an agent")
 
     def _on_welcome(self, link: Wire, drop: Sequence[Run]) -> None:
         """Forgets what is not wanted; then what an earlier agent has left may begin."""
         self._forget(link, drop)
+        if self._tell_welcome is not None and self._places is not None:
+            self._tell_welcome(self._places.endpoint_id)
+        self._go_if_told()
         recovered, self._recovered = self._recovered, []
         wanted = [
             EngineBatch(
@@ -266,8 +373,10 @@ class Conversation:
 
     def _forget(self, link: Wire, runs: Sequence[Run]) -> None:
         unended = self._journal.forget(runs)
-        if unended:
+        if unended and not self._engine_is_over:
             self._engine.cancel(unended)
+        if self._engine_is_over:
+            self._go_if_told()
         if not self._flush_is_set:
             self._flush_is_set = True
             link.call_later(FLUSH_S, self._flush)
@@ -312,7 +421,9 @@ class Conversation:
             self._wait_for_room(error)
             return
         ends, self._unwritten = self._unwritten, []
-        self._engine.settle(self._serial)
+        if not self._leaving:
+            self._engine.settle(self._serial)
+        self._ends_since_leaving += len(ends) if self._leaving else 0
         for ended in ends:
             self._running.pop(ended.number, None)
             logline.told(_log, f"ended, {ended.result.outcome.value}", [ended.result.run.task_id])
@@ -342,28 +453,16 @@ class Conversation:
     # heartbeats
 
     def _beat(self, link: Wire, session: UUID | None) -> None:
-        if session is None or session != self._session or self._places is None:
+        """Tells how the endpoint is: now and then, and soon after that has changed."""
+        if session is None or session != self._session:
             return
-        address = self._places.heartbeats
-        report = wire.StatusReport(self._places.endpoint_id, self._state())
-        with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
-            link.publish(address.exchange, address.routing_key, wire.encode(report))
-        link.call_later(HEARTBEAT_S, lambda: self._beat(link, session))
+        self._tell_state(link)
+        link.call_later(LOOK_S, lambda: self._beat(link, session))
 
-    def _state(self) -> dict[str, Any]:
-        status = self._engine.status()
-        return {
-            "heartbeat_period": HEARTBEAT_S,
-            "active": True,
-            "engine_type": self._engine.capabilities.name,
-            "total_workers": status.workers,
-            "live_workers": status.alive,
-            "pending_tasks": status.waiting,
-            "outstanding_tasks": status.waiting + status.in_workers,
-            **self._new_modules(),
-        }
-
-    def _new_modules(self) -> dict[str, Any]:
-        """Returns the modules if they are others than hello has told."""
-        now = None if self._modules is None else self._modules.text()
-        return {} if now is None or now == self._facts.get("modules") else {"compute_nb_modules": now}
+    def _tell_state(self, link: Wire) -> None:
+        state = self._pulse.due()
+        if state is not None and self._places is not None:
+            address = self._places.heartbeats
+            report = wire.StatusReport(self._places.endpoint_id, state)
+            with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
+                link.publish(address.exchange, address.routing_key, wire.encode(report))

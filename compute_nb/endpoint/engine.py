@@ -62,14 +62,41 @@ class News:
     printed: tuple[Printed, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EngineStatus:
-    """How busy an engine is; `workers` is the most that it starts."""
+class Resources(NamedTuple):
+    """What workers stand on: processors, and memory in bytes."""
+
+    cores: int
+    memory_bytes: int
+    available_bytes: int
+
+
+class EngineStatus(NamedTuple):
+    """How busy an engine is.
+
+    Attributes:
+        workers: The most that it starts.
+        alive: How many there are.
+        waiting: Tasks that the engine keeps.
+        in_workers: Tasks that it has given to workers, or to what has workers.
+        busy: Workers that have a task; of `mpi` ranks.
+        queued: Tasks that no worker runs yet.
+        resources: Of the workers, where those stand elsewhere; None if nobody has told.
+        elsewhere: Whether workers may stand on other machines than the agent's.
+    """
 
     workers: int
     alive: int
     waiting: int
     in_workers: int
+    busy: int = 0
+    queued: int = 0
+    resources: Resources | None = None
+    elsewhere: bool = False
+
+    @property
+    def counts(self) -> tuple[int, int, int, int, int, int]:
+        """What can be added up over engines, in the order of the fields."""
+        return self.workers, self.alive, self.waiting, self.in_workers, self.busy, self.queued
 
 
 @dataclass(frozen=True, slots=True)

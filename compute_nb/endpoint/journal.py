@@ -415,7 +415,7 @@ def open_journal(path: Path, boot_id: UUID) -> Journal:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path)
+    db = sqlite3.connect(path, check_same_thread=False)  # a core endpoint opens it for the thread of a link
     try:
         db.executescript(_TABLES)
         (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -16,6 +17,7 @@ import psutil
 WORKER_MARK = "COMPUTE_NB_WORKER"
 _EXEC_S = 0.5
 _CGROUP = Path("/sys/fs/cgroup")
+_OLD_MEMORY = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 
 
 def usable_cpus() -> int:
@@ -55,6 +57,37 @@ def _quota_in(folder: Path) -> float:
         period_us = int((folder / "cpu.cfs_period_us").read_text())
         return quota_us / period_us if quota_us > 0 else math.inf
     return math.inf
+
+
+def memory() -> tuple[int, int]:
+    """Returns the bytes of memory that this process may use, and how many are free now."""
+    told = psutil.virtual_memory()
+    try:
+        groups = Path("/proc/self/cgroup").read_text()
+    except OSError:
+        return told.total, told.available
+    limits = [(told.total, told.available), *memory_limits(groups)]
+    return min(total for total, _ in limits), max(0, min(free for _, free in limits))
+
+
+def memory_limits(groups: str, root: Path = _CGROUP) -> Iterator[tuple[int, int]]:
+    """Yields the limit of each cgroup that has one, and how much of it is free, in bytes.
+
+    Args:
+        groups: What /proc/self/cgroup holds.
+        root: Where cgroups are mounted.
+    """
+    for line in groups.splitlines():
+        _, kinds, path = line.split(":", 2)
+        if kinds not in ("", "memory"):
+            continue
+        top = root / kinds
+        group = top / path.lstrip("/")
+        for folder in [group, *group.parents][: len(group.parts) - len(top.parts) + 1]:
+            for most, now in (("memory.max", "memory.current"), _OLD_MEMORY):
+                with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+                    limit = int((folder / most).read_text())
+                    yield limit, limit - int((folder / now).read_text())
 
 
 def boot_id() -> UUID:

@@ -18,6 +18,7 @@ from compute_nb.endpoint.config import AgentConfig
 from compute_nb.errors import ComputeError, ServiceUnreachable
 
 PATIENCE_S = 5.0
+OURS = "compute_nb"
 NOT_FOUND, OWN_FAULT = 404, 500
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,10 @@ class Places:
     heartbeats: Address
 
 
+class OtherDialect(ComputeError):
+    """The service speaks otherwise than it did: with our extensions, or without them."""
+
+
 class Registration:
     """Registers the endpoint of one folder; each call blocks.
 
@@ -59,19 +64,34 @@ class Registration:
         self._id_file = config.directory / "endpoint.json"
         self._away_since: float | None = None
 
-    def register(self) -> Places:
+    def plain(self) -> bool:
+        """Returns whether the service lacks our extensions; False while nobody answers."""
+        url, token = self._service()
+        connection = self._connection(url, token)
+        try:
+            return _is_plain(connection)
+        except ComputeError:  # `register` tells it
+            return False
+        finally:
+            connection.close()
+
+    def register(self, plain: bool = False) -> Places:
         """Registers under the id of last time, or a new one, which it notes.
+
+        Args:
+            plain: As a core endpoint, with a service that lacks our extensions.
 
         Raises:
             ServiceUnreachable: Nobody answers now.
+            OtherDialect: The service has our extensions, or lacks them, against `plain`.
             ComputeError: The service refuses, or was stopped by command: an agent is of no use without it.
         """
         try:
-            places = self._register(*self._service())
+            places = self._register(*self._service(), plain)
         except ServiceUnreachable:
             if not self._revive():
                 raise
-            places = self._register(*self._service())
+            places = self._register(*self._service(), plain)
         self._away_since = None
         if read_endpoint_id(self._id_file) != places.endpoint_id:
             write_private(self._id_file, json.dumps({"endpoint_id": str(places.endpoint_id)}))
@@ -82,23 +102,31 @@ class Registration:
         info = local.find_service(self._config.home) if self._config.home else None
         return (info.url, info.token) if info else (self._config.service_url, self._config.token)
 
-    def _register(self, url: str, token: str) -> Places:
-        connection = Connection(url, token)
-        fields: dict[str, Any] = {"endpoint_name": self._config.name, "metadata": dict(self._metadata)}
+    def _connection(self, url: str, token: str) -> Connection:
+        return Connection(url, token, ca=self._config.ca, prove=self._config.prove)
+
+    def _register(self, url: str, token: str, plain: bool) -> Places:
+        connection = self._connection(url, token)
+        metadata = {key: value for key, value in self._metadata.items() if not (plain and key == OURS)}
+        fields: dict[str, Any] = {"endpoint_name": self._config.name, "metadata": metadata}
+        if plain:
+            fields |= {"public": False, "high_assurance": False}
         allowed = self._config.settings.limits.functions
         if allowed:
             fields["allowed_functions"] = sorted(str(function_id) for function_id in allowed)
         known = read_endpoint_id(self._id_file)
         try:
+            if _is_plain(connection) is not plain:
+                raise OtherDialect(f"the service {'lacks' if not plain else 'has'} our extensions now")
             if known is not None:
                 try:
                     body = json.dumps(fields).encode()
                     path = f"/v3/endpoints/{known}"
-                    return _places(connection.send("PUT", path, body, Repeat.ALWAYS))
+                    return places_of(connection.send("PUT", path, body, Repeat.ALWAYS))
                 except ComputeError as error:
                     if getattr(error, "http_status", None) != NOT_FOUND:
                         raise
-            return _places(connection.post("/v3/endpoints", fields))
+            return places_of(connection.post("/v3/endpoints", fields))
         except ComputeError as error:
             if (error.http_status or 0) >= OWN_FAULT:  # its disk is full, say
                 raise ServiceUnreachable(str(error)) from error
@@ -140,20 +168,39 @@ def read_endpoint_id(path: Path) -> UUID | None:
         return None
 
 
-def _places(answer: Any) -> Places:
+def _is_plain(connection: Connection) -> bool:
+    """Returns whether a service lacks our extensions."""
     try:
+        version = connection.get("/v2/version?service=all")
+    except ComputeError as error:
+        if error.http_status != NOT_FOUND:
+            raise
+        return True
+    return not isinstance(version, Mapping) or OURS not in version
+
+
+def places_of(answer: Any) -> Places:
+    """Returns where an agent reads and writes, as a registration or a start command says it.
+
+    A core endpoint is told of no tasks, and a user endpoint of no commands.
+
+    Raises:
+        ComputeError: That is missing or wrong.
+    """
+    try:
+        tasks, commands = answer.get("task_queue_info"), answer.get("command_queue_info")
+        results = answer.get("result_queue_info")
         return Places(
             endpoint_id=UUID(answer["endpoint_id"]),
-            url=answer["task_queue_info"]["connection_url"],
-            tasks=answer["task_queue_info"]["queue"],
-            commands=answer["command_queue_info"]["queue"],
-            results=_address(answer["result_queue_info"]),
+            url=(tasks or commands)["connection_url"],
+            tasks=tasks["queue"] if tasks else "",
+            commands=commands["queue"] if commands else "",
+            results=_address(results) if results else Address("", ""),
             heartbeats=_address(answer["heartbeat_queue_info"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ComputeError(
-            f"the service answered the registration without its queues: {error!r} is missing or wrong; it "
-            "needs the extensions of compute_nb"
+            f"the service answered the registration without its queues: {error!r} is missing or wrong"
         ) from error
 
 

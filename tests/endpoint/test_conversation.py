@@ -13,10 +13,11 @@ import pytest
 
 from compute_nb import wire
 from compute_nb.amqp import Incoming
-from compute_nb.endpoint.agent import settle_past
+from compute_nb.endpoint.agent import begun_in, settle_past
 from compute_nb.endpoint.conversation import Conversation
 from compute_nb.endpoint.engines.processes import ProcessEngine
 from compute_nb.endpoint.engines.worker import WorkerPlan
+from compute_nb.endpoint.folder import Farewell
 from compute_nb.endpoint.journal import open_journal
 from compute_nb.endpoint.modules import Modules
 from compute_nb.endpoint.registration import Address, Places
@@ -81,7 +82,7 @@ class FakeLink:
         self._count += 1
         heapq.heappush(self._later, (time.monotonic() + seconds, self._count, call))
 
-    def stop(self):
+    def stop(self, timeout_s=None):
         self.stopped = True
 
     def run_one(self, limit):
@@ -97,7 +98,7 @@ class FakeLink:
 class Life:
     """One life of an agent, from its start to its end or kill, and the service's side of its link."""
 
-    def __init__(self, folder, boot_id=BOOT, workers=2):
+    def __init__(self, folder, boot_id=BOOT, workers=2, stop_s=0.0):
         self.folder = folder
         journal = open_journal(folder / "journal.db", boot_id)
         settle_past(journal, folder)
@@ -108,7 +109,16 @@ class Life:
         self.importable.mkdir(exist_ok=True)
         modules = Modules({"path": [str(self.importable)], "builtin": ["sys"], "hooks": []})
         facts = {"pid": os.getpid(), "modules": modules.text()}
-        self.agent = Conversation(lambda: PLACES, journal, self.engine, boot_id, facts, modules=modules)
+        self.agent = Conversation(
+            lambda: PLACES,
+            journal,
+            self.engine,
+            boot_id,
+            facts,
+            modules=modules,
+            stop_s=stop_s,
+            begun=lambda: begun_in(folder, journal.journal_id),
+        )
         self.link = FakeLink()
         self.agent.start(self.link, self.link.stop)
         self.tags = 0
@@ -389,7 +399,55 @@ def test_stop_stops(lives):
     life = lives()
     life.meet()
     life.send(wire.Stop())
-    assert life.link.stopped
+    life.pump(lambda: life.link.stopped)
+
+
+def test_an_agent_that_leaves_sends_what_ran_and_keeps_what_did_not(lives, tmp_path):
+    life = lives(workers=1, stop_s=WAIT_S)
+    life.meet()
+    gate = tmp_path / "gate"
+    running, waiting = life.tasks(str(gate), 7)
+    life.pump(lambda: running in life.marks("running"))
+    life.agent.leave()
+    gate.touch()
+    assert life.pump_ends([running]) == [Outcome.SUCCESS]
+    assert not life.link.stopped  # until the service has it
+    life.pump(lambda: life.journal.done() == [running])
+    life.send(wire.Stored((running,)))
+    life.pump(lambda: life.link.stopped)
+    agent = life.agent
+    life.end()
+    assert agent.farewell == Farewell(ended=1, kept=1)
+
+    life = lives(workers=1)
+    assert life.meet().held == (waiting,)
+    assert life.pump_ends([waiting]) == [Outcome.SUCCESS]
+
+
+def test_an_agent_that_leaves_tells_what_it_has_killed(lives):
+    life = lives(workers=1)
+    life.meet()
+    running, waiting = life.tasks("/never/there", 7)
+    life.pump(lambda: running in life.marks("running"))
+    life.agent.leave()
+    hellos = [message for _, _, message in life.link.published if isinstance(message, Hello)]
+    life.pump(lambda: isinstance(life.link.published[-1][2], Hello) and life.link.published[-1][2].broken)
+    hello = life.link.published[-1][2]
+    assert hello.session == hellos[0].session
+    assert hello.held == (waiting,)
+    assert [broken.run for broken in hello.broken] == [running]
+    assert "stop_s" in hello.broken[0].reason
+    life.send(wire.Welcome(hello.session, (running,)))
+    life.pump(lambda: life.link.stopped)
+    assert (life.agent.farewell.killed, life.agent.farewell.kept) == (1, 1)
+
+
+def test_an_agent_leaves_without_its_service(lives):
+    life = lives(workers=1)
+    life.meet()
+    life.drop_line()
+    life.agent.leave()
+    life.pump(lambda: life.link.stopped)
 
 
 def test_an_orderly_end_breaks_what_ran_and_keeps_the_rest(lives, tmp_path):

@@ -42,6 +42,22 @@ def test_a_quota_of_a_parent_group_counts(tmp_path):
     assert machine.quota("4:memory:/app\n3:cpu:/app", tmp_path) == 0.5
 
 
+def test_memory_is_that_of_the_machine_or_of_a_smaller_group(tmp_path):
+    total, free = machine.memory()
+    assert 0 < free < total <= psutil.virtual_memory().total
+    group = tmp_path / "user" / "app"
+    group.mkdir(parents=True)
+    (tmp_path / "user" / "memory.max").write_text("1000\n")
+    (tmp_path / "user" / "memory.current").write_text("300\n")
+    (group / "memory.max").write_text("max\n")
+    assert list(machine.memory_limits("0::/user/app", tmp_path)) == [(1000, 700)]
+    old = tmp_path / "memory" / "app"
+    old.mkdir(parents=True)
+    (old / "memory.limit_in_bytes").write_text("500\n")
+    (old / "memory.usage_in_bytes").write_text("100\n")
+    assert list(machine.memory_limits("4:cpu:/x\n3:memory:/app", tmp_path)) == [(500, 400)]
+
+
 def test_a_boot_has_one_id():
     assert machine.boot_id() == machine.boot_id()
 

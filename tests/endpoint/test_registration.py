@@ -13,7 +13,7 @@ from small_server import TOKEN, small_server
 
 from compute_nb import local
 from compute_nb.endpoint.config import AgentConfig
-from compute_nb.endpoint.registration import Registration
+from compute_nb.endpoint.registration import OtherDialect, Registration, places_of
 from compute_nb.errors import ComputeError, ServiceUnreachable
 
 
@@ -70,6 +70,7 @@ def unanswered(home, one):
 
 def test_a_service_whose_disk_is_full_is_asked_again(tmp_path):
     with small_server() as server:
+        server.answers["GET", "/v2/version"] = (200, {"api": "1", "compute_nb": {"version": 1}})
         server.answers["POST", "/v3/endpoints"] = (507, {"code": "STORE_FULL", "message": "full"})
         config = AgentConfig("lab", tmp_path, server.url, TOKEN)
         with pytest.raises(ServiceUnreachable, match="STORE_FULL"):
@@ -78,3 +79,42 @@ def test_a_service_whose_disk_is_full_is_asked_again(tmp_path):
         with pytest.raises(ComputeError) as caught:
             Registration(config, {}).register()
         assert not isinstance(caught.value, ServiceUnreachable)
+
+
+ANSWER = {
+    "endpoint_id": "a0a0a0a0-0000-4000-8000-000000000000",
+    "command_queue_info": {"connection_url": "amqp://here", "queue": "c"},
+    "heartbeat_queue_info": {
+        "connection_url": "amqp://here",
+        "queue_publish_kwargs": {"exchange": "heartbeats", "routing_key": "e.heartbeats"},
+    },
+}
+
+
+@pytest.mark.parametrize("version", [(200, {"api": "1"}), (200, "1.0"), (404, {"message": "no"})])
+def test_a_service_without_extensions_gets_a_core_endpoint(tmp_path, version):
+    with small_server() as server:
+        server.answers["GET", "/v2/version"] = version
+        server.answers["POST", "/v3/endpoints"] = (200, ANSWER)
+        config = AgentConfig("lab", tmp_path, server.url, TOKEN)
+        one = Registration(config, {"compute_nb": {"version": 1}, "hostname": "here"})
+        assert one.plain()
+        with pytest.raises(OtherDialect, match="lacks our extensions"):
+            one.register()
+        places = one.register(plain=True)
+        assert (places.url, places.commands, places.tasks) == ("amqp://here", "c", "")
+        (sent,) = [body for method, _, body in server.asked if method == "POST"]
+        assert sent["metadata"] == {"hostname": "here"}
+        server.answers["GET", "/v2/version"] = (200, {"compute_nb": {"version": 1}})
+        with pytest.raises(OtherDialect, match="has our extensions"):
+            one.register(plain=True)
+
+
+def test_a_service_that_nobody_reaches_is_taken_for_one_with_extensions(tmp_path):
+    assert not Registration(AgentConfig("lab", tmp_path, "http://127.0.0.1:9", TOKEN), {}).plain()
+
+
+@pytest.mark.parametrize("answer", [{}, {"endpoint_id": "x"}, [], {**ANSWER, "command_queue_info": None}])
+def test_an_answer_without_queues_is_told(answer):
+    with pytest.raises(ComputeError, match="without its queues"):
+        places_of(answer)

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from compute_nb.endpoint.engine import Capabilities
+from compute_nb.endpoint.engine import Capabilities, Resources
 from compute_nb.endpoint.engines.luggage import luggage, visitor
 from compute_nb.endpoint.engines.pool import Figures, WorkerLost, oldest
 from compute_nb.endpoint.machine import WORKER_MARK
@@ -28,6 +28,7 @@ PREFIX = "compute-nb"
 WINDOW = 16  # calls a worker, so that its turns of 10 ms between scheduler and client carry many
 CONNECT_S = 30.0
 CLOSE_S = 10.0
+OWN_GROUP = "import os\nos.setpgid(0, 0)\n"  # Ctrl-C is for the agent, which lets tasks go on for a while
 PLUGINS = '''
 import json
 import sys
@@ -136,6 +137,7 @@ class DaskPool:
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             local_directory=os.fspath(self._folder),
+            preload=[OWN_GROUP],
         )
         return self._cluster
 
@@ -206,9 +208,15 @@ class DaskPool:
         """Counts threads of Dask's workers."""
         if self._client is None:
             return Figures(self._workers, 0)
-        workers = self._client.scheduler_info(n_workers=-1).get("workers", {})
-        alive = sum(worker["nthreads"] for worker in workers.values())
-        return Figures(max(self._workers, alive) if self._address is None else alive, alive)
+        workers = self._client.scheduler_info(n_workers=-1).get("workers", {}).values()
+        alive = sum(worker["nthreads"] for worker in workers)
+        busy = sum(min(worker["nthreads"], _executing(worker["metrics"])) for worker in workers)
+        if self._address is None:
+            return Figures(max(self._workers, alive), alive, busy)
+        memory = sum(worker["memory_limit"] for worker in workers)
+        taken = sum(worker["metrics"].get("memory", 0) for worker in workers)
+        resources = Resources(alive, memory, max(0, memory - taken))
+        return Figures(alive, alive, busy, resources=resources, elsewhere=True)
 
     def close(self) -> None:
         """Lets go of the scheduler, and ends a cluster of our own."""
@@ -220,6 +228,11 @@ class DaskPool:
                     thing.close(timeout=CLOSE_S)
                 except Exception as error:  # noqa: BLE001 - it ends here whatever it says
                     _log.warning("Dask did not end well: %s", error)
+
+
+def _executing(metrics: Mapping[str, Any]) -> int:
+    """How many tasks a worker runs, as its last heartbeat told its scheduler."""
+    return int(metrics.get("task_counts", metrics).get("executing", 0))
 
 
 def _plugins() -> tuple[Any, Any]:

@@ -254,7 +254,10 @@ class MPIPool:
 
     def figures(self) -> Figures:
         """Counts ranks as workers, and as alive those that may be used."""
-        return Figures(self.window, self.window if self._launcher else 0)
+        with self._lock:
+            busy, queued = self.window - sum(self._free.values()), len(self._line)
+        elsewhere = len(self._cluster.nodes) > 1
+        return Figures(self.window, self.window if self._launcher else 0, busy, queued, elsewhere=elsewhere)
 
     def close(self) -> None:
         """Ends what runs and all workers."""

@@ -36,7 +36,8 @@ IDLE_S = 600.0
 HEARTBEAT_S = 3
 CLOSE_S = 10.0
 DIE_WITH_PARENT = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.setsid(); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
 )
 _LOST = ("WorkerLost", "ManagerLost", "VersionMismatch", "InterchangeDied")
 
@@ -135,7 +136,10 @@ class ParslPool:
             os.environ[WORKER_MARK] = mark
 
     def _end_with_us(self, config: Any) -> None:
-        """Has an interchange end when this process is killed; it would go on for nobody."""
+        """Has an interchange end when this process is killed, and not by Ctrl-C, which is for this process.
+
+        Else it would go on for nobody, or take what runs with it.
+        """
         for executor in config.executors if sys.platform == "linux" else ():
             command = getattr(executor, "interchange_launch_cmd", None)
             if isinstance(command, list):
@@ -209,7 +213,15 @@ class ParslPool:
         if self._is_broken():  # who asked it now would wait for ever
             self._give_up()
             return Figures(self._workers, 0)
-        return Figures(self._workers, sum(_workers_up(one) for one in self._executors()))
+        executors = self._executors()
+        up = [_workers_up(one) for one in executors]
+        known = all(busy is not None for _, busy in up)
+        return Figures(
+            self._workers,
+            sum(alive for alive, _ in up),
+            sum(busy or 0 for _, busy in up) if known else None,
+            elsewhere=not all(_is_here(one) for one in executors),
+        )
 
     def close(self) -> None:
         """Ends Parsl and its blocks; with its interchange gone Parsl would wait for ever, so not long."""
@@ -275,11 +287,18 @@ def _most_workers(executor: Any) -> int:
     return int(blocks * nodes * each)
 
 
-def _workers_up(executor: Any) -> int:
+def _workers_up(executor: Any) -> tuple[int, int | None]:
+    """How many workers an executor has, and how many of them have a task, if it knows."""
     managers = getattr(executor, "connected_managers", None)
     if managers is None:
-        return _most_workers(executor)
+        return _most_workers(executor), None
     try:
-        return sum(manager["worker_count"] for manager in managers() if manager["active"])
+        told = [(one["worker_count"], one["tasks"]) for one in managers() if one["active"]]
     except Exception:  # noqa: BLE001 - its interchange is gone, which the next task tells
-        return 0
+        return 0, 0
+    return sum(count for count, _ in told), sum(min(one) for one in told)
+
+
+def _is_here(executor: Any) -> bool:
+    """True if the workers of an executor stand on this machine."""
+    return type(getattr(executor, "provider", None)).__name__ in ("LocalProvider", "NoneType")

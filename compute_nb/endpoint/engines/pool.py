@@ -26,6 +26,7 @@ from compute_nb.endpoint.engine import (
     EngineStatus,
     EngineTask,
     News,
+    Resources,
 )
 from compute_nb.endpoint.engines.death import death, lost
 from compute_nb.endpoint.engines.force import CANCELLED, End
@@ -33,12 +34,13 @@ from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.gate import Gate, Limits
 from compute_nb.endpoint.runner import keeper
 from compute_nb.endpoint.runner.keeper import Answer, Call
-from compute_nb.endpoint.timers import Timers
+from compute_nb.endpoint.timers import Timer, Timers
 from compute_nb.endpoint.turns import Turns
 from compute_nb.errors import ComputeError
 from compute_nb.tasks import ErrorCode, Outcome, RunResult
 
 LOOK_S = 0.25
+IDLE_LOOK_S = 5.0
 UNSETTLED = 4
 
 _log = logging.getLogger(__name__)
@@ -50,10 +52,23 @@ class WorkerLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How large a pool is: the most workers it may have, and how many there are."""
+    """How large a pool is, and how busy.
+
+    Attributes:
+        workers: The most that it may have.
+        alive: How many there are.
+        busy: How many have a call; None if one each has, as far as they go.
+        queued: Calls that it keeps and no worker runs; None if those are what is left over.
+        resources: Of its workers, where those stand elsewhere; None if nobody has told.
+        elsewhere: Whether its workers may stand on other machines.
+    """
 
     workers: int
     alive: int
+    busy: int | None = None
+    queued: int | None = None
+    resources: Resources | None = None
+    elsewhere: bool = False
 
 
 class Pool(Protocol):
@@ -132,6 +147,7 @@ class PoolEngine:
         self._custody: Custody | None = None
         self._figures = pool.figures()
         self._is_open = self._ending = self._stopping = self._looks = False
+        self._next_look: Timer | None = None
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -163,8 +179,11 @@ class PoolEngine:
 
     def status(self) -> EngineStatus:
         """Returns how busy the engine is."""
-        figures = self._figures
-        return EngineStatus(figures.workers, figures.alive, len(self._turns), len(self._flights))
+        figures, waiting, flights = self._figures, len(self._turns), len(self._flights)
+        busy = min(flights, figures.alive) if figures.busy is None else figures.busy * bool(flights)
+        below = max(0, flights - busy) if figures.queued is None else figures.queued
+        told = figures.resources, figures.elsewhere
+        return EngineStatus(figures.workers, figures.alive, waiting, flights, busy, waiting + below, *told)
 
     def stop(self, patience_s: float = 0.0) -> None:
         """Waits for what was handed over, then closes the pool and waits for the thread."""
@@ -218,6 +237,7 @@ class PoolEngine:
             if self._custody is None:
                 self._custody = self._make_custody(UNSETTLED * self._pool.window)
             self._is_open = True
+            self._look_again(IDLE_LOOK_S)
 
     # tasks come
 
@@ -273,7 +293,7 @@ class PoolEngine:
             future.add_done_callback(self._teller(flight))
         if not self._looks:
             self._looks = True
-            self._timers.later(LOOK_S, self._look)
+            self._look_again(LOOK_S)
 
     def _teller(self, flight: Flight) -> Callable[[Future[Answer]], None]:
         return lambda future: self._commands.put(lambda: self._ended(flight))
@@ -385,8 +405,12 @@ class PoolEngine:
                 flight.marked = True
                 self._news.begun(Begun(flight.task.number, flight.task.run, time.time()))
         self._looks = bool(self._flights)
-        if self._looks:
-            self._timers.later(LOOK_S, self._look)
+        self._look_again(LOOK_S if self._looks else IDLE_LOOK_S)
+
+    def _look_again(self, seconds: float) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._next_look = self._timers.later(seconds, self._look)
 
 
 def failed(text: str, code: str = ErrorCode.REMOTE) -> End:

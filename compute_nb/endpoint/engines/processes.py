@@ -135,8 +135,10 @@ class ProcessEngine:
 
     def status(self) -> EngineStatus:
         """Returns how busy the engine is."""
-        alive, flying = len(self._fleet.workers), len(self._flying)
-        return EngineStatus(self._max, alive, len(self._turns), flying)
+        workers, flying = tuple(self._fleet.workers), len(self._flying)
+        busy, waiting = sum(bool(worker.chunks) for worker in workers), len(self._turns)
+        queued = max(0, waiting + flying - busy)
+        return EngineStatus(self._max, len(workers), waiting, flying, busy, queued)
 
     def stop(self, patience_s: float = 0.0) -> None:
         """Takes back what has not begun, waits for what has, kills all workers and waits for the thread."""
@@ -149,7 +151,7 @@ class ProcessEngine:
         self._ring()
 
     def _ring(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # a full pipe rings already, a closed one rings nobody
             self._bell.send(b"\0")
 
     # the thread

@@ -270,9 +270,16 @@ def test_figures(engine, holds):
     assert 1 <= status.alive <= 2
     assert status.waiting + status.in_workers == 200
     assert status.in_workers >= 1
+    until(lambda: told(engine) == (2, 2, 198), f"busy workers are not counted: {told(engine)}")
     hold.release()
     engine.values(numbers)
     until(lambda: engine.engine.status().in_workers == 0, "something is left")
+    assert told(engine)[1:] == (0, 0)
+
+
+def told(rig):
+    status = rig.engine.status()
+    return status.alive, status.busy, status.queued
 
 
 @pytest.mark.parametrize("name", ["processes", "threads", "mpi"])  # one program for all pools
