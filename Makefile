@@ -18,7 +18,8 @@ demo: $(VENV)/.demo ## Set up, run the quickstart notebook headless, print what 
 lab: $(VENV)/.test extension ## Open the tutorials
 	$(VENV)/bin/jupyter lab notebooks
 
-test: $(VENV)/.test system extension check ## Set up all that the tests need, check, and run everything
+test: ## Set up all that the tests need, check, and run everything
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target system extension check
 	@[ ! -d js/node_modules/jest ] || { cd js && PATH="$(BIN):$$PATH" npm test --silent; }
 	$(PY) tests/lanes.py
 
@@ -83,7 +84,7 @@ DEBIAN = { $(ROOT) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(ROOT) 
   echo "no $(2) and no root: its tests will be skipped"
 
 .PHONY: system
-system: # What the tests need beside Python packages; without root or sudo the tests that need it are skipped
+system: | $(VENV)/bin/pip # What the tests need beside Python packages; without root or sudo the tests that need it are skipped
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  $(call DEBIAN,chromium fonts-dejavu-core,Chromium)
 	@[ -x /usr/sbin/rabbitmq-server ] || $(call DEBIAN,rabbitmq-server,RabbitMQ)

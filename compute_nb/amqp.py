@@ -19,16 +19,11 @@ from typing import Any, Protocol
 
 import pika
 from pika.adapters.select_connection import IOLoop
-from pika.exceptions import (
-    AuthenticationError,
-    ChannelClosedByBroker,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-)
+from pika.exceptions import ChannelClosedByBroker
 
-from compute_nb import trust
+from compute_nb import broker_address, trust
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
-from compute_nb.loopback import is_loopback
+from compute_nb.side_reader import OnMissing, SideReader
 
 __all__ = ["Incoming", "Link", "LinkHandler", "LinkPlan", "Timer"]
 
@@ -41,7 +36,6 @@ _dice = random.Random()  # its own: a seed that the user has set must give the s
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
 REFUSAL_LIMIT = 3
-ACCESS_REFUSED = 403
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +124,7 @@ class Link:
         self._connection: pika.SelectConnection | None = None
         self._channel: Any = None
         self._plan = LinkPlan("", ())
-        self._beside: dict[str, Any] = {}
+        self._beside = SideReader(self._deliver_from, self._hook)
         self._consumers_left = 0
         self._published = 0
         self._unconfirmed: deque[int] = deque()
@@ -209,7 +203,7 @@ class Link:
         self._channel.basic_publish(exchange, routing_key, body, properties)
         return self._published
 
-    def read(self, queue: str, on_missing: Callable[[str, Exception], None]) -> None:
+    def read(self, queue: str, on_missing: OnMissing) -> None:
         """Reads one more queue, on a channel of its own, while the present connection lasts.
 
         Args:
@@ -217,36 +211,12 @@ class Link:
             on_missing: Called with it and the broker's reason if it is not there, or was deleted: the rest
                 of the link is not touched by that.
         """
-        if not self.is_open or queue in self._beside:
-            return
-        self._beside[queue] = None
-
-        def closed(channel: Any, reason: Exception) -> None:
-            if self._beside.get(queue) is channel:
-                del self._beside[queue]
-                if isinstance(reason, ChannelClosedByBroker):
-                    self._hook(on_missing, queue, reason)
-
-        def cancelled(_frame: Any) -> None:
-            channel = self._beside.pop(queue, None)
-            if channel is not None and channel.is_open:
-                channel.close()
-                self._hook(on_missing, queue, ComputeError(f"the broker has deleted queue {queue}"))
-
-        def opened(channel: Any) -> None:
-            self._beside[queue] = channel
-            channel.add_on_close_callback(closed)
-            channel.add_on_cancel_callback(cancelled)
-            channel.basic_consume(queue, self._deliver_from(queue))
-
-        assert self._connection is not None
-        self._connection.channel(on_open_callback=opened)
+        if self._connection is not None and self.is_open:
+            self._beside.read(self._connection, queue, on_missing)
 
     def leave(self, queue: str) -> None:
         """Reads a queue of `read` no more; what is not acknowledged goes back to it."""
-        channel = self._beside.pop(queue, None)
-        if channel is not None and channel.is_open:
-            channel.close()
+        self._beside.leave(queue)
 
     def ack_beside(self, message: Incoming) -> None:
         """Acknowledges a message of a queue that `read` has added; it may have been read anew meanwhile."""
@@ -273,7 +243,7 @@ class Link:
             return
         try:
             self._plan = self._handler.plan()
-            parameters = _parameters(self._plan)
+            parameters = broker_address.parameters(self._plan.url, self._plan.ca)
         except ServiceUnreachable as error:
             self._down(error)
             return
@@ -357,11 +327,11 @@ class Link:
         if connection is not self._connection:
             return
         self._connection = self._channel = None
-        self._beside.clear()
+        self._beside.forget()
         error, self._closing_for = self._closing_for or reason, None
         if self._stopping:
             self._end(None)
-        elif _is_refusal(error) or trust.explain(error, "") is not None:
+        elif broker_address.is_refusal(error) or trust.explain(error, "") is not None:
             self._refused(error)
         else:
             self._down(error)
@@ -371,14 +341,15 @@ class Link:
         if self._refusals < REFUSAL_LIMIT:
             self._down(error)
             return
-        untrusted = trust.explain(error, f"the broker at {_place(self._plan.url)}", self._plan.ca)
+        place = f"the broker at {broker_address.place(self._plan.url)}"
+        untrusted = trust.explain(error, place, self._plan.ca)
         if untrusted is not None:
             self._end(ComputeError(untrusted))
             return
         self._end(
             AccessRefused(
-                f"the broker at {_place(self._plan.url)} refused {self.name} {self._refusals} times: "
-                f"{error}; was the password revoked? See `compute-nb service status` and start again"
+                f"{place} refused {self.name} {self._refusals} times: {error}; was the password revoked? See "
+                "`compute-nb service status` and start again"
             )
         )
 
@@ -418,42 +389,3 @@ class Link:
             log.exception("link %s: its handler failed", self.name)
             self._failure = error
             self._stop()
-
-
-def _parameters(plan: LinkPlan) -> pika.URLParameters:
-    """Returns where and how to connect.
-
-    Raises:
-        ComputeError: The address is none, a password would be sent in the clear, or the certificate
-            authorities can't be read.
-    """
-    try:
-        parameters = pika.URLParameters(plan.url)
-    except (TypeError, ValueError, OSError) as error:  # its text may hold the password
-        raise ComputeError(f"the service names a broker by no URL ({type(error).__name__})") from None
-    if parameters.ssl_options is not None:
-        # Ours also where the URL brings options: who can write a URL can't turn the checks off.
-        parameters.ssl_options = pika.SSLOptions(trust.context(plan.ca), parameters.host)
-    elif not is_loopback(parameters.host):
-        raise ComputeError(
-            f"the broker at {_place(plan.url)} would get the password in the clear: its service must name an "
-            "amqps address"
-        )
-    return parameters
-
-
-def _is_refusal(error: Exception) -> bool:
-    if isinstance(error, ChannelClosedByBroker):
-        return bool(error.reply_code == ACCESS_REFUSED)
-    causes = (
-        error,
-        *error.args,
-        *(a for e in error.args if isinstance(e, Exception) for a in e.args),
-    )
-    kinds = (AuthenticationError, ProbableAuthenticationError, ProbableAccessDeniedError)
-    return any(isinstance(cause, kinds) for cause in causes)
-
-
-def _place(url: str) -> str:
-    parameters = pika.URLParameters(url)
-    return f"{parameters.host}:{parameters.port}"

@@ -1,7 +1,7 @@
-"""This module is the home folder, and the services and endpoint aliases that its config.toml names.
+"""This module is the services and endpoint aliases that config.toml and the environment name.
 
-docs/services.md has the keys and the variables. This module reads files and environment variables, makes
-folders, and never touches the network. What a name means at a service is asked by `compute_nb.places`.
+docs/services.md has the keys and the variables. This module never touches the network: what a name
+means at a service is asked by `compute_nb.places`.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import secrets
-import socket
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from compute_nb.errors import ComputeError
+from compute_nb.home import NAME, Home
 from compute_nb.loopback import is_loopback
+from compute_nb.private import read_private
 from compute_nb.proof import Prove
 
 LOCAL = "local"
@@ -29,207 +28,15 @@ GLOBUS = "globus"
 GLOBUS_URL = "https://compute.api.globus.org"
 GLOBUS_LOCAL_URL = "http://localhost:5000"
 
-HOME_VARIABLE = "COMPUTE_NB_HOME"
 URL_VARIABLE = "COMPUTE_NB_SERVICE_URL"
 TOKEN_VARIABLE = "COMPUTE_NB_TOKEN"
 ENVIRONMENT_VARIABLE = "GLOBUS_SDK_ENVIRONMENT"
 VERIFY_VARIABLE = "GLOBUS_SDK_VERIFY_SSL"
 
-# Locks and SQLite's shared memory can't be trusted there, and another host may run from the same home.
-_NETWORK = re.compile(
-    r"(nfs|nfs4|cifs|smb\w*|lustre|gpfs|beegfs|afs|afpfs|ceph|panfs|orangefs|glusterfs|webdav"
-    r"|fuse\.(sshfs|glusterfs|ceph.*|beegfs.*|gcsfuse|s3fs|rclone))$"
-)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
-
 _TOP_KEYS = ("default_endpoint", "endpoints", "services")
 _SERVICE_KEYS = ("url", "auth", "token_file", "ca", "prove")
 _ENDPOINT_KEYS = ("id", "service")
 _YES, _NO = ("y", "yes", "t", "true", "on", "1"), ("n", "no", "f", "false", "off", "0")
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """The folder that holds everything of one user: configuration, keys, the store, endpoints.
-
-    What belongs to one host stands in `state`, so that a home on a network file system can serve several.
-    """
-
-    root: Path
-
-    @classmethod
-    def default(cls) -> Home:
-        """The folder named by `COMPUTE_NB_HOME`, else the platform's user data folder."""
-        named = os.environ.get(HOME_VARIABLE)
-        if named:
-            return cls(Path(named).expanduser().absolute())
-        import platformdirs
-
-        return cls(Path(platformdirs.user_data_dir("compute_nb", appauthor=False)))
-
-    @property
-    def config_file(self) -> Path:
-        """The user's own settings."""
-        return self.root / "config.toml"
-
-    @property
-    def state(self) -> Path:
-        """What belongs to this host: `hosts/local`, or `hosts/<hostname>` on a network file system."""
-        return self.root / "hosts" / _host_folder(self.root)
-
-    @property
-    def service_lock(self) -> Path:
-        """Locked for the life of the service: the lock is the truth, not a process id."""
-        return self.state / "service.lock"
-
-    @property
-    def start_lock(self) -> Path:
-        """Locked by whoever is starting the service."""
-        return self.state / "start.lock"
-
-    @property
-    def service_file(self) -> Path:
-        """How the running service is reached; written by it once it listens."""
-        return self.state / "service.json"
-
-    @property
-    def token_file(self) -> Path:
-        """The owner's REST token for the service of this home."""
-        return self.state / "token"
-
-    @property
-    def globus_file(self) -> Path:
-        """The tokens of Globus logins, kept by globus-sdk; the same for all hosts of the user."""
-        return self.root / "globus.db"
-
-    @property
-    def store_file(self) -> Path:
-        """The service's SQLite file."""
-        return self.state / "store.db"
-
-    @property
-    def store_mark(self) -> Path:
-        """The URL of the database that the service keeps its state in, if it is not `store_file`."""
-        return self.state / "store.url"
-
-    @property
-    def service_key(self) -> Path:
-        """The secret from which the service derives AMQP passwords."""
-        return self.state / "service.key"
-
-    @property
-    def stopped_mark(self) -> Path:
-        """There after `service stop`: only a submit or `service start` may start the service again."""
-        return self.state / "stopped"
-
-    @property
-    def service_log(self) -> Path:
-        """What the service writes to its standard output and error."""
-        return self.state / "service.log"
-
-    def endpoint_dir(self, name: str) -> Path:
-        """The folder of the endpoint `name` on this host.
-
-        Raises:
-            ComputeError: The name can't be that of a folder.
-        """
-        if not _NAME.match(name):
-            raise ComputeError(
-                f"{name!r} can't name an endpoint: use up to 128 letters, digits, '_', '-' and '.', "
-                "starting with a letter or digit"
-            )
-        return self.state / "endpoints" / name
-
-    def prepare(self) -> Home:
-        """Makes the folders, for this user only, and returns self.
-
-        Raises:
-            ComputeError: A folder can't be made or written.
-        """
-        try:
-            for folder in (self.root, self.root / "hosts", self.state, self.state / "endpoints"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        if not os.access(self.state, os.W_OK | os.X_OK):
-            raise self._unwritable("permission denied")
-        return self
-
-    def _unwritable(self, why: object) -> ComputeError:
-        return ComputeError(
-            f"home folder {self.root} can't be written: {why}; set {HOME_VARIABLE} to a folder that can"
-        )
-
-
-@cache
-def _host_folder(root: Path) -> str:
-    if not _NETWORK.match(_file_system(root)):
-        return "local"
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", socket.gethostname()) or "host"
-
-
-def _file_system(path: Path) -> str:
-    """The kind of file system that holds `path`, or will when it is made."""
-    kinds = _mounts()
-    resolved = path.resolve()
-    return next((kinds[str(p)] for p in (resolved, *resolved.parents) if str(p) in kinds), "")
-
-
-def _mounts() -> dict[str, str]:
-    """Mount point -> kind of file system."""
-    try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:  # no Linux
-        import psutil
-
-        return {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
-    fields = (line.split(" ", 3) for line in lines)
-    return {mount.replace("\\040", " "): kind for _, mount, kind, _ in fields}
-
-
-def write_private(path: Path, text: str) -> None:
-    """Writes a file that only this user can read, at once or not at all.
-
-    Raises:
-        OSError: The folder is missing, full or can't be written.
-    """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-def read_private(path: Path, what: str) -> str:
-    """Returns the text of a file that only this user may read, without the white space around it.
-
-    Args:
-        what: What it holds, for errors.
-
-    Raises:
-        ComputeError: It can't be read, is empty, or others may read it.
-    """
-    try:
-        with path.open(encoding="ascii") as file:
-            about = os.fstat(file.fileno())
-            text = file.read().strip()
-    except (OSError, UnicodeError) as error:
-        raise ComputeError(f"{what} can't be read: {error}") from error
-    # What belongs to somebody else (a mounted secret, say) can't be mended by this user.
-    if os.name == "posix" and about.st_uid == os.getuid() and about.st_mode & 0o077:
-        raise ComputeError(
-            f"{what} is in {path}, which others may read (mode {about.st_mode & 0o777:o}): "
-            f"`chmod 600 {path}`, and take a new token if somebody may have seen it"
-        )
-    if not text:
-        raise ComputeError(f"{what} can't be read: {path} is empty")
-    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,7 +199,7 @@ def _tables(table: dict[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]
     if not isinstance(entries, dict) or not all(isinstance(e, dict) for e in entries.values()):
         raise ValueError(f"[{key}] must hold tables: [{key}.NAME]")
     for name in entries:
-        if not _NAME.match(name) or _is_uuid(name):
+        if not NAME.match(name) or _is_uuid(name):
             raise ValueError(
                 f"[{key}.{name}]: a name has up to 128 letters, digits, '_', '-' and '.', starts with a "
                 "letter or digit and is no UUID"

@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from compute_nb.client import Client
-from compute_nb.config import Home, Settings
+from compute_nb.config import Settings
+from compute_nb.home import Home
 from compute_nb.places import Place, Places
 from compute_nb.session import Session
 

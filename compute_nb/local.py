@@ -14,8 +14,8 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from compute_nb import proof
-from compute_nb.config import HOME_VARIABLE, Home
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
+from compute_nb.home import HOME_VARIABLE, Home
 
 START_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 5.0

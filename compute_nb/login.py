@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 
 from compute_nb import trust
 from compute_nb.bearer import checked, token_of
-from compute_nb.config import ENVIRONMENT_VARIABLE, GLOBUS, Home, Settings
+from compute_nb.config import ENVIRONMENT_VARIABLE, GLOBUS, Settings
 from compute_nb.errors import AccessRefused, ComputeError, LoginWanted, ServiceUnreachable
+from compute_nb.home import Home
 from compute_nb.loopback import is_loopback
 
 if TYPE_CHECKING:

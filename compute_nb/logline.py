@@ -61,10 +61,16 @@ def begin(handlers: Sequence[logging.Handler], level: str, as_json: bool) -> Non
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def chosen(environ: Mapping[str, str] = os.environ) -> tuple[str, bool]:
-    """Returns level, and whether as JSON, as the environment says; unknown words are passed over."""
+def said(environ: Mapping[str, str] = os.environ) -> tuple[str | None, bool | None]:
+    """Returns level, and True for JSON, as the environment says; None where it does not."""
     words = {word.strip().lower() for word in environ.get(VARIABLE, "").split(",")}
-    return next((level for level in LEVELS if level in words), "info"), "json" in words
+    return next((level for level in LEVELS if level in words), None), "json" in words or None
+
+
+def chosen(environ: Mapping[str, str] = os.environ) -> tuple[str, bool]:
+    """Returns level, and whether as JSON, as the environment says, or what holds if it says nothing."""
+    level, as_json = said(environ)
+    return level or LEVELS[1], bool(as_json)
 
 
 def spelled(level: str, as_json: bool) -> str:

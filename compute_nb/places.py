@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from compute_nb import routes
-from compute_nb.config import LOCAL, Home, ServiceSettings, Settings
+from compute_nb.config import LOCAL, ServiceSettings, Settings
 from compute_nb.connection import Connection
 from compute_nb.errors import AccessRefused, ComputeError, EndpointNotFound, ServiceUnreachable
+from compute_nb.home import Home
 from compute_nb.login import Login
 from compute_nb.reach import Reach
 

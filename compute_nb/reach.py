@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from compute_nb import local, proof
 from compute_nb.bearer import Authorizer, Bearer, Token
-from compute_nb.config import GLOBUS, Home, ServiceSettings, Settings
+from compute_nb.config import GLOBUS, ServiceSettings, Settings
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable
+from compute_nb.home import Home
 from compute_nb.login import Login
 from compute_nb.pace import Pace
 

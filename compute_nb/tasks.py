@@ -246,12 +246,17 @@ class TaskCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaskBatch:
-    """Runs of one function in one task group with the same options."""
+    """Runs of one function in one task group with the same options.
+
+    Attributes:
+        owner: Tells the task groups of one user from those of others and no more; "" if nobody says.
+    """
 
     task_group_id: UUID
     function_id: UUID
     options: Mapping[str, Any]
     tasks: tuple[TaskCall, ...]
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,6 +224,7 @@ def _dispatch_out(dispatch: Dispatch) -> dict[str, Any]:
                 "function_id": str(batch.function_id),
                 "options": dict(batch.options),
                 "tasks": [[str(c.run.task_id), c.run.attempt, c.args] for c in batch.tasks],
+                **({"owner": batch.owner} if batch.owner else {}),
             }
             for batch in dispatch.batches
         ],
@@ -243,6 +244,7 @@ def _dispatch_in(data: dict[str, Any]) -> Dispatch:
                     TaskCall(Run(UUID(task_id), int(attempt)), args)
                     for task_id, attempt, args in batch["tasks"]
                 ),
+                owner=str(batch.get("owner") or ""),
             )
             for batch in data["batches"]
         ),

@@ -14,9 +14,14 @@ from rabbit import RabbitMQ, Vhost
 from rabbit import missing as no_rabbit
 from small_server import SmallServer, small_server
 
-# As Hypothesis itself does under CI: a busy machine is no fault of what is tested.
+# As Hypothesis itself does under CI: a busy machine is no fault of what is tested, and what one run finds all
+# find. `DRAW_ANEW=1 pytest` looks for more.
 settings.register_profile(
-    "busy", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "busy",
+    settings.default,
+    deadline=None,
+    derandomize="DRAW_ANEW" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("busy")
 
@@ -29,7 +34,7 @@ def published_python(pytestconfig) -> str:
     if given := os.environ.get("COMPUTE_NB_PUBLISHED_PYTHON"):
         return given
     folder = Path(pytestconfig.cache.mkdir("published-{}.{}".format(*sys.version_info)))
-    with FileLock(folder.parent / "published.lock"):  # `lanes.py` runs two of us
+    with FileLock(folder.parent / "published.lock"):  # `lanes.py` runs several of us
         _install_published(folder)
     return str(folder / "bin" / "python")
 

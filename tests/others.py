@@ -48,4 +48,4 @@ def other_endpoint(name: str, python: str) -> Iterator[None]:
         yield
     finally:
         agent.terminate()
-        agent.communicate(timeout=30)
+        agent.communicate(timeout=60)

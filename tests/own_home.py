@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def terminal_agent(name: str, *options: str) -> Iterator[str]:
         yield name
     finally:
         agent.terminate()
-        agent.communicate(timeout=30)
+        agent.communicate(timeout=120)
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def lab(name: str = "lab", *words: str, plain: bool = False, workers: int = 2) -
             yield one
         finally:
             agent.terminate()
-            agent.wait(60)
+            agent.wait(120)
 
 
 def service(home: Home, *words: str) -> str:
@@ -76,6 +76,6 @@ def service(home: Home, *words: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     return done.stdout + done.stderr

@@ -1,18 +1,20 @@
 """A PostgreSQL server of the tests' own: in a temporary folder, on a free port, never as root."""
 
+import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
 from itertools import count
 from pathlib import Path
 
+import psutil
 import psycopg
+from own_ports import free_ports
 
-START_S = 30
+START_S = 100
 USER = "postgres" if os.getuid() == 0 else None
 
 
@@ -34,9 +36,7 @@ class PostgresqlServer:
         self._run(
             "initdb", "-D", self.folder / "data", "-U", "tester", "-A", "trust", "--no-sync", "-E", "UTF8"
         )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports(1)
         self._settings = {"port": str(self.port), "unix_socket_directories": str(self.folder)} | settings
         self._names = count()
         self.start()
@@ -84,8 +84,15 @@ class PostgresqlServer:
 
     def kill(self) -> None:
         """Kills it with -9, and with it all that it has started."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.process.wait()
+        for (
+            one
+        ) in family:  # left alone, one may answer for a moment more, and keep the next one from starting
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(family, timeout=START_S)
 
     def end(self, number: int = signal.SIGINT) -> None:
         """Ends it: SIGINT drops its connections, SIGQUIT leaves a recovery to the next start."""

@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -20,11 +19,12 @@ from typing import IO, Any
 from urllib.parse import quote
 
 import trustme
+from own_ports import free_ports
 
 from compute_nb.service.config import RabbitOptions
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-START_S = 60
+START_S = 120
 # The kernel ends what is started so together with this process, also after a kill -9 of the tests.
 WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
@@ -88,7 +88,7 @@ class RabbitMQ:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        ports = _free_ports(6)
+        ports = free_ports(6)
         self.amqp_port, self.amqps_port, self.admin_port, self.admins_port = ports[:4]
         self._dist_port, self._epmd_port = ports[4:]
         self.ca = folder / "ca.pem"
@@ -268,11 +268,3 @@ class RabbitMQ:
 def _lines(stream: IO[str] | None) -> Iterator[str]:
     assert stream is not None
     yield from stream
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

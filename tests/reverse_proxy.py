@@ -26,7 +26,7 @@ class _Handler(BaseHTTPRequestHandler):
             filter(None, [self.headers.get("X-Forwarded-For"), self.client_address[0]])
         )
         headers["X-Forwarded-Proto"] = "https"
-        link = http.client.HTTPConnection(host, port, timeout=30)
+        link = http.client.HTTPConnection(host, port, timeout=60)
         link.request(self.command, self.path, body, headers)
         answer = link.getresponse()
         text = answer.read()
@@ -73,4 +73,4 @@ def reverse_proxy(context: ssl.SSLContext) -> Iterator[ReverseProxy]:
             yield proxy
         finally:
             proxy.shutdown()
-            thread.join(10)
+            thread.join(60)

@@ -13,7 +13,7 @@ from compute_nb.amqp import Incoming, Link, LinkPlan
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
 from compute_nb.service.broker.embedded import EmbeddedBroker
 
-WAIT_S = 20
+WAIT_S = 60
 
 
 class OpenGuard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 
 import pytest
 from small_server import SECRET, TOKEN
@@ -154,7 +155,8 @@ def test_loopback_never_goes_through_a_proxy(server, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
     server.answers["GET", "/v2/x"] = 200, {}
-    assert Connection(server.url, TOKEN).get("/v2/x") == {}
+    with closing(Connection(server.url, TOKEN)) as direct:
+        assert direct.get("/v2/x") == {}
 
 
 def test_the_token_is_not_shown(connection):

@@ -31,7 +31,7 @@ from compute_nb.errors import (
 from compute_nb.serialize import ComputeSerializer, JSONData, PureSourceTextInspect
 from compute_nb.tasks import TaskResult, TaskState, new_id, new_ids
 
-WAIT_S = 30
+WAIT_S = 60
 SERIALIZER = ComputeSerializer()
 
 
@@ -200,9 +200,9 @@ from compute_nb import Executor
 scale = 2
 def scaled(x): return x * scale
 with Executor(sys.argv[1]) as executor:
-    print(executor.submit(scaled, 10).result(30), end=" ")
+    print(executor.submit(scaled, 10).result(60), end=" ")
     scale = 3
-    print(executor.submit(scaled, 10).result(30), executor.submit(lambda: scale).result(30))
+    print(executor.submit(scaled, 10).result(60), executor.submit(lambda: scale).result(60))
 """
     assert run(code, agent.endpoint_id) == "20 30 3\n"
 
@@ -411,8 +411,8 @@ with Executor(task_group_id=sys.argv[1]) as executor:
     futures = executor.reload_tasks()
     print([f.done() for f in futures], flush=True)
     sys.stdin.readline()
-    print([f.result(30) for f in futures], flush=True)
-    print([f.result(30) for f in executor.reload_tasks()])
+    print([f.result(60) for f in futures], flush=True)
+    print([f.result(60) for f in executor.reload_tasks()])
 """
 
 
@@ -474,7 +474,7 @@ warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads is w
 from compute_nb import Executor
 from compute_nb.errors import ComputeError
 executor = Executor(sys.argv[1])
-assert executor.submit(abs, -1).result(30) == 1
+assert executor.submit(abs, -1).result(60) == 1
 child = os.fork()
 if child == 0:
     try:
@@ -485,8 +485,8 @@ if child == 0:
         os._exit(1)
     executor.shutdown()
     with Executor(sys.argv[1]) as own:
-        os._exit(own.submit(abs, -7).result(30))
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), executor.submit(abs, -2).result(30))
+        os._exit(own.submit(abs, -7).result(60))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), executor.submit(abs, -2).result(60))
 """
     assert run(code, agent.endpoint_id) == "7 2\n"
 
@@ -506,7 +506,7 @@ try:
     future.result()
 except KeyboardInterrupt:
     print(future.done(), flush=True)
-print(future.result(30))
+print(future.result(60))
 """
     command = [sys.executable, "-W", "error", "-c", code, str(agent.endpoint_id)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:

@@ -145,10 +145,10 @@ def test_stopping_to_wait_leaves_the_task():
 
 def test_a_waiting_thread_is_woken():
     one, values = future(), []
-    waiting = threading.Thread(target=lambda: values.append(one.result(20)))
+    waiting = threading.Thread(target=lambda: values.append(one.result(60)))
     waiting.start()
     one.take(success(one))
-    waiting.join(20)
+    waiting.join(60)
     assert values == [42]
 
 
@@ -178,12 +178,12 @@ def test_wait_and_as_completed_know_all_ends():
     ]
     seen = []
     watching = threading.Thread(
-        target=lambda: seen.extend(concurrent.futures.as_completed([done, failed, cancelled], 20))
+        target=lambda: seen.extend(concurrent.futures.as_completed([done, failed, cancelled], 60))
     )
     watching.start()
     for end in ends:
         end()
-    watching.join(20)
+    watching.join(60)
     assert set(seen) == {done, failed, cancelled}
     found = concurrent.futures.wait([done, failed, cancelled, open_one], timeout=0)
     assert found.done == {done, failed, cancelled}
@@ -196,7 +196,7 @@ def test_wait_never_returns_early():
         futures = [future() for _ in range(8)]
         ending = threading.Thread(target=lambda all_=futures: [f.take(success(f)) for f in all_])
         ending.start()
-        assert concurrent.futures.wait(futures, timeout=20).not_done == set()
+        assert concurrent.futures.wait(futures, timeout=60).not_done == set()
         ending.join()
 
 
@@ -313,7 +313,7 @@ except KeyboardInterrupt:
         assert process.stdout.readline() == "waiting\n"
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "False\n"
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_an_allow_list_is_kept():

@@ -185,7 +185,11 @@ curl -fsS --cacert /etc/compute-nb/tls.pem -H "Authorization: Bearer $token" htt
 
 
 def test_the_units_are_what_systemd_knows(machine):
-    assert set(machine.unit_texts()) == {"compute-nb.service", "compute-nb-gpu.service"}
+    units = machine.unit_texts()
+    assert set(units) == {"compute-nb.service", "compute-nb-gpu.service"}
+    # Nobody else starts a killed service with RabbitMQ again: its agents and clients don't see the end.
+    assert "\nRestart=always\nRestartSec=2\n" in units["compute-nb.service"]
+    assert "\nRestart=on-failure\n" in units["compute-nb-gpu.service"]
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is missing: apt-get install systemd")
     for name in machine.unit_texts():

@@ -9,10 +9,11 @@ import pytest
 
 from compute_nb import wire
 from compute_nb.amqp import Incoming
-from compute_nb.config import Home, ServiceSettings
+from compute_nb.config import ServiceSettings
 from compute_nb.errors import ComputeError
 from compute_nb.future import ComputeFuture
 from compute_nb.groups import LONGEST_PAUSE_S, MAX_QUEUES, GroupQueues
+from compute_nb.home import Home
 from compute_nb.reach import Reach
 from compute_nb.spool import Spool
 from compute_nb.tasks import ErrorCode, TaskState, new_id
@@ -234,7 +235,7 @@ def test_a_result_is_acknowledged_once_it_is_on_the_disk(watcher):
     watcher.add(future)
     watcher.on_message(Later(), result(future.id))
     assert future.result(0) == 42
-    assert acknowledged.wait(30)
+    assert acknowledged.wait(60)
     (kept,) = found
     assert kept[future.id].data == "11\n42"
 

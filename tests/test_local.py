@@ -15,8 +15,9 @@ import pytest
 from own_home import own_home, service
 
 from compute_nb import local
-from compute_nb.config import Home, write_private
 from compute_nb.errors import ComputeError, ServiceUnreachable
+from compute_nb.home import Home
+from compute_nb.private import write_private
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_the_service_is_started_once_and_found_again(home):
 
 def test_two_processes_at_the_same_moment_get_one_service(home):
     code = (
-        "from compute_nb.local import ensure_service; from compute_nb.config import Home\n"
+        "from compute_nb.local import ensure_service; from compute_nb.home import Home\n"
         "info = ensure_service(Home.default()); print(info.url, info.pid)"
     )
     start = [sys.executable, "-W", "error", "-c", code]
@@ -57,7 +58,7 @@ def test_threads_at_the_same_moment_get_one_service(home):
 def test_a_killed_service_is_started_again_at_the_same_address(home):
     info = local.ensure_service(home)
     os.kill(info.pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(info.pid)] if psutil.pid_exists(info.pid) else [], timeout=20)
+    psutil.wait_procs([psutil.Process(info.pid)] if psutil.pid_exists(info.pid) else [], timeout=60)
     again = local.ensure_service(home, asked=False)
     assert (again.url, again.token, again.service_id) == (info.url, info.token, info.service_id)
     assert again.pid != info.pid

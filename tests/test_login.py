@@ -21,8 +21,9 @@ from tiny_auth import CODE, COMPUTE, SECRET, TinyAuth
 from compute_nb import login
 from compute_nb.bearer import Authorizer, Token
 from compute_nb.client import Client
-from compute_nb.config import GLOBUS, Home, ServiceSettings, Settings
+from compute_nb.config import GLOBUS, ServiceSettings, Settings
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
+from compute_nb.home import Home
 from compute_nb.login import Login
 
 CLIENT_ID = "8c5a1f6e-1111-4222-8333-944455566677"
@@ -458,7 +459,7 @@ def test_login_in_a_terminal_asks(home, auth):
     until = time.monotonic() + 30
     while b"logged in at Globus: a user" not in said and time.monotonic() < until:
         said += os.read(near, 1000)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     os.close(near)
     assert Login.of(home).there
 

@@ -6,10 +6,11 @@ import pytest
 from small_server import TOKEN
 
 from compute_nb import published
-from compute_nb.config import Home, ServiceSettings
+from compute_nb.config import ServiceSettings
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable, SubmitRefused
 from compute_nb.future import ComputeFuture
+from compute_nb.home import Home
 from compute_nb.parcel import Parcel
 from compute_nb.proof import Prove
 from compute_nb.reach import Reach
@@ -49,7 +50,7 @@ def watching():
 def submitter(server, watching, tmp_path):
     settings = ServiceSettings("test", server.url, token=TOKEN)
     one = Submitter(Reach(settings, Home(tmp_path)), watching, patience_s=0.5)
-    one.call(lambda _: one.speak_published()).result(20)
+    one.call(lambda _: one.speak_published()).result(60)
     yield one
     assert one.close(20)
 
@@ -80,8 +81,8 @@ def test_the_service_names_the_tasks(server, submitter, watching, terms):
     one, two = ids(2), ids(1)
     path = answer(server, terms, {"tasks": {str(SECOND): two, str(FIRST): one}, "task_group_id": str(GROUP)})
     futures = send(submitter, terms, FIRST, SECOND, FIRST)
-    terms.ledger.wait(20)
-    submitter.call(lambda _: None).result(20)
+    terms.ledger.wait(60)
+    submitter.call(lambda _: None).result(60)
     assert [future.task_id for future in futures] == [one[0], two[0], one[1]]
     assert watching.followed == [GROUP]
     (body,) = [body for _, asked, body in server.asked if asked == path]
@@ -107,11 +108,11 @@ def test_a_wrong_answer_fails_the_tasks_of_its_function_only(server, submitter, 
         del tasks[str(FIRST)]
     answer(server, terms, {"tasks": tasks}, {"tasks": {str(SECOND): ids(1)}})
     bad, other, kept = send(submitter, terms, FIRST, FIRST, SECOND)
-    assert isinstance(bad.exception(20), SubmitRefused)
-    assert said in str(other.exception(20))
+    assert isinstance(bad.exception(60), SubmitRefused)
+    assert said in str(other.exception(60))
     assert "reload_tasks" in str(bad.exception())
     (again,) = send(submitter, terms, SECOND)
-    submitter.call(lambda _: None).result(20)
+    submitter.call(lambda _: None).result(60)
     assert kept.task_id == good[0]
     assert again.named
     assert watching.discarded == [bad, other]
@@ -121,7 +122,7 @@ def test_another_group_is_followed_there(server, submitter, watching, terms):
     other = new_id()
     answer(server, terms, {"tasks": {str(FIRST): ids(1)}, "task_group_id": str(other)})
     (future,) = send(submitter, terms, FIRST)
-    submitter.call(lambda _: None).result(20)
+    submitter.call(lambda _: None).result(60)
     assert watching.followed == [other]
     assert future.task_group_id == str(other)
 
@@ -129,7 +130,7 @@ def test_another_group_is_followed_there(server, submitter, watching, terms):
 def test_a_request_that_may_have_arrived_is_not_repeated(server, submitter, terms):
     path = answer(server, terms, (200, None))
     (future,) = send(submitter, terms, FIRST)
-    assert isinstance(future.exception(20), ServiceUnreachable)
+    assert isinstance(future.exception(60), ServiceUnreachable)
     assert "reload_tasks" in str(future.exception())
     assert [asked for _, asked, _ in server.asked].count(path) == 1
 
@@ -137,18 +138,18 @@ def test_a_request_that_may_have_arrived_is_not_repeated(server, submitter, term
 def test_a_refusal_in_the_middle_stops_a_large_group(server, submitter, terms):
     answer(server, terms, {"tasks": {str(FIRST): ids(1_000)}}, (400, {"message": "full"}))
     futures = send(submitter, terms, *[FIRST] * 2_500)
-    assert "full" in str(futures[1_500].exception(20))
-    assert "was not sent" in str(futures[2_400].exception(20))
+    assert "full" in str(futures[1_500].exception(60))
+    assert "was not sent" in str(futures[2_400].exception(60))
     assert not futures[0].done()
 
 
 def test_nobody_is_asked_to_cancel(server, submitter, watching, terms):
     answer(server, terms, {"tasks": {str(FIRST): ids(1)}})
     (future,) = send(submitter, terms, FIRST)
-    submitter.call(lambda _: None).result(20)
+    submitter.call(lambda _: None).result(60)
     future.withdraw()
     submitter.cancel([future])
-    submitter.call(lambda _: None).result(20)
+    submitter.call(lambda _: None).result(60)
     assert watching.discarded == [future]
     assert not [path for _, path, _ in server.asked if "cancel" in path]
 

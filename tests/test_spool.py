@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.spool import Spool
 from compute_nb.tasks import ErrorCode, TaskResult, TaskState, new_id
 
 GROUP = new_id()
-WAIT_S = 30
+WAIT_S = 60
 
 
 @pytest.fixture

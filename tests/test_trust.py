@@ -16,7 +16,7 @@ from compute_nb.amqp import Link, LinkPlan
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError, ServiceUnreachable
 
-WAIT_S = 20
+WAIT_S = 60
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ from compute_nb.tasks import (
 from compute_nb.terms import Terms
 from compute_nb.watcher import ResultWatcher
 
-WAIT_S = 30
+WAIT_S = 60
 
 
 def double(x):
@@ -307,7 +307,7 @@ def test_a_killed_service_is_started_again_at_the_first_look(home, watcher):
     open_future(watcher)
     pid = find_service(home).pid
     os.kill(pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=20)
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=60)
     watcher.on_down(ConnectionError("gone"))
     assert watcher.plan().queues
     assert submitter.close(WAIT_S)

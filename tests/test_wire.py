@@ -27,7 +27,9 @@ json_objects = st.dictionaries(texts, st.none() | st.booleans() | st.integers() 
 run_results = st.builds(
     tasks.RunResult, runs, st.sampled_from(tasks.Outcome), texts, st.none() | texts, maybe_times, maybe_times
 )
-batches = st.builds(tasks.TaskBatch, ids, ids, json_objects, many(st.builds(tasks.TaskCall, runs, texts)))
+batches = st.builds(
+    tasks.TaskBatch, ids, ids, json_objects, many(st.builds(tasks.TaskCall, runs, texts)), texts
+)
 moves = st.builds(tasks.Move, ids, ids, st.sampled_from(TaskState), st.integers(0, 9), times)
 task_results = st.builds(
     tasks.TaskResult,

@@ -54,7 +54,7 @@ class TinyAgent:
         self._serializer = ComputeSerializer()
         self._link = Link(self, "tiny agent")
         self._link.start()
-        assert self.ready.wait(20)
+        assert self.ready.wait(60)
 
     def release(self) -> None:
         """Ends what is held."""

@@ -52,7 +52,7 @@ class _Relay(socketserver.BaseRequestHandler):
             near = self.near()
         except OSError:
             return
-        with near, socket.create_connection(self.server.target, timeout=20) as far:
+        with near, socket.create_connection(self.server.target, timeout=60) as far:
             back = threading.Thread(target=_copy, args=(far, near))
             back.start()
             _copy(near, far)
@@ -188,7 +188,7 @@ class _Front(BaseHTTPRequestHandler):
         if isinstance(passed, tuple):
             self._send(passed[0], json.dumps(passed[1]))
             return
-        link = http.client.HTTPConnection(self.server.behind, timeout=20)
+        link = http.client.HTTPConnection(self.server.behind, timeout=60)
         link.request(self.command, self.path, body, {**passed, "Host": self.server.behind})
         answer = link.getresponse()
         text = answer.read().decode()

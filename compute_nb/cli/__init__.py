@@ -11,7 +11,7 @@ import click
 from compute_nb.errors import ComputeError
 
 _GROUPS = {
-    "endpoint": "Run and stop endpoints.",
+    "endpoint": "Run, start, stop, list and delete endpoints.",
     "login": "Log in at Globus.",
     "logout": "Forget the Globus login.",
     "service": "Start, stop and look at the service.",

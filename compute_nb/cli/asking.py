@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from compute_nb.config import LOCAL, Home
+from compute_nb.config import LOCAL
+from compute_nb.home import Home
 
 SERVICE = click.option(
     "--service",

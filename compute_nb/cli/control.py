@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from compute_nb import proof
-from compute_nb.config import Home
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
+from compute_nb.home import Home
 from compute_nb.service.lock import running
 
 

@@ -17,8 +17,9 @@ from uuid import UUID
 import click
 
 from compute_nb.cli.way import Way
-from compute_nb.config import LOCAL, Home
+from compute_nb.config import LOCAL
 from compute_nb.errors import ComputeError, ServiceUnreachable
+from compute_nb.home import Home
 
 if TYPE_CHECKING:
     from compute_nb.cli.roster import Roster, Row
@@ -29,6 +30,7 @@ STOP_S = 25.0
 KILL_S = 5.0
 TOLD_S = 3.0
 WIDE = 150
+_COUNTS = ("workers", "min_workers", "max_tasks_per_worker")
 _LOCAL = re.compile(r"local(-[0-9a-f]{8})?", re.ASCII)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -61,6 +63,19 @@ def _settings(command: Any) -> Any:
             help="An endpoint.toml, or a Python file with a Parsl `config`; default: that in the endpoint's "
             "folder.",
         ),
+        click.option(
+            "--preload",
+            metavar="MODULES",
+            multiple=True,
+            callback=lambda _, __, given: ",".join(given) or None,
+            help="Modules that workers import before they are up: numpy,pandas; may be repeated.",
+        ),
+        click.option(
+            "--max-tasks-per-worker",
+            type=click.IntRange(0),
+            help="Replace a worker process that has run so many; default: 0, never.",
+        ),
+        click.option("--min-workers", type=click.IntRange(0), help="Worker processes kept idle; default: 1."),
         click.option("--workers", type=click.IntRange(1), help="Tasks at a time; default: the usable CPUs."),
         click.option("--python", help="The interpreter that runs tasks; default: this one."),
         click.option("--engine", help="processes (the default), threads, parsl, dask or mpi."),
@@ -310,9 +325,10 @@ def _read(folder: Folder, options: Mapping[str, Any]) -> Settings:
     given = dict(options)
     config, own = given.pop("config", None), folder.path / FILE_NAME
     file = Path(config) if config is not None else own if own.exists() else None
-    if given.get("workers") is not None:
-        given["workers"] = int(given["workers"])
-    return read_settings(file, given)
+    counts = {key: int(given[key]) for key in _COUNTS if given.get(key) is not None}
+    if given.get("preload"):
+        given["preload"] = [name.strip() for name in given["preload"].split(",")]
+    return read_settings(file, {**given, **counts})
 
 
 def _spelled(value: Any) -> str:

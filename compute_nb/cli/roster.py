@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from compute_nb.cli.way import Way
-from compute_nb.config import Home
 from compute_nb.endpoint.folder import Folder
 from compute_nb.errors import ComputeError, EndpointNotFound
+from compute_nb.home import Home
 
 ONLINE, OFFLINE, UNKNOWN = "online", "offline", "unknown"
 
@@ -118,6 +118,9 @@ def _here(folder: Folder) -> Row:
         service=note.service if note else None,
         running=taken,
         pid=process.pid if process else None,
+        engine=note.engine if note else None,
+        workers=note.workers if note else None,
+        python=note.python if note else None,
         folder=str(folder.path),
     )
 
@@ -150,15 +153,15 @@ def _with(row: Row, answer: Mapping[str, Any]) -> Row:
     return replace(
         row,
         state=ONLINE if live else OFFLINE,
-        engine=engine.get("name") or details.get("engine_type"),
-        workers=told.get("workers") or agent.get("workers") or details.get("total_workers"),
+        engine=engine.get("name") or details.get("engine_type") or row.engine,
+        workers=told.get("workers") or agent.get("workers") or details.get("total_workers") or row.workers,
         alive=figures.get("alive"),
         busy=figures.get("busy"),
         queued=figures.get("queued"),
         cores=figures.get("cores"),
         memory_bytes=figures.get("memory_bytes"),
         available_bytes=figures.get("available_bytes"),
-        python=agent.get("python") or details.get("python_version"),
+        python=agent.get("python") or details.get("python_version") or row.python,
         dill=agent.get("dill") or details.get("dill_version"),
         version=agent.get("version") or details.get("endpoint_version"),
     )

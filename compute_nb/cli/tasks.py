@@ -12,8 +12,8 @@ from uuid import UUID
 import click
 
 from compute_nb.cli.control import ask
-from compute_nb.config import Home
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 
 _PART = 1_000
 # How the last line of an error begins that only our client reads.

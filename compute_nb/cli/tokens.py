@@ -11,8 +11,8 @@ import click
 
 from compute_nb.cli.asking import SERVICE, ask
 from compute_nb.cli.users import find_user
-from compute_nb.config import write_private
 from compute_nb.errors import ComputeError
+from compute_nb.private import write_private
 from compute_nb.service.scopes import ALL, SCOPES
 
 TOKENS = "/v3/compute_nb/tokens"

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compute_nb.config import LOCAL, TOKEN_VARIABLE, Home, ServiceSettings, Settings
+from compute_nb.config import LOCAL, TOKEN_VARIABLE, ServiceSettings, Settings
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 
 
 class Way:

@@ -87,7 +87,7 @@ class Agent:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with FileLock(self._folder / LOCK_FILE, timeout=LOCK_TIMEOUT_S):
-                self._note()
+                self._note(None)
                 return self._run()
         except Timeout:
             _log.error("another agent runs in %s; this one ends", self._folder)
@@ -98,6 +98,7 @@ class Agent:
     def _run(self) -> int:
         sys.setswitchinterval(SWITCH_INTERVAL_S)  # the engine's thread must not wait 5 ms for this one
         about = about_python(self._python)
+        self._note(about.get("python"))
         metadata = {
             OURS: {"version": 1},
             "endpoint_version": compute_nb.__version__,
@@ -199,7 +200,7 @@ class Agent:
         )
         return conversation, journal_id
 
-    def _note(self) -> None:
+    def _note(self, python: str | None) -> None:
         """Says in the folder who runs here; without room for that it runs all the same."""
         config = self._config
         note = replace(
@@ -207,6 +208,9 @@ class Agent:
             service=config.service,
             token_file=None if config.token_file is None else os.fspath(config.token_file),
             options=dict(config.options),
+            engine=self._settings.engine,
+            workers=self._workers,
+            python=python,
         )
         try:
             Folder(self._folder).note(note)
@@ -226,7 +230,11 @@ class Agent:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         packages = None if about.get("dill") else lend_dill(self._folder / "packages")
         environ = {**worker_environ(os.environ, self._workers, journal_id), **settings.environ}
-        return WorkerPlan(self._python, tasks, logs, packages, environ, settings.limits.result_chars)
+        return WorkerPlan(
+            *(self._python, tasks, logs, packages, environ, settings.limits.result_chars),
+            preload=settings.preload,
+            max_tasks=settings.max_tasks,
+        )
 
     def _facts(self, about: Mapping[str, Any]) -> dict[str, Any]:
         return {

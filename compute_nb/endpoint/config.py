@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compute_nb.config import Home
 from compute_nb.endpoint.settings import Settings
+from compute_nb.home import Home
 from compute_nb.proof import Prove
 
 

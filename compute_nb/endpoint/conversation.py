@@ -360,12 +360,9 @@ class Conversation:
         self._go_if_told()
         recovered, self._recovered = self._recovered, []
         wanted = [
-            EngineBatch(
-                batch.task_group_id,
-                batch.function_id,
-                batch.code,
-                batch.options,
-                tuple(task for task in batch.tasks if self._journal.number(task.run) == task.number),
+            replace(
+                batch,
+                tasks=tuple(task for task in batch.tasks if self._journal.number(task.run) == task.number),
             )
             for batch in recovered
         ]

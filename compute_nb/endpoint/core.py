@@ -20,7 +20,6 @@ from uuid import UUID
 
 from compute_nb import wire
 from compute_nb.amqp import Incoming, Link, LinkPlan
-from compute_nb.config import write_private
 from compute_nb.endpoint.conversation import Conversation
 from compute_nb.endpoint.dialect import Dialect
 from compute_nb.endpoint.engine import EngineStatus
@@ -28,6 +27,7 @@ from compute_nb.endpoint.figures import LOOK_S, Pulse
 from compute_nb.endpoint.folder import Farewell
 from compute_nb.endpoint.registration import Places, places_of
 from compute_nb.errors import ComputeError, ServiceUnreachable
+from compute_nb.private import write_private
 
 USERS = "users"
 

@@ -6,15 +6,13 @@ survives a kill of the agent; so what stands in it counts as begun.
 
 from __future__ import annotations
 
-import mmap
-import os
-import struct
 from pathlib import Path
 from uuid import UUID
 
+from compute_nb.endpoint.words import HEADER_BYTES, make_words, read_words
+
 _MAGIC = b"cnbcust1"
-_HEADER = struct.Struct("=8s16sQ")
-_HEADER_BYTES = 64
+_PLACE_BYTES = 8
 
 
 class Custody:
@@ -27,22 +25,19 @@ class Custody:
     """
 
     def __init__(self, path: Path, journal_id: UUID, places: int) -> None:
-        fresh = path.with_suffix(".new")
-        size = _HEADER_BYTES + 8 * places
-        with fresh.open("w+b") as file:
-            file.truncate(size)
-            if hasattr(os, "posix_fallocate"):  # a full disk is told now, not by a SIGBUS later
-                os.posix_fallocate(file.fileno(), 0, size)
-            self._map = mmap.mmap(file.fileno(), size)
-        _HEADER.pack_into(self._map, 0, _MAGIC, journal_id.bytes, places)
-        fresh.replace(path)
-        self._numbers = memoryview(self._map)[_HEADER_BYTES:].cast("Q")
+        self._map = make_words(path, _MAGIC, journal_id, places, _PLACE_BYTES)
+        self._numbers = memoryview(self._map)[HEADER_BYTES:].cast("Q")
         self._free = list(range(places))
 
     @property
     def is_full(self) -> bool:
         """True if no task can be added."""
         return not self._free
+
+    @property
+    def room(self) -> int:
+        """How many tasks can be added."""
+        return len(self._free)
 
     def add(self, number: int) -> int:
         """Notes a task; returns its place."""
@@ -66,11 +61,5 @@ def read_custody(path: Path, journal_id: UUID) -> list[int] | None:
 
     Not known: no file, another journal's, or a damaged one.
     """
-    try:
-        data = path.read_bytes()
-        magic, journal, places = _HEADER.unpack_from(data)
-    except (OSError, struct.error):
-        return None
-    if magic != _MAGIC or journal != journal_id.bytes or len(data) != _HEADER_BYTES + 8 * places:
-        return None
-    return [number for number in memoryview(data)[_HEADER_BYTES:].cast("Q") if number]
+    data = read_words(path, _MAGIC, journal_id, _PLACE_BYTES)
+    return None if data is None else [number for number in data[HEADER_BYTES:].cast("Q") if number]

@@ -24,13 +24,14 @@ class EngineTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EngineBatch:
-    """Tasks of one function in one task group; `code` is the packed function."""
+    """Tasks of one function in one task group; `code` is the packed function, `owner` says whose if known."""
 
     task_group_id: UUID
     function_id: UUID
     code: str
     options: Mapping[str, Any]
     tasks: tuple[EngineTask, ...]
+    owner: str = ""
 
 
 class Begun(NamedTuple):
@@ -139,7 +140,7 @@ class Engine(Protocol):
         """Called once. `on_news` rings on a thread of the engine when there is something to `take`."""
 
     def submit(self, batches: Sequence[EngineBatch]) -> None:
-        """Called with journalled tasks; groups take turns."""
+        """Called with journalled tasks; owners take turns, and so do the task groups of each."""
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Called to end tasks: waiting ones at once, running ones by force; others are skipped."""

@@ -17,8 +17,8 @@ from uuid import UUID
 import psutil
 from filelock import FileLock, Timeout
 
-from compute_nb.config import write_private
 from compute_nb.endpoint import machine
+from compute_nb.private import write_private
 
 LOCK_FILE, NOTE_FILE, ID_FILE, LOG_FILE = "agent.lock", "agent.json", "endpoint.json", "agent.log"
 
@@ -65,6 +65,7 @@ class Note:
         service: The service as `--service` named it; None for that of the home.
         token_file: The file with the token for it, by its full path.
         options: The other options of its command line, by their names.
+        engine, workers, python: Of its settings, and the version of the Python that runs its tasks.
         stop_s: How long its running tasks may go on when it is asked to end.
         farewell: Once it has ended well.
     """
@@ -74,6 +75,9 @@ class Note:
     service: str | None = None
     token_file: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    engine: str | None = None
+    workers: int | None = None
+    python: str | None = None
     stop_s: float = 0.0
     started_at: float = 0.0
     farewell: Farewell | None = None

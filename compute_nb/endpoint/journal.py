@@ -158,7 +158,7 @@ class Journal:
 
     def _engine_batch(self, batch: TaskBatch, tasks: tuple[EngineTask, ...]) -> EngineBatch:
         code = self._functions.get(batch.function_id.int, "")
-        return EngineBatch(batch.task_group_id, batch.function_id, code, batch.options, tasks)
+        return EngineBatch(batch.task_group_id, batch.function_id, code, batch.options, tasks, batch.owner)
 
     # what changes
 

@@ -12,10 +12,10 @@ from typing import Any
 from uuid import UUID
 
 from compute_nb import local
-from compute_nb.config import write_private
 from compute_nb.connection import Connection, Repeat
 from compute_nb.endpoint.config import AgentConfig
 from compute_nb.errors import ComputeError, ServiceUnreachable
+from compute_nb.private import write_private
 
 PATIENCE_S = 5.0
 OURS = "compute_nb"
@@ -112,6 +112,8 @@ class Registration:
         if plain:
             fields |= {"public": False, "high_assurance": False}
         allowed = self._config.settings.limits.functions
+        if self._config.settings.public:
+            fields["public"] = True
         if allowed:
             fields["allowed_functions"] = sorted(str(function_id) for function_id in allowed)
         known = read_endpoint_id(self._id_file)

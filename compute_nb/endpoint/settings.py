@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from compute_nb.endpoint import machine
 from compute_nb.endpoint.gate import MAX_RESULT_CHARS, Limits
 from compute_nb.errors import ComputeError
 
@@ -23,12 +24,16 @@ FILE_NAME = "endpoint.toml"
 _TOP: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "engine": (str, "one of " + ", ".join(ENGINES)),
     "workers": (int, "a count from 1"),
+    "min_workers": (int, "a count from 0, at most `workers`"),
+    "max_tasks_per_worker": (int, "a count from 1, or 0 for no limit"),
+    "preload": (list, "a list of modules by name"),
     "python": (str, "the path of an interpreter"),
     "working_folder": (str, "the path of a folder"),
     "walltime_s": ((int, float), "seconds above 0"),
     "stop_s": ((int, float), "seconds from 0"),
     "kill_s": ((int, float), "seconds from 0"),
     "idle_s": ((int, float), "seconds above 0"),
+    "public": (bool, "true or false"),
     "result_limit": (int, f"characters from 1 to {MAX_RESULT_CHARS}"),
     "allowed_functions": (list, "a list of function ids"),
     "allowed_serializers": (list, "a list of strategies by name"),
@@ -47,6 +52,12 @@ _TABLES: Mapping[str, Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     },
 }
 
+# key -> the engines that can honour it, the first one to recommend, and why others can't
+_ENGINES_OF: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "min_workers": (("processes", "mpi"), "what it is built on starts and ends its workers"),
+    "max_tasks_per_worker": (("processes", "mpi", "parsl", "dask"), "its tasks share one process"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -55,11 +66,15 @@ class Settings:
     Attributes:
         engine: One of `ENGINES`.
         workers: How many tasks run at a time at most.
+        min_workers: How many worker processes are kept, also if they have nothing to do (processes, mpi).
+        max_tasks: A worker process that has run so many is replaced; 0 for no limit.
+        preload: Modules that a worker imports before it is up.
         python: The interpreter that runs tasks.
         folder: Where tasks without a folder of their own run.
         environ: Variables that their workers get besides the agent's.
         limits: What tasks may do.
-        idle_s: How long a worker may have nothing to do (processes).
+        public: True if other users of the service may submit to it.
+        idle_s: How long others may have nothing to do.
         kill_s: How long a task that is to end may take over it before its worker is killed.
         stop_s: How long running tasks may go on when the agent is asked to end.
         parsl_config: A Python file with a Parsl `config`.
@@ -69,10 +84,14 @@ class Settings:
 
     engine: str = "processes"
     workers: int | None = None
+    min_workers: int = 1
+    max_tasks: int = 0
+    preload: tuple[str, ...] = ()
     python: str | None = None
     folder: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    public: bool = False
     idle_s: float = 600.0
     kill_s: float = 5.0
     stop_s: float = 0.0
@@ -88,7 +107,7 @@ def read_settings(path: Path | None, given: Mapping[str, Any]) -> Settings:
 
     Args:
         path: An endpoint.toml, or a Python file with a Parsl `config`; None for neither.
-        given: `engine`, `workers` and `python` of the command line, which win over the file.
+        given: Keys that the command line gives, which win over the file; None for those that it doesn't.
 
     Raises:
         ComputeError: The file can't be read, or says what can't be; the text names the key and what to do.
@@ -132,10 +151,14 @@ class _Reader:
         return Settings(
             engine=engine,
             workers=self._count(table, "workers"),
+            min_workers=self._min_workers(table),
+            max_tasks=self._count_from_0(table, "max_tasks_per_worker", 0),
+            preload=self._modules(table),
             python=self._python(table.get("python")),
             folder=self._path(table, "working_folder"),
             environ=self._environ(table.get("environment", {})),
             limits=self._limits(table),
+            public=table.get("public", False),
             idle_s=self._seconds(table, "idle_s", 600.0, above=0.0),
             kill_s=self._seconds(table, "kill_s", 5.0),
             stop_s=self._seconds(table, "stop_s", 0.0),
@@ -154,7 +177,7 @@ class _Reader:
                     f"{', '.join(prefix + known for known in keys)} (docs/endpoint.md)"
                 )
             kind, words = keys[key]
-            if not isinstance(value, kind) or isinstance(value, bool):
+            if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
                 self._refuse(prefix + key, value, words)
 
     def _near(self, key: Any, known: Any) -> str:
@@ -170,6 +193,12 @@ class _Reader:
                 f"{self._where}: the engine {engine} can't honour walltime_s, since its tasks share one "
                 "process: take the key out, or choose another engine, such as processes"
             )
+        for key, (engines, because) in _ENGINES_OF.items():
+            if key in table and engine not in engines:
+                raise ComputeError(
+                    f"{self._where}: the engine {engine} can't honour {key}, since {because}: take the key "
+                    f"out, or choose another engine, such as {engines[0]}"
+                )
         for name in _TABLES:
             if name in table and name != engine:
                 raise ComputeError(
@@ -182,6 +211,27 @@ class _Reader:
         if value is not None and value < 1:
             self._refuse(prefix + key, value, "a count from 1")
         return value
+
+    def _count_from_0(self, table: Mapping[str, Any], key: str, default: int) -> int:
+        value = int(table.get(key, default))
+        if value < 0:
+            self._refuse(key, value, _TOP[key][1])
+        return value
+
+    def _min_workers(self, table: Mapping[str, Any]) -> int:
+        least, most = self._count_from_0(table, "min_workers", 1), table.get("workers")
+        if most is None and least > 1:
+            most = machine.usable_cpus()
+        if most is not None and least > max(most, 1):
+            self._refuse("min_workers", least, f"at most `workers`, which is {most} here")
+        return least
+
+    def _modules(self, table: Mapping[str, Any]) -> tuple[str, ...]:
+        names = self._texts(table, "preload")
+        for name in names:
+            if not all(part.isidentifier() for part in name.split(".")):
+                self._refuse("preload", name, 'a list of modules by name, such as ["numpy", "scipy.linalg"]')
+        return names
 
     def _seconds(
         self, table: Mapping[str, Any], key: str, default: float, above: float | None = None

@@ -5,8 +5,7 @@ can wait behind the first. The engine fills a record before it sends the chunk; 
 up just before it starts each task of it; the engine lowers `limit` to take the rest back. Killing all of
 them loses none of these words; a power cut does, and the boot id tells (`endpoint.journal`).
 
-    file    header | worker | worker | ...
-    header  magic (8 bytes), journal id (16), workers, 36 bytes free
+    file    header of `endpoint.words` | worker | worker | ...
     worker  pid, cancel serial, cancel index + 1, size of its log (modulo 2**32) when its latest task began,
             start mark (double), begun at (double), records
     record  serial (0: empty), count, begun, limit, 64 x journal number (8 bytes)
@@ -14,20 +13,18 @@ them loses none of these words; a power cut does, and the boot id tells (`endpoi
 
 from __future__ import annotations
 
-import mmap
 import os
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from compute_nb.endpoint.words import HEADER_BYTES, make_words, read_words
+
 MAX_CHUNK = 64
 RECORDS = 2
 
 _MAGIC = b"cnbslot1"
-_HEADER = struct.Struct("=8s16sI")
-_HEADER_BYTES = 64
 _WORKER_WORDS = 8
 _RECORD_WORDS = 4 + 2 * MAX_CHUNK
 _WORKER_BYTES = 4 * (_WORKER_WORDS + RECORDS * _RECORD_WORDS)
@@ -60,15 +57,7 @@ class Slots:
 
     def __init__(self, path: Path, journal_id: UUID, workers: int) -> None:
         self.path = path
-        fresh = path.with_suffix(".new")
-        size = _HEADER_BYTES + workers * _WORKER_BYTES
-        with fresh.open("w+b") as file:
-            file.truncate(size)
-            if hasattr(os, "posix_fallocate"):  # a full disk is told now, not by a SIGBUS later
-                os.posix_fallocate(file.fileno(), 0, size)
-            self._map = mmap.mmap(file.fileno(), size)
-        _HEADER.pack_into(self._map, 0, _MAGIC, journal_id.bytes, workers)
-        fresh.replace(path)
+        self._map = make_words(path, _MAGIC, journal_id, workers, _WORKER_BYTES)
         view = memoryview(self._map)
         self.words, self.doubles = view.cast("I"), view.cast("d")
         self.numbers = view.cast("Q")
@@ -85,16 +74,12 @@ def read_leftovers(path: Path, journal_id: UUID) -> list[Leftover] | None:
 
     Not known: no file, another journal's, or a damaged one.
     """
-    try:
-        data = path.read_bytes()
-        magic, journal, workers = _HEADER.unpack_from(data)
-    except (OSError, struct.error):
+    data = read_words(path, _MAGIC, journal_id, _WORKER_BYTES)
+    if data is None:
         return None
-    whole = len(data) == _HEADER_BYTES + workers * _WORKER_BYTES
-    if magic != _MAGIC or journal != journal_id.bytes or not whole:
-        return None
-    words, numbers = memoryview(data).cast("I"), memoryview(data).cast("Q")
-    return [_leftover(words, numbers, memoryview(data).cast("d"), i) for i in range(workers)]
+    words, numbers, doubles = data.cast("I"), data.cast("Q"), data.cast("d")
+    workers = (len(data) - HEADER_BYTES) // _WORKER_BYTES
+    return [_leftover(words, numbers, doubles, worker) for worker in range(workers)]
 
 
 def _leftover(
@@ -111,7 +96,7 @@ def _leftover(
 
 
 def _worker_word(worker: int) -> int:
-    return (_HEADER_BYTES + worker * _WORKER_BYTES) // 4
+    return (HEADER_BYTES + worker * _WORKER_BYTES) // 4
 
 
 def _record_word(worker: int, number: int) -> int:

@@ -1,23 +1,26 @@
-"""This module is the waiting line of an engine, in which task groups take turns."""
+"""This module is the waiting line of an engine, in which users take turns, and the task groups of each."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
 
 MAX_CHUNK_CHARS = 256 * 1024
 
+_Parts = deque[tuple[EngineBatch, deque[EngineTask]]]
+
 
 class Turns:
-    """Tasks that wait for a worker: first come first served in a group, round robin over groups.
+    """Tasks that wait for a worker: first come first served in a group, round robin over the owners that
+    have some, and over the groups of each.
 
     Belongs to one thread.
     """
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[int, deque[tuple[EngineBatch, deque[EngineTask]]]] = OrderedDict()
+        self._owners: OrderedDict[str, OrderedDict[int, _Parts]] = OrderedDict()
         self._numbers: set[int] = set()
 
     def __len__(self) -> int:
@@ -26,17 +29,19 @@ class Turns:
     def put(self, batch: EngineBatch) -> None:
         """Lines up the tasks of a batch behind those of its group."""
         if batch.tasks:
-            parts = self._groups.setdefault(batch.task_group_id.int, deque())
+            groups = self._owners.setdefault(batch.owner, OrderedDict())
+            parts = groups.setdefault(batch.task_group_id.int, deque())
             parts.append((batch, deque(batch.tasks)))
             self._numbers.update([task.number for task in batch.tasks])
 
     def put_back(self, batch: EngineBatch, tasks: Iterable[EngineTask]) -> None:
-        """Lines up tasks that had been taken and not begun, before the others of their group."""
+        """Lines up tasks that had been taken and not begun, before all others: their turn was not used."""
         again = deque(tasks)
         if again:
-            key = batch.task_group_id.int
-            self._groups.setdefault(key, deque()).appendleft((batch, again))
-            self._groups.move_to_end(key, last=False)
+            groups, key = self._owners.setdefault(batch.owner, OrderedDict()), batch.task_group_id.int
+            groups.setdefault(key, deque()).appendleft((batch, again))
+            groups.move_to_end(key, last=False)
+            self._owners.move_to_end(batch.owner, last=False)
             self._numbers.update([task.number for task in again])
 
     def drop(self, number: int) -> bool:
@@ -49,20 +54,14 @@ class Turns:
     def find(self, number: int) -> EngineTask | None:
         """Returns a waiting task; slow, for cancelling."""
         if number in self._numbers:
-            for parts in self._groups.values():
-                for _, tasks in parts:
-                    for task in tasks:
-                        if task.number == number:
-                            return task
+            for _, task in self._waiting():
+                if task.number == number:
+                    return task
         return None
 
     def head(self) -> EngineBatch | None:
         """Returns the batch whose turn is next."""
-        for parts in self._groups.values():
-            for batch, tasks in parts:
-                if any(task.number in self._numbers for task in tasks):
-                    return batch
-        return None
+        return next((batch for batch, _ in self._waiting()), None)
 
     def take(self, size: Callable[[EngineBatch], int]) -> tuple[EngineBatch, list[EngineTask]] | None:
         """Returns tasks of the group whose turn it is, of one function and with the same options.
@@ -70,19 +69,24 @@ class Turns:
         Args:
             size: Says how many tasks of a batch a worker may get at once.
         """
-        while self._groups:
-            key, parts = next(iter(self._groups.items()))
+        while self._owners:
+            owner, groups = next(iter(self._owners.items()))
+            key, parts = next(iter(groups.items()))
             batch = parts[0][0]
             taken = self._from_group(parts, size(batch))
             if parts:
-                self._groups.move_to_end(key)
+                groups.move_to_end(key)
             else:
-                del self._groups[key]
+                del groups[key]
+            if not groups:
+                del self._owners[owner]
+            elif taken:
+                self._owners.move_to_end(owner)
             if taken:
                 return batch, taken
         return None
 
-    def _from_group(self, parts: deque[tuple[EngineBatch, deque[EngineTask]]], size: int) -> list[EngineTask]:
+    def _from_group(self, parts: _Parts, size: int) -> list[EngineTask]:
         """Takes up to `size` tasks like the first one from the parts of a group."""
         first, taken, room = parts[0][0], list[EngineTask](), MAX_CHUNK_CHARS
         while parts and len(taken) < size and same_call(parts[0][0], first):
@@ -100,16 +104,19 @@ class Turns:
 
     def clear(self) -> list[EngineTask]:
         """Empties the line and returns what was in it."""
-        everything = [
-            task
-            for parts in self._groups.values()
-            for _, tasks in parts
-            for task in tasks
-            if task.number in self._numbers
-        ]
-        self._groups.clear()
+        everything = [task for _, task in self._waiting()]
+        self._owners.clear()
         self._numbers.clear()
         return everything
+
+    def _waiting(self) -> Iterator[tuple[EngineBatch, EngineTask]]:
+        """All that waits, those first whose turn is next."""
+        for groups in self._owners.values():
+            for parts in groups.values():
+                for batch, tasks in parts:
+                    for task in tasks:
+                        if task.number in self._numbers:
+                            yield batch, task
 
 
 def same_call(one: EngineBatch, other: EngineBatch) -> bool:

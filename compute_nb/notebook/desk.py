@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compute_nb.config import Home as HomeFolder
 from compute_nb.executor import Executor
+from compute_nb.home import Home as HomeFolder
 from compute_nb.notebook.body.cell import analyse
 from compute_nb.notebook.cargo.commandline import command_body
 from compute_nb.notebook.cargo.namespace import Notebook

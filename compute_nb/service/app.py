@@ -17,8 +17,9 @@ from compute_nb.errors import ComputeError
 from compute_nb.service import body, openapi
 from compute_nb.service.parts import Parts
 from compute_nb.service.refusal import Refusal
-from compute_nb.service.routes import Call, calls
+from compute_nb.service.routes import calls
 from compute_nb.service.store import Conflict, Forbidden, NotFound, StoreAway, StoreFull
+from compute_nb.service.web_call import Call
 
 _log = logging.getLogger(__name__)
 

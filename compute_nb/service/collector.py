@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from uuid import UUID
 from compute_nb import logline, wire
 from compute_nb.errors import ComputeError
 from compute_nb.service.broker import Broker, Delivery
+from compute_nb.service.errands import Errands
 from compute_nb.service.publisher import Publisher
 from compute_nb.service.steward import Steward
 from compute_nb.service.store import ReportDone, Store, StoreAway
@@ -70,7 +71,7 @@ class Collector:
         self._reading: dict[UUID, UUID | None] = {}
         self._watching: set[str] = set()
         self._heartbeats: dict[UUID, Heartbeat] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._errands = Errands(_broken)
         self._ending = asyncio.Event()
 
     def start(self) -> None:
@@ -114,8 +115,7 @@ class Collector:
     async def idle(self) -> None:
         """Waits until all that has come is dealt with."""
         self._ending.set()
-        while self._running:
-            await asyncio.wait(self._running)
+        await self._errands.idle()
 
     def _on_result(self, delivery: Delivery) -> None:
         try:
@@ -129,12 +129,12 @@ class Collector:
             if message.only_printed and message.printed:
                 delivery.ack()
                 return
-            self._begin(self._report(endpoint_id, message, delivery))
+            self._errands.begin(self._report(endpoint_id, message, delivery))
         elif isinstance(message, Hello):
             self._sessions[endpoint_id] = message.session
-            self._begin(self._hello(endpoint_id, message, delivery))
+            self._errands.begin(self._hello(endpoint_id, message, delivery))
         elif isinstance(message, PublishedResult):
-            self._begin(self._published(endpoint_id, message, delivery))
+            self._errands.begin(self._published(endpoint_id, message, delivery))
         else:
             self._reject(delivery, MalformedMessage(f"{type(message).__name__} is not for here"))
 
@@ -154,16 +154,6 @@ class Collector:
     def _reject(self, delivery: Delivery, error: ComputeError) -> None:
         _log.warning("message of %s to %s set aside: %s", delivery.username, delivery.queue, error)
         delivery.reject()
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            _log.error("a message of an agent could not be dealt with", exc_info=error)
 
     async def _hello(self, endpoint_id: UUID, hello: Hello, delivery: Delivery) -> None:
         """Answers an agent's first message; what is left in its queues is of an older session."""
@@ -243,7 +233,7 @@ class Collector:
         if present:
             self._reading[endpoint_id] = session
         elif endpoint_id in self._reading:
-            self._begin(self._gone(endpoint_id, self._reading.pop(endpoint_id)))
+            self._errands.begin(self._gone(endpoint_id, self._reading.pop(endpoint_id)))
         self._publisher.presence(endpoint_id, present)
         self._on_presence(endpoint_id, present)
 
@@ -292,3 +282,7 @@ def _endpoint_id(name: str, suffix: str) -> UUID | None:
         return UUID(text) if last == suffix else None
     except ValueError:
         return None
+
+
+def _broken(error: BaseException) -> None:
+    _log.error("a message of an agent could not be dealt with", exc_info=error)

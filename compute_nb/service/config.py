@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.service.retention import Retention
 
 VERSION = 1

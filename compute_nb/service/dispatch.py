@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+from compute_nb.service.claim import Claim
 from compute_nb.service.lane import WINDOW_CHARACTERS, Lane
 from compute_nb.service.parcel import Parcel
 from compute_nb.service.rows import uuid_of
@@ -36,7 +37,7 @@ class Dispatcher:
         self._options: dict[int, Mapping[str, Any]] = {}
 
     def __repr__(self) -> str:
-        waiting = sum(len(lane.waiting) for lane in self._lanes.values())
+        waiting = sum(len(claim.waiting) for lane in self._lanes.values() for claim in lane.waiting)
         out = sum(len(lane.out) for lane in self._lanes.values())
         return f"<Dispatcher, {len(self._lanes)} endpoints, {out} tasks out, {waiting} groups wait>"
 
@@ -87,15 +88,14 @@ class Dispatcher:
             self._read(tx, lane)
 
     def _read(self, tx: Transaction, lane: Lane) -> None:
-        lane.out, lane.characters = {number: 0 for (number,) in tx.all("numbers_out", lane.number)}, 0
-        lane.waiting, lane.functions = {}, set()
-        lane.turns.clear()
-        lane.fresh.clear()
+        lane.forget()
+        for number, owner in tx.all("numbers_out", lane.number):
+            lane.sent(owner, [(number, 0)])
         group, hold = -1, -1
         while (row := tx.one("next_lane", lane.number, group, hold)) is not None:
             group, hold = row
             if not self.is_held(tx, group, hold):
-                lane.wait(group, hold)
+                lane.claim(self.group(tx, group)[1]).wait(group, hold)
         self._touched.add(lane.number)
 
     @staticmethod
@@ -105,11 +105,11 @@ class Dispatcher:
 
     # -- news from the operations -------------------------------------------------------------
 
-    def wait(self, endpoint: int, group: int, hold: int) -> None:
+    def wait(self, tx: Transaction, endpoint: int, group: int, hold: int) -> None:
         """There is something to send."""
         lane = self._lanes.get(endpoint)
         if lane is not None:
-            lane.wait(group, hold)
+            lane.claim(self.group(tx, group)[1]).wait(group, hold)
             self._touched.add(endpoint)
 
     def freed(self, endpoint: int, numbers: list[int]) -> None:
@@ -148,13 +148,14 @@ class Dispatcher:
         parcel = self._parcels.get(endpoint)
         if parcel is None:
             parcel = self._parcels[endpoint] = Parcel(lane)
-        lane.sent(tasks)
+        group = self.group(tx, key[0])
+        lane.sent(group[1], [(number, len(call.args)) for number, call in tasks])
         calls = [call for _, call in tasks]
         while calls := calls[parcel.add(key, calls) :]:
-            group, function, options = key
+            _, function, options = key
             parcel.begin(
                 key,
-                self.group(tx, group)[0],
+                group,
                 self.function(tx, function),
                 self.options(tx, options),
                 len(calls[0].args),
@@ -171,22 +172,25 @@ class Dispatcher:
         self._touched.clear()
 
     def _refill(self, tx: Transaction, lane: Lane) -> None:
-        while room := lane.waiting and lane.room(tx.now):
-            share = max(room // len(lane.waiting), 1)
-            for _ in range(min(len(lane.waiting), room)):
-                self._serve(tx, lane, lane.next_group(), share)
+        """Serves the user who has the least out, so that all come to the same, and his groups in turn."""
+        while (claim := lane.next_claim(tx.now)) is not None:
+            share = max(lane.room(tx.now) // len(lane.waiting), 1)
+            each = max(share // len(claim.waiting), 1)
+            for _ in range(min(len(claim.waiting), share)):
+                self._serve(tx, lane, claim, each)
 
-    def _serve(self, tx: Transaction, lane: Lane, group: int, share: int) -> None:
-        """Sends up to `share` tasks of the task group whose turn it is, and ends its turn."""
-        numbers = self._take(tx, lane, group, min(share, lane.room(tx.now)))
+    def _serve(self, tx: Transaction, lane: Lane, claim: Claim, share: int) -> None:
+        """Sends up to `share` tasks of the user's task group whose turn it is, and ends its turn."""
+        group = claim.next_group()
+        numbers = self._take(tx, lane, claim, group, min(share, lane.room_for(claim, tx.now)))
         # Marked at once: the next turn of the same group must not see them again.
         tx.many("send_task", [(tx.now, number) for number in numbers])
-        if group in lane.waiting:
-            lane.turns.append(group)
+        if group in claim.waiting:
+            claim.turns.append(group)
 
-    def _take(self, tx: Transaction, lane: Lane, group: int, share: int) -> list[int]:
+    def _take(self, tx: Transaction, lane: Lane, claim: Claim, group: int, share: int) -> list[int]:
         """Adds up to `share` tasks of a group to the parcel; drops a group with nothing left to send."""
-        holds = lane.waiting[group]
+        holds = claim.waiting[group]
         rows = self._outbox(tx, lane, group, holds[0], share)
         for (function, options), same in groupby(rows, key=itemgetter(3, 4)):
             tasks = [
@@ -194,10 +198,10 @@ class Dispatcher:
                 for number, task_id, attempt, _, _, args in same
             ]
             self.send(tx, lane.number, (group, function, options), tasks)
-        if len(rows) < share and lane.characters < lane.limit:
+        if len(rows) < share and (not rows or lane.characters < lane.limit):
             holds.pop(0)
             if not holds:
-                del lane.waiting[group]
+                del claim.waiting[group]
         return [row[0] for row in rows]
 
     @staticmethod

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.ledger import CANCELLED_TEXT, Entry, Ledger
-from compute_nb.service.registry import owned_endpoint, owned_group
+from compute_nb.service.registry import managed_endpoint, owned_group
 from compute_nb.service.rows import Ended
 from compute_nb.service.statements import CANCELLED, FAILED, LOST, WAITING
 from compute_nb.service.transaction import Transaction
@@ -129,7 +129,7 @@ def end_stale_hold(tx: Transaction, dispatcher: Dispatcher, now: float) -> Part:
 def delete_endpoint(tx: Transaction, dispatcher: Dispatcher, owner: UUID, endpoint_id: UUID) -> Part:
     """Removes an endpoint; what it had not taken FAILED, what it had is LOST."""
     ledger = Ledger(tx, dispatcher)
-    core = owned_endpoint(tx, owner, endpoint_id)
+    core = managed_endpoint(tx, owner, endpoint_id)
     for number in (core, *(row[0] for row in tx.all("user_endpoints_of", core))):
         waiting = tx.all("waiting_of_endpoint", number, PART)
         for entry in ledger.entries(waiting):

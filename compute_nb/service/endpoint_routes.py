@@ -22,12 +22,13 @@ from compute_nb.service.tokens import agent_username, commands_queue, tasks_queu
 
 _NAME = re.compile(r"""[^\s/\\'".][^\s/\\'"]{0,127}""")
 _TOLD = ("endpoint_config", "user_config_template", "user_config_schema", "hostname", "local_user")
-_KEPT = ("multi_user", "authentication_policy", "subscription_uuid", "high_assurance", "admins")
+_KEPT = ("multi_user", "authentication_policy", "subscription_uuid", "high_assurance")
 
-_OURS = frozenset({*_KEPT, "allowed_functions"})
+_OURS = frozenset({*_KEPT, "allowed_functions", "admins"})
 
 PUBLISHED = "published"
 MAX_ALLOWED = 10_000
+MAX_ADMINS = 100
 MAX_METADATA = 2_000_000
 
 
@@ -112,8 +113,12 @@ class EndpointRoutes:
         return {"result": 302}
 
     def _own(self, row: EndpointRow, caller: Caller) -> None:
-        if row.owner != caller.user:
-            raise Refusal(403, "FORBIDDEN", f"endpoint {row.endpoint_id} can be stopped by its owner only")
+        if not row.managed_by(caller.user):
+            raise Refusal(
+                403,
+                "FORBIDDEN",
+                f"endpoint {row.endpoint_id} can be stopped by its owner, and the admins that he named, only",
+            )
 
     async def _shut_out(self, endpoint_id: UUID) -> None:
         await self._parts.shut_out([agent_username(endpoint_id)])
@@ -170,16 +175,15 @@ def _endpoint_id(request: Request) -> UUID:
 def _metadata(fields: Body) -> dict[str, Any]:
     """Returns what the agent says of itself; what the service goes by comes from its own fields only."""
     told = {key: value for key, value in fields.take("metadata", dict, {}).items() if key not in _OURS}
-    metadata = told | fields.given(*_KEPT) | _allowed(fields)
+    metadata = told | fields.given(*_KEPT) | _lists(fields)
     if len(json.dumps(metadata)) > MAX_METADATA:
         raise too_large(f"an endpoint may say {MAX_METADATA:,} characters of itself in 'metadata'")
     return metadata
 
 
-def _allowed(fields: Body) -> dict[str, list[str]]:
-    if "allowed_functions" not in fields:
-        return {}
-    return {"allowed_functions": [str(i) for i in fields.uuids("allowed_functions", MAX_ALLOWED)]}
+def _lists(fields: Body) -> dict[str, list[str]]:
+    limits = {"allowed_functions": MAX_ALLOWED, "admins": MAX_ADMINS}
+    return {name: [str(i) for i in fields.uuids(name, limits[name])] for name in fields.given(*limits)}
 
 
 def _brief(row: EndpointRow) -> dict[str, Any]:

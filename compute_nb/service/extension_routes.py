@@ -63,10 +63,7 @@ class ExtensionRoutes:
     async def cancel(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Ends tasks now; agents hear which of their runs to kill."""
         fields = await body.read(request)
-        group = fields.uuid_or_none("task_group_id")
-        task_ids = fields.uuids("task_ids", MAX_STATUS_IDS) if "task_ids" in fields else []
-        if (group is None) != ("task_ids" in fields):
-            raise bad_request("the body must have either 'task_ids' or 'task_group_id'")
+        group, task_ids = _group_or_tasks(fields)
         ended = await self._store.cancel(caller.user, task_ids=task_ids, task_group_id=group)
         self._parts.publisher.ended(ended)
         await self._store.synced()
@@ -75,10 +72,7 @@ class ExtensionRoutes:
     async def delete(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Deletes tasks that have ended, with their arguments and values; open ones stay."""
         fields = await body.read(request)
-        group = fields.uuid_or_none("task_group_id")
-        task_ids = fields.uuids("task_ids", MAX_STATUS_IDS) if "task_ids" in fields else []
-        if (group is None) != ("task_ids" in fields):
-            raise bad_request("the body must have either 'task_ids' or 'task_group_id'")
+        group, task_ids = _group_or_tasks(fields)
         done = await self._store.delete(caller.user, task_ids=task_ids, task_group_id=group)
         await self._store.synced()
         return {"deleted": done.deleted, "open": done.open}
@@ -220,3 +214,12 @@ def _limit(request: Request) -> int:
     if not body.is_count(text) or not 1 <= int(text) <= MAX_PAGE:
         raise bad_request(f"'limit' must be between 1 and {MAX_PAGE:,}, not {text[:40]!r}")
     return int(text)
+
+
+def _group_or_tasks(fields: body.Body) -> tuple[UUID | None, list[UUID]]:
+    """Returns which tasks are meant: those of a group, or these."""
+    group = fields.uuid_or_none("task_group_id")
+    task_ids = fields.uuids("task_ids", MAX_STATUS_IDS) if "task_ids" in fields else []
+    if (group is None) != ("task_ids" in fields):
+        raise bad_request("the body must have either 'task_ids' or 'task_group_id'")
+    return group, task_ids

@@ -95,7 +95,7 @@ class Intake:
 
     def _release(self, tx: Transaction, group: int, hold: int) -> None:
         for (endpoint,) in tx.all("endpoints_of_hold", hold):
-            self._dispatcher.wait(endpoint, group, hold)
+            self._dispatcher.wait(tx, endpoint, group, hold)
         tx.run("drop_hold", hold)
         tx.run("drop_hold_endpoints", hold)
 
@@ -143,7 +143,7 @@ class Intake:
         self._last = first + len(tasks) - 1
         if not at_once:
             if not hold:
-                dispatcher.wait(terms.endpoint, terms.group, 0)
+                dispatcher.wait(tx, terms.endpoint, terms.group, 0)
             return
         numbered = enumerate(tasks, first)
         for function_id, same in groupby(numbered, key=lambda pair: pair[1].function_id):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 from uuid import UUID
 
 from compute_nb.service import retention
 from compute_nb.service.calls import Calls
 from compute_nb.service.ending import FIRST
-from compute_nb.service.retention import PAGES, PART, Deleted, Retention, Swept
+from compute_nb.service.retention import PAGES, Deleted, Retention, Stride, Swept
 from compute_nb.service.transaction import Transaction
+
+T = TypeVar("T")
+
+# Tasks whose values were fetched, in one note of it.
+NOTED = 200
 
 
 class Keeper(Calls):
@@ -20,8 +27,8 @@ class Keeper(Calls):
     async def fetched(self, task_ids: Iterable[UUID]) -> None:
         """Notes that somebody was handed the values of these tasks: they are kept from now on."""
         ids = [task_id.bytes for task_id in task_ids]
-        for start in range(0, len(ids), PART):
-            await self._note(ids[start : start + PART])
+        for start in range(0, len(ids), NOTED):
+            await self._note(ids[start : start + NOTED])
 
     async def _note(self, ids: list[bytes]) -> None:
         await self._run(lambda tx: retention.note_fetched(tx, ids))
@@ -37,16 +44,24 @@ class Keeper(Calls):
             How many tasks were forgotten.
         """
         at = self._clock() if now is None else now
-        swept = await self._sweep(kept, 0, at)
-        deleted = swept.deleted
-        while swept.after is not None:
-            swept = await self._sweep(kept, swept.after, at)
+        stride, deleted, after = Stride(), 0, 0
+        while True:
+            swept = await self._sweep(stride, kept, after, at)
             deleted += swept.deleted
+            if swept.after is None:
+                break
+            after = swept.after
         await self._give_back(deleted)
         return deleted
 
-    async def _sweep(self, kept: Retention, after: int, at: float) -> Swept:
-        return await self._run(lambda tx: retention.sweep(tx, kept, after, at))
+    async def _sweep(self, stride: Stride, kept: Retention, after: int, at: float) -> Swept:
+        return await self._timed(stride, lambda tx: retention.sweep(tx, kept, after, stride.tasks, at))
+
+    async def _timed(self, stride: Stride, operation: Callable[[Transaction], T]) -> T:
+        began = time.perf_counter()
+        done = await self._run(operation)
+        stride.took(time.perf_counter() - began)
+        return done
 
     async def delete(
         self, owner: UUID, *, task_ids: Iterable[UUID] = (), task_group_id: UUID | None = None
@@ -58,25 +73,28 @@ class Keeper(Calls):
         Raises:
             NotFound, Forbidden: There is no such task group, or it is somebody else's.
         """
-        parts = []
+        parts, stride = [], Stride()
         if task_group_id is not None:
             after: bytes | None = FIRST
             while after is not None:
-                parts.append(await self._delete_group(owner, task_group_id, after))
+                parts.append(await self._delete_group(stride, owner, task_group_id, after))
                 after = parts[-1].after
-        ids = list(task_ids)
-        parts += [await self._delete_tasks(owner, ids[i : i + PART]) for i in range(0, len(ids), PART)]
+        left = list(task_ids)
+        while left:
+            ids, left = left[: stride.tasks], left[stride.tasks :]
+            parts.append(await self._delete_tasks(stride, owner, ids))
         deleted = sum(part.deleted for part in parts)
         await self._give_back(deleted)
         return Deleted(deleted, sum(part.open for part in parts))
 
-    async def _delete_group(self, owner: UUID, group_id: UUID, after: bytes) -> Deleted:
-        return await self._run(
-            lambda tx: retention.delete_group(tx, self._dispatcher, owner, group_id, after)
-        )
+    async def _delete_group(self, stride: Stride, owner: UUID, group_id: UUID, after: bytes) -> Deleted:
+        def operation(tx: Transaction) -> Deleted:
+            return retention.delete_group(tx, self._dispatcher, owner, group_id, after, stride.tasks)
 
-    async def _delete_tasks(self, owner: UUID, ids: list[UUID]) -> Deleted:
-        return await self._run(lambda tx: retention.delete_tasks(tx, self._dispatcher, owner, ids))
+        return await self._timed(stride, operation)
+
+    async def _delete_tasks(self, stride: Stride, owner: UUID, ids: list[UUID]) -> Deleted:
+        return await self._timed(stride, lambda tx: retention.delete_tasks(tx, self._dispatcher, owner, ids))
 
     async def _give_back(self, deleted: int) -> None:
         """Gives the disk back what is free, in steps between which others are served."""

@@ -1,17 +1,18 @@
-"""This module is the lane of one connected endpoint: its window, and whose turn it is."""
+"""This module is the lane of one connected endpoint: its window, and which user is served next."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from compute_nb.tasks import TaskCall
+from compute_nb.service.claim import Claim
 
 WINDOW_TASKS = 256
 WINDOW_PER_WORKER = 4
 WINDOW_PUBLISHED = 10_000
+RESERVE_TASKS = 8
 WINDOW_CHARACTERS = 64 * 1024 * 1024
 _RATE_WINDOW_S = 1.0
 
@@ -39,11 +40,8 @@ class Lane:
 
     Attributes:
         number: Of the endpoint.
-        out: Task number -> characters of its arguments, for all that is sent and open.
-        waiting: Task group -> holds under which it has tasks to send (0: without).
-        turns: The task groups of `waiting` that were served before, the next one first.
-        fresh: Those that were not. They take every other turn, so that a lone task passes a large group and
-            many of them don't stop it.
+        out: Task number -> characters of its arguments and whose it is, for all that is sent and open.
+        claims: Of the users who have tasks out or waiting.
         published: True if a published agent reads it, which takes one task a message.
         limit: Characters of arguments that may be out.
         functions: Numbers of functions whose code this session has.
@@ -55,12 +53,9 @@ class Lane:
     workers: int
     published: bool = False
     limit: int = WINDOW_CHARACTERS
-    out: dict[int, int] = field(default_factory=dict)
+    out: dict[int, tuple[int, bytes]] = field(default_factory=dict)
     characters: int = 0
-    waiting: dict[int, list[int]] = field(default_factory=dict)
-    turns: deque[int] = field(default_factory=deque)
-    fresh: deque[int] = field(default_factory=deque)
-    fresh_next: bool = True
+    claims: dict[bytes, Claim] = field(default_factory=dict)
     functions: set[int] = field(default_factory=set)
     rate: Rate = field(default_factory=Rate)
 
@@ -73,29 +68,51 @@ class Lane:
         window = max(WINDOW_TASKS, WINDOW_PER_WORKER * self.workers, int(self.rate.at(now)))
         return max(window - len(self.out), 0)
 
-    def wait(self, group: int, hold: int) -> None:
-        """A task group has something to send."""
-        holds = self.waiting.get(group)
-        if holds is None:
-            self.waiting[group] = [hold]
-            self.fresh.append(group)
-        elif hold not in holds:
-            holds.append(hold)
+    def room_for(self, claim: Claim, now: float) -> int:
+        """How many more tasks of one user may be out: a few also while those of others fill the window."""
+        reserve = RESERVE_TASKS if self.characters < self.limit else 1
+        return max(self.room(now), reserve - claim.out)
 
-    def next_group(self) -> int:
-        """Takes the task group whose turn it is; there must be one."""
-        if self.fresh and (self.fresh_next or not self.turns):
-            self.fresh_next = not self.turns
-            return self.fresh.popleft()
-        self.fresh_next = True
-        return self.turns.popleft()
+    @property
+    def waiting(self) -> list[Claim]:
+        """The claims of users who have something to send."""
+        return [claim for claim in self.claims.values() if claim.waiting]
 
-    def sent(self, tasks: list[tuple[int, TaskCall]]) -> None:
-        """Tasks, with their numbers, are out."""
-        sizes = {number: len(call.args) for number, call in tasks}
-        self.out |= sizes
-        self.characters += sum(sizes.values())
+    def next_claim(self, now: float) -> Claim | None:
+        """Returns the claim that is served next, that with the least out; None if there is no room for it."""
+        claim = min(self.waiting, key=lambda claim: claim.out, default=None)
+        return None if claim is None or self.room_for(claim, now) <= 0 else claim
 
-    def freed(self, numbers: list[int]) -> None:
+    def claim(self, owner: bytes) -> Claim:
+        """Returns the claim of a user."""
+        claim = self.claims.get(owner)
+        if claim is None:
+            claim = self.claims[owner] = Claim(owner)
+        return claim
+
+    def sent(self, owner: bytes, tasks: Iterable[tuple[int, int]]) -> None:
+        """Tasks of a user, each a number with the characters of its arguments, are out."""
+        claim = self.claim(owner)
+        for number, characters in tasks:
+            self.out[number] = characters, owner
+            self.characters += characters
+            claim.out += 1
+
+    def freed(self, numbers: Iterable[int]) -> None:
         """Tasks are not out any more, if they were."""
-        self.characters -= sum([self.out.pop(number, 0) for number in numbers])
+        for number in numbers:
+            gone = self.out.pop(number, None)
+            if gone is not None:
+                characters, owner = gone
+                self.characters -= characters
+                claim = self.claims[owner]
+                claim.out -= 1
+                if not claim.out and not claim.waiting:
+                    del self.claims[owner]
+
+    def forget(self) -> None:
+        """Empties all but the session: it is read again from the store."""
+        self.out.clear()
+        self.claims.clear()
+        self.functions.clear()
+        self.characters = 0

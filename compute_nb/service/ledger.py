@@ -139,7 +139,7 @@ class Ledger:
         entry.attempt, entry.started_at, entry.sent_at = attempt, None, None
         self._requeues.append((attempt, entry.number, _MAY_REQUEUE))
         self._dispatcher.freed(entry.endpoint, [entry.number])
-        self._dispatcher.wait(entry.endpoint, entry.group, entry.hold)
+        self._dispatcher.wait(self._tx, entry.endpoint, entry.group, entry.hold)
         self.moves.append(self._move(entry))
 
     def break_off(self, entry: Entry, reason: str) -> None:

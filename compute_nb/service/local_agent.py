@@ -22,7 +22,9 @@ from uuid import UUID
 import psutil
 from filelock import FileLock, Timeout
 
-from compute_nb.config import HOME_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, Home, write_private
+from compute_nb.config import TOKEN_VARIABLE, URL_VARIABLE
+from compute_nb.home import HOME_VARIABLE, Home
+from compute_nb.private import write_private
 from compute_nb.service.logfile import append
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from filelock import FileLock, Timeout
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from compute_nb.service import shapes
-from compute_nb.service.routes import FORM, Call
 from compute_nb.service.scopes import ALL, SCOPES
+from compute_nb.service.web_call import FORM, Call
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _REFUSALS = {

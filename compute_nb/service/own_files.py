@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from compute_nb.config import Home, write_private
+from compute_nb.home import Home
+from compute_nb.private import write_private
 
 _log = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from compute_nb.service.claim import pseudonym
 from compute_nb.service.lane import Lane
 from compute_nb.service.rows import Letters
 from compute_nb.tasks import Dispatch, TaskBatch, TaskCall
@@ -21,7 +22,7 @@ class Parcel:
         self._lane = lane
         self._messages: list[Dispatch] = []
         self._functions: dict[UUID, str] = {}
-        self._batches: list[tuple[UUID, UUID, Mapping[str, Any], list[TaskCall]]] = []
+        self._batches: list[tuple[UUID, UUID, Mapping[str, Any], list[TaskCall], str]] = []
         self._key: tuple[int, int, int] | None = None
         self._calls: list[TaskCall] = []
         self._tasks = 0
@@ -51,12 +52,16 @@ class Parcel:
     def begin(
         self,
         key: tuple[int, int, int],
-        group_id: UUID,
+        group: tuple[UUID, bytes],
         function: tuple[UUID, str],
         options: Mapping[str, Any],
         size: int,
     ) -> None:
-        """Begins a batch, in a new message if the next task of `size` characters needs one."""
+        """Begins a batch, in a new message if the next task of `size` characters needs one.
+
+        Args:
+            group: With its owner.
+        """
         if self._tasks and (self._tasks >= MESSAGE_TASKS or self._characters + size > MESSAGE_CHARACTERS):
             self._close()
         if self._lane.published:
@@ -65,12 +70,14 @@ class Parcel:
             self._lane.functions.add(key[1])
             self._functions[function[0]] = function[1]
         self._key, self._calls = key, []
-        self._batches.append((group_id, function[0], options, self._calls))
+        group_id, owner = group
+        whose = pseudonym(self._lane.endpoint_id, owner)
+        self._batches.append((group_id, function[0], options, self._calls, whose))
 
     def _close(self) -> None:
         batches = tuple(
-            TaskBatch(group_id, function_id, options, tuple(calls))
-            for group_id, function_id, options, calls in self._batches
+            TaskBatch(group_id, function_id, options, tuple(calls), whose)
+            for group_id, function_id, options, calls, whose in self._batches
         )
         kind = Letters if self._lane.published else Dispatch
         self._messages.append(kind(self._lane.session, self._functions, batches))

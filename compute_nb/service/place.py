@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from compute_nb.config import Home, write_private
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
+from compute_nb.private import write_private
 
 FILE = "sqlite"
 _SCHEMES = ("postgresql", "postgres")

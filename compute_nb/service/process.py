@@ -17,8 +17,8 @@ from contextlib import suppress
 from filelock import FileLock, Timeout
 
 from compute_nb import logline
-from compute_nb.config import Home
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 from compute_nb.service import logfile
 from compute_nb.service.config import ServiceConfig
 from compute_nb.service.lock import running

@@ -94,12 +94,12 @@ def register_endpoint(
 def endpoint(
     tx: Transaction, owner: UUID | None, endpoint_id: UUID, connected: frozenset[UUID]
 ) -> EndpointRow:
-    """Returns an endpoint that is the owner's, or public; `owner` None asks for the service itself."""
+    """Returns an endpoint that the owner manages, or a public one; `owner` None is the service itself."""
     row = tx.one("endpoint", endpoint_id.bytes)
     if row is None:
         raise NotFound(f"endpoint {endpoint_id} is not known here")
     found = _endpoint_row(row, connected)
-    if owner not in (None, found.owner) and not found.public:
+    if owner is not None and not found.public and not found.managed_by(owner):
         raise Forbidden(f"endpoint {endpoint_id} is somebody else's and not public")
     return found
 
@@ -128,14 +128,11 @@ def _endpoint_row(row: Any, connected: frozenset[UUID]) -> EndpointRow:
     )
 
 
-def owned_endpoint(tx: Transaction, owner: UUID, endpoint_id: UUID) -> int:
-    """Returns the number of an endpoint that is the owner's."""
-    row = tx.one("endpoint_access", endpoint_id.bytes)
-    if row is None:
-        raise NotFound(f"endpoint {endpoint_id} is not known here")
-    if row[1] != owner.bytes:
+def managed_endpoint(tx: Transaction, user: UUID, endpoint_id: UUID) -> int:
+    """Returns the number of an endpoint that a user may stop and delete."""
+    if not endpoint(tx, None, endpoint_id, frozenset()).managed_by(user):
         raise Forbidden(f"endpoint {endpoint_id} is somebody else's")
-    return int(row[0])
+    return int(tx.one("endpoint_access", endpoint_id.bytes)[0])
 
 
 def owned_group(tx: Transaction, owner: UUID, group_id: UUID) -> int:

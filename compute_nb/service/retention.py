@@ -17,10 +17,11 @@ from compute_nb.service.statements import STATES
 from compute_nb.service.transaction import Transaction
 
 DAY_S = 86_400.0
-# Tasks that a step looks at: their deletion takes a few milliseconds.
-PART = 200
+# Tasks that a step looks at: few where a step takes long (a busy machine, a slow disk), since others wait.
+FEWEST, FIRST, MOST = 25, 50, 200
+_SHORT_S, _LONG_S = 0.01, 0.03
 # Pages that a step gives back to the disk, 4 KB each.
-PAGES = 200
+PAGES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,24 @@ class Retention:
         return min(self.fetched_s, self.unfetched_s)
 
 
+class Stride:
+    """How many tasks the next step looks at, by how long the ones before have taken.
+
+    Attributes:
+        tasks: So many.
+    """
+
+    def __init__(self) -> None:
+        self.tasks = FIRST
+
+    def took(self, seconds: float) -> None:
+        """A step of this size took so long, from being asked for to its commit."""
+        if seconds > _LONG_S:
+            self.tasks = max(self.tasks // 2, FEWEST)
+        elif seconds < _SHORT_S:
+            self.tasks = min(self.tasks * 2, MOST)
+
+
 class Swept(NamedTuple):
     """What a step has done.
 
@@ -76,9 +95,9 @@ class Deleted(NamedTuple):
     after: bytes | None = None
 
 
-def sweep(tx: Transaction, kept: Retention, after: int, now: float) -> Swept:
-    """Forgets those among the next tasks that were kept long enough."""
-    rows = tx.all("stored_tasks", after, PART)
+def sweep(tx: Transaction, kept: Retention, after: int, limit: int, now: float) -> Swept:
+    """Forgets those among the next `limit` tasks that were kept long enough."""
+    rows = tx.all("stored_tasks", after, limit)
     due = [
         (number, group, code)
         for number, group, code, submitted, ended, fetched in rows
@@ -86,7 +105,7 @@ def sweep(tx: Transaction, kept: Retention, after: int, now: float) -> Swept:
     ]
     _forget(tx, due)
     # They stand in the order in which they were submitted: after the first young one there is no old one.
-    more = len(rows) == PART and rows[-1][3] + kept.shortest_s <= now
+    more = len(rows) == limit and rows[-1][3] + kept.shortest_s <= now
     return Swept(len(due), rows[-1][0] if more else None)
 
 
@@ -96,18 +115,18 @@ def delete_tasks(tx: Transaction, dispatcher: Dispatcher, owner: UUID, task_ids:
     return _delete(tx, [e for e in found if dispatcher.group(tx, e.group)[1] == owner.bytes], None)
 
 
-def delete_group(
-    tx: Transaction, dispatcher: Dispatcher, owner: UUID, group_id: UUID, after: bytes
+def delete_group(  # noqa: PLR0917
+    tx: Transaction, dispatcher: Dispatcher, owner: UUID, group_id: UUID, after: bytes, limit: int
 ) -> Deleted:
-    """Forgets those among the next tasks of a group that have ended.
+    """Forgets those among the next `limit` tasks of a group that have ended.
 
     Raises:
         NotFound, Forbidden: There is no such group, or it is somebody else's.
     """
     number = owned_group(tx, owner, group_id)
-    rows = tx.all("standing_of_group", number, after, PART)
+    rows = tx.all("standing_of_group", number, after, limit)
     entries = Ledger.entries(row[:11] for row in rows)
-    return _delete(tx, entries, rows[-1][1] if len(rows) == PART else None)
+    return _delete(tx, entries, rows[-1][1] if len(rows) == limit else None)
 
 
 def _delete(tx: Transaction, entries: Iterable[Entry], after: bytes | None) -> Deleted:

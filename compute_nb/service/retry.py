@@ -54,7 +54,7 @@ def retry(
                 "another one"
             )
         _add(tx, last, new, next_number(tx))
-        dispatcher.wait(last.endpoint, last.group, 0)
+        dispatcher.wait(tx, last.endpoint, last.group, 0)
         newest.append((old, new))
         started.add((uuid_of(row[5]), dispatcher.group(tx, last.group)[0]))
     return RetryDone(tuple(newest), frozenset(started))

@@ -76,6 +76,10 @@ class EndpointRow:
     registered_at: float
     connected: bool
 
+    def managed_by(self, user: UUID) -> bool:
+        """True for its owner, and for those whom he named as `admins` when it was registered."""
+        return user == self.owner or str(user) in (self.metadata.get("admins") or ())
+
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:

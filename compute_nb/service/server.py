@@ -17,8 +17,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from compute_nb import wire
-from compute_nb.config import write_private
 from compute_nb.errors import ComputeError
+from compute_nb.private import write_private
 from compute_nb.service import address, ports
 from compute_nb.service.app import App
 from compute_nb.service.broker import Broker, EmbeddedBroker
@@ -26,6 +26,7 @@ from compute_nb.service.certificate import Certificate
 from compute_nb.service.collector import Collector
 from compute_nb.service.config import EMBEDDED, VERSION, RabbitOptions, ServiceConfig
 from compute_nb.service.gate import Gate
+from compute_nb.service.habits import Habits
 from compute_nb.service.housekeeping import Housekeeping
 from compute_nb.service.limits import UserLimits
 from compute_nb.service.meter import Meter
@@ -123,6 +124,7 @@ class Service:
         keeping = loop.create_task(housekeeping.run())
         await parts.supervisor.start()
         self._announce(parts)
+        Habits.of(self._config).keep(self._config.home)
         self._config.home.stopped_mark.unlink(missing_ok=True)
         _log.info(
             "service %s listens at %s, broker %s %s",

@@ -12,12 +12,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from compute_nb.errors import ComputeError
+from compute_nb.service.agents import Core, User
 from compute_nb.service.broker import Broker
+from compute_nb.service.errands import Errands
 from compute_nb.service.publisher import Publisher
 from compute_nb.service.rows import Changes, UserEndpointRow
 from compute_nb.service.start_command import (
@@ -37,56 +38,6 @@ _log = logging.getLogger(__name__)
 START_EXPIRES_S = 120.0
 REAP_S = 2.0  # an agent takes a start for a fresh password as long as it has not noticed the old one's end
 SILENT_PERIODS = 3
-
-
-@dataclass(slots=True)
-class _Beat:
-    """The heartbeats of an agent or a user endpoint; `silence` comes after three periods without."""
-
-    silence: asyncio.TimerHandle | None = None
-
-    def stop(self) -> None:
-        if self.silence is not None:
-            self.silence.cancel()
-            self.silence = None
-
-
-@dataclass(slots=True)
-class _Core:
-    """A published agent.
-
-    Attributes:
-        online: True while it sends heartbeats or reads its commands.
-        warning: What is wrong with its clock, or None.
-    """
-
-    beat: _Beat = field(default_factory=_Beat)
-    online: bool = False
-    warning: str | None = None
-
-
-@dataclass(slots=True)
-class _User:
-    """A user endpoint.
-
-    Attributes:
-        beat_at: When its last heartbeat came, seconds since the epoch.
-        up: True while it is sent tasks.
-        process: The one that sent the last heartbeat.
-        not_before: When it may start again, by the loop's clock.
-        started_at: When the start command left that nothing has answered.
-        settling: Gives up what an older process had.
-    """
-
-    core_id: UUID
-    beat: _Beat = field(default_factory=_Beat)
-    period_s: float = PERIOD_S
-    beat_at: float = 0.0
-    up: bool = False
-    process: UUID | None = None
-    not_before: float = 0.0
-    started_at: float | None = None
-    settling: asyncio.TimerHandle | None = None
 
 
 class Steward:
@@ -113,10 +64,10 @@ class Steward:
         self._publisher = publisher
         self._url_of = url_of
         self._settle_s = settle_s
-        self._cores: dict[UUID, _Core] = {}
-        self._users: dict[UUID, _User] = {}
+        self._cores: dict[UUID, Core] = {}
+        self._users: dict[UUID, User] = {}
         self._broker_forgets = True
-        self._running: set[asyncio.Task[None]] = set()
+        self._errands = Errands(_broken)
 
     def __repr__(self) -> str:
         up = sum(user.up for user in self._users.values())
@@ -126,7 +77,7 @@ class Steward:
         """Takes up the user endpoints that the store knows, before the broker lets anybody in."""
         self._broker.on_forgotten = self._forgotten
         for endpoint_id, core_id in await self._store.user_endpoints.all():
-            self._cores.setdefault(core_id, _Core())
+            self._cores.setdefault(core_id, Core())
             self._user(endpoint_id, core_id)
 
     async def idle(self) -> None:
@@ -135,8 +86,7 @@ class Steward:
             core.beat.stop()
         for user in self._users.values():
             user.beat.stop()
-        while self._running:
-            await asyncio.wait(self._running)
+        await self._errands.idle()
 
     # -- asked by routes and collector ----------------------------------------------------------
 
@@ -163,7 +113,7 @@ class Steward:
 
     def registered(self, core_id: UUID) -> None:
         """An agent has started: whatever an earlier one of it had started ends with that one."""
-        self._cores.setdefault(core_id, _Core()).warning = None
+        self._cores.setdefault(core_id, Core()).warning = None
         for endpoint_id in self.users_of(core_id):
             self._down(endpoint_id)
             user = self._users[endpoint_id]
@@ -183,7 +133,7 @@ class Steward:
     def need(self, core_id: UUID) -> None:
         """There may be tasks for an agent: its user endpoints that have some are started."""
         if core_id in self._cores:
-            self._begin(self._start_due(core_id))
+            self._errands.begin(self._start_due(core_id))
 
     def core_reads(self, core_id: UUID, present: bool) -> None:
         """An agent has begun or ceased to read its commands."""
@@ -241,7 +191,7 @@ class Steward:
         if later:
             loop.call_at(later, self.need, core_id)
 
-    async def _order(self, core_id: UUID, user: _User, row: UserEndpointRow) -> None:
+    async def _order(self, core_id: UUID, user: User, row: UserEndpointRow) -> None:
         user.started_at = asyncio.get_running_loop().time()
         try:
             url = await self._url_of(agent_username(row.endpoint_id))
@@ -253,10 +203,10 @@ class Steward:
 
     # -- user endpoints --------------------------------------------------------------------------
 
-    def _user(self, endpoint_id: UUID, core_id: UUID) -> _User:
+    def _user(self, endpoint_id: UUID, core_id: UUID) -> User:
         user = self._users.get(endpoint_id)
         if user is None:
-            user = self._users[endpoint_id] = _User(core_id)
+            user = self._users[endpoint_id] = User(core_id)
             queue = tasks_queue(endpoint_id)
             self._broker.admit(agent_username(endpoint_id))
             self._broker.declare_queue(queue)
@@ -267,9 +217,9 @@ class Steward:
 
     def _taken(self, endpoint_id: UUID, headers: Sequence[Mapping[str, Any]]) -> None:
         ids = [UUID(one["task_uuid"]) for one in headers]
-        self._begin(self._tell(endpoint_id, self._store.user_endpoints.taken(endpoint_id, ids)))
+        self._errands.begin(self._tell(endpoint_id, self._store.user_endpoints.taken(endpoint_id, ids)))
 
-    def _user_seen(self, endpoint_id: UUID, user: _User, process: UUID, period_s: float) -> None:
+    def _user_seen(self, endpoint_id: UUID, user: User, process: UUID, period_s: float) -> None:
         loop = asyncio.get_running_loop()
         user.beat.stop()
         user.period_s = period_s
@@ -280,20 +230,20 @@ class Steward:
             self._up(endpoint_id, user, process)
         elif not self._broker_forgets:
             work = self._store.user_endpoints.taken_before(endpoint_id, before)
-            self._begin(self._tell(endpoint_id, work))
+            self._errands.begin(self._tell(endpoint_id, work))
 
     def _forgotten(self) -> None:
         """The broker has lost what was in its queues: what nobody is known to have is sent again."""
         for endpoint_id, user in self._users.items():
             user.up = False
             work = self._store.user_endpoints.gone(endpoint_id, requeue=True)
-            self._begin(self._tell(endpoint_id, work))
+            self._errands.begin(self._tell(endpoint_id, work))
 
-    def _up(self, endpoint_id: UUID, user: _User, process: UUID) -> None:
+    def _up(self, endpoint_id: UUID, user: User, process: UUID) -> None:
         user.up, user.process = True, process
-        self._begin(self._check_in(endpoint_id, user, process))
+        self._errands.begin(self._check_in(endpoint_id, user, process))
 
-    async def _check_in(self, endpoint_id: UUID, user: _User, process: UUID) -> None:
+    async def _check_in(self, endpoint_id: UUID, user: User, process: UUID) -> None:
         if self._broker_forgets:
             self._broker.purge(tasks_queue(endpoint_id))
         changes, known_s = await self._store.user_endpoints.checked_in(
@@ -310,7 +260,7 @@ class Steward:
             user.settling = loop.call_later(pause_s, self._settle, endpoint_id, process)
 
     def _settle(self, endpoint_id: UUID, process: UUID) -> None:
-        self._begin(self._tell(endpoint_id, self._store.user_endpoints.settle(endpoint_id, process)))
+        self._errands.begin(self._tell(endpoint_id, self._store.user_endpoints.settle(endpoint_id, process)))
 
     def _silent(self, endpoint_id: UUID) -> None:
         _log.info("user endpoint %s is silent", endpoint_id)
@@ -322,9 +272,9 @@ class Steward:
         if user.up:
             user.up = False
             user.not_before = asyncio.get_running_loop().time() + REAP_S
-            self._begin(self._gone(endpoint_id, user))
+            self._errands.begin(self._gone(endpoint_id, user))
 
-    async def _gone(self, endpoint_id: UUID, user: _User) -> None:
+    async def _gone(self, endpoint_id: UUID, user: User) -> None:
         """Takes back what was not taken; if tasks are open, it is started again."""
         if self._broker_forgets:
             self._broker.purge(tasks_queue(endpoint_id))
@@ -333,7 +283,7 @@ class Steward:
         await self._tell(endpoint_id, self._store.user_endpoints.gone(endpoint_id, requeue=forgets))
         await self._start_due(user.core_id)
 
-    def _failed(self, endpoint_id: UUID, user: _User, text: str) -> None:
+    def _failed(self, endpoint_id: UUID, user: User, text: str) -> None:
         """Its agent could not start it; the answer to a command that came too late fails no task."""
         if TOO_LATE in text:
             warning = f"the clock of its host and of the service differ, or it was away too long: {text}"
@@ -347,9 +297,11 @@ class Steward:
             user.started_at = None
             _log.warning("user endpoint %s could not be started: %s", endpoint_id, text)
             told = f"endpoint {user.core_id} could not start a process for this task: {text}"
-            self._begin(self._tell(endpoint_id, self._store.user_endpoints.start_failed(endpoint_id, told)))
+            self._errands.begin(
+                self._tell(endpoint_id, self._store.user_endpoints.start_failed(endpoint_id, told))
+            )
 
-    def _start_later(self, endpoint_id: UUID, user: _User) -> None:
+    def _start_later(self, endpoint_id: UUID, user: User) -> None:
         """A process that was killed left a file behind that its agent believes for three periods."""
         pause_s = SILENT_PERIODS * user.period_s
         loop = asyncio.get_running_loop()
@@ -363,17 +315,9 @@ class Steward:
         changes = await work
         self._publisher.events(changes.moves, changes.results, self.core_of(endpoint_id))
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._done)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if isinstance(error, ComputeError):
-            _log.warning("a user endpoint was left as it is: %s", error)
-        elif error is not None:
-            _log.error("a user endpoint could not be cared for", exc_info=error)
+def _broken(error: BaseException) -> None:
+    if isinstance(error, ComputeError):
+        _log.warning("a user endpoint was left as it is: %s", error)
+    else:
+        _log.error("a user endpoint could not be cared for", exc_info=error)

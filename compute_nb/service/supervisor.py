@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from uuid import UUID
 
-from compute_nb.config import Home
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 from compute_nb.service.local_agent import NAME, LocalAgent, LocalEndpoint, read_id, write_id
 from compute_nb.service.store import Store
 

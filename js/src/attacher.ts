@@ -63,9 +63,8 @@ export class Attacher implements IDisposable {
     let answered = true;
     try {
       await attach(this._session);
-    } catch (error) {
-      answered = false;
-      console.debug('compute_nb: the kernel went while it looked for runs', error);
+    } catch {
+      answered = false; // the kernel went: the one that comes back is asked
     }
     if (turn === this._turn) {
       this._isAsked = false;

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from browser.notebook import Notebook
+from own_ports import free_ports
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -29,10 +31,11 @@ class Lab:
     environment: dict[str, str]
     options: Sequence[str] = ()
     url: str = ""
-    _servers: list[subprocess.Popen[str]] = field(default_factory=list)
+    _port: int = field(default_factory=lambda: free_ports(1)[0])
+    _servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> None:
-        """Starts it, at the port that it had before if there was one."""
+        """Starts it, again at the port that it had before."""
         command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
         options = [
             *self.options,
@@ -40,25 +43,22 @@ class Lab:
             "--ServerApp.password=",
             f"--ServerApp.root_dir={self.folder}",
         ]
-        port = [f"--port={self.url.rpartition(':')[2].strip('/') or 0}", "--ServerApp.port_retries=0"]
-        server = subprocess.Popen(
-            [*command, *options, *port],
-            cwd=self.folder,
-            env=self.environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        port = [f"--port={self._port}", "--ServerApp.port_retries=0"]
+        log = self.folder / f".lab-{len(list(self.folder.glob('.lab-*')))}.log"
+        with log.open("w") as written:  # a pipe that nobody reads would hold the server up once it is full
+            server = subprocess.Popen(
+                [*command, *options, *port], cwd=self.folder, env=self.environment, stderr=written
+            )
         self._servers.append(server)
-        self.url = _address(server)
+        self.url = _address(server, log)
         self._answers()
 
     def _answers(self) -> None:
         """Waits until it takes connections: it tells its address before."""
         until = time.monotonic() + PATIENCE_MS / 1000
-        port = int(self.url.rpartition(":")[2].strip("/"))
         while True:
             try:
-                socket.create_connection(("localhost", port), 1).close()
+                socket.create_connection(("localhost", self._port), 1).close()
                 return
             except OSError:
                 if time.monotonic() > until:
@@ -68,7 +68,7 @@ class Lab:
         """Ends it with its kernels."""
         server = self._servers.pop()
         server.terminate()
-        server.communicate(timeout=60)
+        server.wait(PATIENCE_MS / 1000)
 
 
 @pytest.fixture(scope="session")
@@ -129,14 +129,15 @@ def _collaboration(folder: Path) -> Path:
     return folder
 
 
-def _address(server: subprocess.Popen[str]) -> str:
-    assert server.stderr is not None
-    log = []
-    for line in server.stderr:
-        log.append(line)
-        if "http://" in line and "/lab" in line:
-            return "http" + line.split("http", 1)[1].split("/lab")[0].strip()
-    raise AssertionError("JupyterLab did not start:\n" + "".join(log))
+def _address(server: subprocess.Popen[bytes], log: Path) -> str:
+    """Waits until it tells its address."""
+    until, pause = time.monotonic() + 2 * PATIENCE_MS / 1000, threading.Event()
+    while server.poll() is None and time.monotonic() < until:
+        for line in log.read_text().splitlines():
+            if "http://" in line and "/lab" in line:
+                return "http" + line.split("http", 1)[1].split("/lab")[0].strip()
+        pause.wait(0.05)
+    raise AssertionError("JupyterLab did not start:\n" + log.read_text())
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ def assert_whole(notebook: Notebook, cell: int = 1) -> None:
     assert not notebook.page.get_by_text("Error displaying widget").count()
     assert not notebook.page.get_by_text("model not found").count()
     assert not notebook.page.locator(".jp-Dialog").count()
-    assert not notebook.others
+    assert not notebook.others, notebook.others
 
 
 def assert_moves(notebook: Notebook, cell: int = 1) -> None:

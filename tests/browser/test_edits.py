@@ -74,7 +74,7 @@ def test_cells_that_are_edited_while_their_tasks_run_and_after_a_restart(noteboo
     notebook.save()
     assert {one["name"] for one in notebook.groups()} == {"sweep", "other"}
     assert not notebook.page.locator(".jp-Dialog").count()
-    assert not notebook.errors
+    assert not notebook.errors, notebook.errors
 
 
 def split(notebook: Notebook, index: int, before: str) -> None:

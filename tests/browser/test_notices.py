@@ -65,7 +65,7 @@ def test_an_end_that_nobody_sees_is_told_once(notebook: Notebook, settings: Set)
     notebook.page.evaluate(HIDE)
     run_to_its_end(notebook, 3, "1 failed")
     expect(notice(notebook, "on local")).to_have_count(0)
-    assert not notebook.errors
+    assert not notebook.errors, notebook.errors
 
 
 def test_a_long_run_is_told_also_to_who_looks_on(notebook: Notebook, settings: Set) -> None:
@@ -76,7 +76,7 @@ def test_a_long_run_is_told_also_to_who_looks_on(notebook: Notebook, settings: S
     )
     notebook.release()
     expect(notice(notebook, "sweep on local: 4 of 4 done")).to_have_count(1)
-    assert not notebook.errors
+    assert not notebook.errors, notebook.errors
 
 
 def test_who_does_not_want_it_has_runs_attached_by_a_click_only(notebook: Notebook, settings: Set) -> None:
@@ -89,4 +89,4 @@ def test_who_does_not_want_it_has_runs_attached_by_a_click_only(notebook: Notebo
     notebook.page.keyboard.press("Enter")
     assert_moves(notebook)
     notebook.end()
-    assert not notebook.errors
+    assert not notebook.errors, notebook.errors

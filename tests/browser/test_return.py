@@ -132,7 +132,7 @@ def test_a_notebook_that_is_renamed_and_a_copy_that_nobody_trusts(notebook: Note
     copy.run(0)
     expect(copy.output(1)).to_contain_text("This kernel does not follow the run")
     assert not copy.output(0).get_by_text("bound again").count()
-    assert not copy.errors
+    assert not copy.errors, copy.errors
 
 
 def assert_tells_what_has_changed(notebook: Notebook) -> None:
@@ -243,7 +243,7 @@ def test_a_browser_that_was_closed_while_tasks_run(
     expect(page.get_by_role("button", name="Compute: 1 running")).to_be_visible()
     notebook.end()
     assert_whole(notebook)
-    assert not closed.errors
+    assert not closed.errors, closed.errors
 
 
 @pytest.mark.usefixtures("without_plugin")
@@ -262,7 +262,7 @@ def test_without_the_plugin_names_come_back_and_nothing_is_broken(notebook: Note
         notebook.output(1).get_by_role("button", name="cancel")
     ).not_to_be_visible()  # died with its kernel
     notebook.end()
-    assert not notebook.errors
+    assert not notebook.errors, notebook.errors
     notebook.save()
     notebook.restart()
     notebook.open(reset=False)

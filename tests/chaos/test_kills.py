@@ -28,6 +28,11 @@ class Sweep:
     process: subprocess.Popen[str]
     group: str
     lines: Path
+    held: Path
+
+    def go_on(self) -> None:
+        """Lets task 60 end, once what is to be killed is killed."""
+        self.held.unlink()
 
     def begun(self) -> Counter[int]:
         return Counter(int(line) for line in self.lines.read_text().split())
@@ -63,15 +68,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def sweep(folder: Path, retries: int) -> Sweep:
-    """Returns when the 61st task has begun, so that the kill falls in the middle."""
-    lines, pipe = folder / "lines", folder / "signal"
+    """Returns when task 60 has begun, so that the kill falls in the middle; it runs until `go_on`."""
+    lines, pipe, held = folder / "lines", folder / "signal", folder / "held"
+    held.touch()
     os.mkfifo(pipe)
     with os.fdopen(os.open(pipe, os.O_RDWR)) as reader:
-        process = python(PROGRAMS / "submit.py", lines, pipe, str(COUNT), str(retries))
+        process = python(PROGRAMS / "submit.py", lines, pipe, str(COUNT), str(retries), held)
         assert process.stdout is not None
         group = process.stdout.readline().strip()
         assert reader.readline() == "60\n"
-    return Sweep(process, group, lines)
+    return Sweep(process, group, lines, held)
 
 
 def service_pid() -> int:
@@ -107,6 +113,7 @@ def test_kernel_killed(home: Path, tmp_path: Path) -> None:
     running = sweep(tmp_path, retries=0)
     running.process.kill()
     running.process.communicate()
+    running.go_on()
     out, _ = python(PROGRAMS / "reload.py", running.group).communicate(timeout=150)
     assert parse(out) == SQUARES
     assert running.begun() == Counter(range(COUNT))
@@ -115,6 +122,7 @@ def test_kernel_killed(home: Path, tmp_path: Path) -> None:
 def test_service_killed(home: Path, tmp_path: Path) -> None:
     running = sweep(tmp_path, retries=0)
     os.kill(service_pid(), signal.SIGKILL)
+    running.go_on()
     assert running.results() == SQUARES
     out, _ = python(PROGRAMS / "reload.py", running.group).communicate(timeout=150)
     assert parse(out) == SQUARES
@@ -124,6 +132,7 @@ def test_service_killed(home: Path, tmp_path: Path) -> None:
 def test_agent_killed_without_retries(home: Path, tmp_path: Path) -> None:
     running = sweep(tmp_path, retries=0)
     os.kill(agent_pid(home), signal.SIGKILL)
+    running.go_on()
     results = running.results()
     lost = {number for number, text in results.items() if text.startswith("TaskLost")}
     # A worker has a record for the chunk that it runs and for one whose end was not yet journalled. A chunk
@@ -140,6 +149,7 @@ def test_agent_killed_without_retries(home: Path, tmp_path: Path) -> None:
 def test_agent_killed_with_a_retry(home: Path, tmp_path: Path) -> None:
     running = sweep(tmp_path, retries=1)
     os.kill(agent_pid(home), signal.SIGKILL)
+    running.go_on()
     assert running.results() == SQUARES
     assert max(running.begun().values()) <= 2
     assert set(running.begun()) == set(range(COUNT))

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 
-WAIT_S = 30
+WAIT_S = 60
 COMMAND = [sys.executable, "-m", "compute_nb.cli"]
 
 

@@ -8,15 +8,20 @@ import os
 import platform
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 
 import pytest
 from click.testing import CliRunner
 from own_home import own_home
 
+from compute_nb import Executor
 from compute_nb.cli import main
-from compute_nb.config import Home
 from compute_nb.endpoint.folder import Folder
+from compute_nb.errors import TaskLost
+from compute_nb.home import Home
+from compute_nb.serialize import ComputeSerializer, PureSourceTextInspect
 
 from .conftest import COMMAND, WAIT_S
 
@@ -245,3 +250,50 @@ def test_an_endpoint_of_the_service_of_somebody_else(compute_nb, home, tmp_path)
         assert json.loads(there("endpoint", "list", "--json").stdout) == []
     finally:
         there("service", "stop")
+
+
+def hold(path):
+    """Runs until somebody writes to a pipe, and says how often it has begun."""
+    with open(path + ".begun", "a") as file:
+        file.write("x")
+    with open(path) as pipe:
+        return pipe.read(), len(open(path + ".begun").read())
+
+
+def double(x):
+    return 2 * x
+
+
+@pytest.mark.parametrize("engine", ["processes", "threads", "mpi"])
+def test_a_stop_tells_what_it_kills_and_keeps_what_has_not_begun(compute_nb, home, tmp_path, engine):
+    name, gates = f"stop-{engine}", [str(tmp_path / name) for name in ("once", "again")]
+    for gate in gates:
+        os.mkfifo(gate)
+    started(compute_nb, name, "--workers", "2", "--engine", engine)
+    serializer = ComputeSerializer(strategy_code=PureSourceTextInspect())
+    with Executor(name, serializer=serializer) as once:
+        again = Executor(name, serializer=serializer, retries=1)
+        lost, retried = once.submit(hold, gates[0]), again.submit(hold, gates[1])
+        until(lambda: all(os.path.exists(gate + ".begun") for gate in gates), "they do not run")
+        waiting = [once.submit(double, n) for n in range(5)]
+        once.wait_accepted(WAIT_S)
+        stopped = compute_nb("endpoint", "stop", name).stdout
+        assert "2 tasks that ran killed" in stopped
+        error = lost.exception(WAIT_S)
+        assert isinstance(error, TaskLost)
+        assert "stop_s" in str(error)
+        assert not any(future.done() for future in (retried, *waiting))
+        started(compute_nb, name)
+        assert [future.result(WAIT_S) for future in waiting] == [0, 2, 4, 6, 8]
+        with open(gates[1], "w") as pipe:
+            pipe.write("open")
+        assert retried.result(WAIT_S) == ("open", 2)
+        again.shutdown()
+    assert compute_nb("endpoint", "delete", name, "--force", "--yes").returncode == 0
+
+
+def until(condition, what):
+    limit, pause = time.monotonic() + WAIT_S, threading.Event()
+    while not condition():
+        assert time.monotonic() < limit, what
+        pause.wait(0.02)

@@ -6,15 +6,24 @@ import sys
 
 from .conftest import COMMAND, WAIT_S
 
+WORKERS = (
+    *("--workers", "1", "--min-workers", "1", "--max-tasks-per-worker", "9"),
+    *("--preload", "colorsys,no_such_module", "--preload", "ftplib"),
+)
+
 
 def test_run_list_stop(compute_nb, environment):
     agent = subprocess.Popen(
-        [*COMMAND, "endpoint", "run", "lab", "--workers", "1"],
+        [*COMMAND, "endpoint", "run", "lab", *WORKERS],
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
     )
-    assert any("is connected" in line for line in agent.stderr)
+    awaited = {"is connected", "no_such_module: ModuleNotFoundError"}
+    while awaited:
+        line = agent.stderr.readline()
+        assert line, awaited
+        awaited = {text for text in awaited if text not in line}
     (row,) = json.loads(compute_nb("endpoint", "list", "--json").stdout)
     assert (row["name"], row["state"], row["workers"]) == ("lab", "online", 1)
     assert "lab" in compute_nb("endpoint", "list").stdout
@@ -55,6 +64,9 @@ def test_a_file_or_an_option_that_can_not_be_is_one_line(compute_nb, tmp_path):
     refused = compute_nb("endpoint", "run", "lab", "--engine", "thread")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "did you mean 'threads'?" in refused.stderr
+    refused = compute_nb("endpoint", "run", "lab", "--workers", "1", "--min-workers", "2")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "min_workers must be at most `workers`, which is 1 here, not 2" in refused.stderr
 
 
 def test_start_takes_no_module_of_the_folder_where_it_is_typed(compute_nb, environment, tmp_path):

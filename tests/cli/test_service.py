@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
 from filelock import FileLock
 
+from compute_nb.endpoint.machine import usable_cpus
 from compute_nb.service.lock import running
 
 from .conftest import COMMAND, WAIT_S
@@ -127,7 +129,7 @@ SUBMIT = (
     "executor, running = Executor('local'), threading.Event()\n"
     "executor.add_update_callback(lambda fs: any(f.running() for f in fs) and running.set())\n"
     "for _ in range(int(sys.argv[2])):\n    executor.submit(work, sys.argv[1])\n"
-    "executor.wait_accepted(20)\nassert running.wait(20)\n"
+    "executor.wait_accepted(60)\nassert running.wait(60)\n"
 )
 
 
@@ -153,8 +155,10 @@ def test_stop_after_a_kill_ends_the_agents_that_were_left(home, environment, com
 
 def test_stop_says_what_it_leaves(home, environment, compute_nb, tmp_path):
     submit(environment, tmp_path / "go", 400)
-    begun = json.loads(compute_nb("service", "status", "--json").stdout)["tasks"]["RUNNING"]
-    assert begun
+    begun, until = 0, time.monotonic() + WAIT_S
+    while begun < usable_cpus():  # one for each worker, and none begins after that
+        assert time.monotonic() < until
+        begun = json.loads(compute_nb("service", "status", "--json").stdout)["tasks"]["RUNNING"]
     stopped = compute_nb("service", "stop")
     end = "ends" if begun == 1 else "end"
     assert (stopped.returncode, stopped.stdout) == (
@@ -162,3 +166,81 @@ def test_stop_says_what_it_leaves(home, environment, compute_nb, tmp_path):
         f"stopped; {400 - begun} open tasks stay: they go on after `compute-nb service start` or the next "
         f"submit; {begun} that had begun {end} as LOST where no retries are left\n",
     )
+
+
+OPTIONS = (
+    *("--durability", "process", "--limit", "open_tasks=5", "--limit", "burst=9", "--log-level", "debug"),
+    *("--log-json", "--retention", "5d", "--expire", "2d", "--public-url", "https://localhost"),
+)
+CERTIFICATE = (
+    *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
+    *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+)
+
+
+@pytest.fixture
+def tls(tmp_path):
+    """The options of a certificate that signed itself."""
+    cert, key = tmp_path / "tls.pem", tmp_path / "tls.key"
+    subprocess.run(["openssl", *CERTIFICATE, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return "--tls-cert", str(cert), "--tls-key", str(key)
+
+
+def words_of(home):
+    """What the service was told on its command line, but for the home, and the pipe of the moment."""
+    words = psutil.Process(running(home).pid).cmdline()
+    return {word for word in words[words.index("run") + 2 :] if not word.startswith("--ready-fd")}
+
+
+def test_restart_and_start_go_on_as_it_was(home, compute_nb, tls):
+    started = compute_nb("service", "start", *OPTIONS, *tls)
+    assert started.stderr == ""
+    told = words_of(home)
+    assert {
+        "--limit=open_tasks=5",
+        "--durability=process",
+        "--log-level=debug",
+        f"--tls-cert={tls[1]}",
+    } <= told
+    lasting = {word for word in told if not word.startswith(("--retention", "--expire"))}
+
+    assert compute_nb("service", "restart").stdout == started.stdout
+    assert words_of(home) == lasting
+    changed = compute_nb("service", "start", "--limit", "burst=8", "--log-level", "debug")
+    assert changed.returncode == 1
+    assert "`compute-nb service restart --limit=burst=8 --limit=open_tasks=5` changes that" in changed.stderr
+
+    compute_nb("service", "restart", "--limit", "burst=8", "--no-log-json")
+    now = lasting - {"--log-json", "--limit=burst=9"} | {"--no-log-json", "--limit=burst=8"}
+    assert words_of(home) == now
+    compute_nb("service", "stop")
+    assert compute_nb("service", "start").returncode == 0
+    assert words_of(home) == now
+    assert json.loads(compute_nb("service", "status", "--json").stdout)["url"] == "https://localhost"
+
+    plain = compute_nb("service", "restart", "--fresh")
+    assert plain.stdout.startswith("http://127.0.0.1:")
+    assert not any(word.startswith(("--tls", "--limit", "--public")) for word in words_of(home))
+    assert home.habits_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_one_that_starts_by_itself_is_as_last_time_too(home, environment, compute_nb, tls):
+    compute_nb("service", "start", *tls)
+    os.kill(running(home).pid, signal.SIGKILL)
+    program = (
+        "from compute_nb import Client; print(Client().web_service_address, len(Client().get_endpoints()))"
+    )
+    environ = {**environment, "REQUESTS_CA_BUNDLE": tls[1]}
+    command = [sys.executable, "-c", program]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90, env=environ)
+    assert asked.stdout.startswith("https://127.0.0.1:"), asked.stderr
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"host": 1}'])
+def test_spoiled_habits_are_one_clear_line(home, compute_nb, text):
+    home.prepare()
+    home.habits_file.write_text(text)
+    refused = compute_nb("service", "start")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert f"{home.habits_file}, what the service was told last time, can't be read" in refused.stderr
+    assert compute_nb("service", "start", "--fresh").returncode == 0

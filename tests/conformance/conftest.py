@@ -21,7 +21,8 @@ from rabbit import RabbitMQ
 
 from compute_nb import ComputeFuture, Executor
 from compute_nb.client import Client
-from compute_nb.config import Home, ServiceSettings
+from compute_nb.config import ServiceSettings
+from compute_nb.home import Home
 from compute_nb.local import find_service
 from compute_nb.serialize import ComputeSerializer, DillDataBase64, PureSourceTextInspect
 from compute_nb.service.config import RabbitOptions
@@ -29,7 +30,7 @@ from compute_nb.service.config import RabbitOptions
 collect_ignore = [] if guide.FILE.exists() else ["test_guide.py"]
 
 HERE = Path(__file__).parent
-WAIT_S = 60
+WAIT_S = 150
 OURS, PUBLISHED = "compute_nb", "globus_compute_sdk"
 
 

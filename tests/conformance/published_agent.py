@@ -12,7 +12,7 @@ import psutil
 
 ATTACH = Path(__file__).parents[2] / "docs" / "attach_agent.py"
 PERIOD_S = 5
-WAIT_S = 60
+WAIT_S = 150
 CONFIG = f"display_name: Published\nemail: somebody@lab.example\nheartbeat_period: {PERIOD_S}\n"
 TEMPLATE = f"""\
 heartbeat_period: {PERIOD_S}

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.service.config import RabbitOptions, ServiceConfig
 from compute_nb.service.process import run_service
 

@@ -46,29 +46,29 @@ def executor(endpoint_id, **settings):
 def submit(endpoint_id, count):
     with executor(endpoint_id) as one:
         futures = [one.submit(double, n) for n in range(count)]
-        return [future.result(60) for future in futures]
+        return [future.result(150) for future in futures]
 
 
 def failure(endpoint_id):
     with executor(endpoint_id) as one:
         bad, good = one.submit(fail, "not so"), one.submit(double, 4)
         try:
-            bad.result(60)
+            bad.result(150)
         except errors.TaskExecutionFailed as error:
-            return [isinstance(error, errors.TaskExecutionFailed), "not so" in str(error), good.result(60)]
+            return [isinstance(error, errors.TaskExecutionFailed), "not so" in str(error), good.result(150)]
 
 
 def leave(endpoint_id, path):
     """Submits, waits until all of it must have been sent, and lets go."""
     one = executor(endpoint_id)
     one.submit(wait_for, path)
-    assert one.submit(double, 5).result(60) == 10
+    assert one.submit(double, 5).result(150) == 10
     return str(one.task_group_id)
 
 
 def reload(endpoint_id, group):
     with executor(endpoint_id, group=group) as one:
-        return sorted(str(future.result(60)) for future in one.reload_tasks())
+        return sorted(str(future.result(150)) for future in one.reload_tasks())
 
 
 def run(endpoint_id):
@@ -93,7 +93,7 @@ def batch(endpoint_id):
 def shell(endpoint_id):
     command = sdk.ShellFunction("echo {word}; echo no >&2; exit 3")
     with executor(endpoint_id) as one:
-        done = one.submit(command, word="yes").result(60)
+        done = one.submit(command, word="yes").result(150)
     return [done.returncode, done.stdout, "no" in done.stderr, done.cmd]
 
 
@@ -103,27 +103,27 @@ def as_json(endpoint_id):
     with executor(endpoint_id, serializer=serializer, result_serializers=[serialize.JSONData()]) as one:
         good, bad = one.submit(double, [1, "a"]), one.submit(complex, 1)
         try:
-            bad.result(60)
+            bad.result(150)
         except errors.TaskExecutionFailed:
-            return good.result(60)
+            return good.result(150)
 
 
 def combined(endpoint_id):
     serializer = serialize.ComputeSerializer(serialize.AllCodeStrategies(), serialize.AllDataStrategies())
     results = [serialize.AllDataStrategies()]
     with executor(endpoint_id, serializer=serializer, result_serializers=results) as one:
-        return [one.submit(double, value).result(60) for value in (3, "ab", [1.5])]
+        return [one.submit(double, value).result(150) for value in (3, "ab", [1.5])]
 
 
 def large(endpoint_id, size):
     with executor(endpoint_id) as one:
-        return len(one.submit(double, "x" * size).result(60))
+        return len(one.submit(double, "x" * size).result(150))
 
 
 def configured(endpoint_id, config, count):
     """Submits with a user endpoint configuration of one's own."""
     with executor(endpoint_id, user_endpoint_config=config) as one:
-        return [one.submit(double, n).result(120) for n in range(count)]
+        return [one.submit(double, n).result(150) for n in range(count)]
 
 
 def refused(endpoint_id, config):

@@ -14,7 +14,7 @@ from conformance.published_agent import ATTACH
 from compute_nb import Executor
 
 DOCS = Path(__file__).parents[2] / "docs" / "services.md"
-WAIT_S = 60
+WAIT_S = 150
 
 
 def commands(url: str) -> str:

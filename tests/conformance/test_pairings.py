@@ -31,7 +31,7 @@ PAIRINGS = {
     "RabbitMQ: published SDK, published agent": ("over_rabbit", PUBLISHED, "published"),
 }
 AT_ONCE = 5
-WAIT_S = 120
+WAIT_S = 400
 EXPECTED: dict[str, tuple[dict[str, Any], Any]] = {
     "submit": ({"count": 100}, [2 * n for n in range(100)]),
     "failure": ({}, [True, True, 8]),

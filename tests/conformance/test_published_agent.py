@@ -18,7 +18,7 @@ from compute_nb.errors import TaskLost
 
 pytestmark = pytest.mark.filterwarnings("ignore:endpoint .* runs tasks by dill")  # and that is true
 
-WAIT_S = 60
+WAIT_S = 150
 
 
 def nap(x):

@@ -20,7 +20,7 @@ from compute_nb.client import Client
 from compute_nb.config import ServiceSettings
 from compute_nb.serialize import ComputeSerializer, DillDataBase64, PureSourceTextInspect
 
-WAIT_S = 60
+WAIT_S = 150
 DOCS = Path(__file__).parents[2] / "docs" / "conformance.md"
 VERSION = "GET /v2/version?service=all"
 

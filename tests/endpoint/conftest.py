@@ -19,7 +19,7 @@ from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import Run, new_id
 from compute_nb.wire import pack_buffers
 
-WAIT_S = 20.0
+WAIT_S = 60
 SERIALIZER = ComputeSerializer()
 
 
@@ -44,7 +44,8 @@ class Rig:
     ):
         packages = options.pop("packages", None)
         self.folder = folder
-        self.plan = WorkerPlan(python, folder, folder, packages, dict(os.environ))
+        plan = options.pop("plan", {})
+        self.plan = WorkerPlan(python, folder, folder, packages, dict(os.environ), **plan)
         if settings is None:
             self.engine = ProcessEngine(self.plan, folder / "slots", uuid4(), workers, **options)
         else:

@@ -44,7 +44,7 @@ CODE = pack_buffers(
         "    while isinstance(x, str) and not os.path.exists(x):\n        time.sleep(0.002)\n    return x\n"
     ]
 )
-WAIT_S = 20.0
+WAIT_S = 60
 
 
 class FakeLink:

@@ -87,7 +87,7 @@ def test_none_begins_twice_and_what_had_begun_is_broken(tmp_path, engine, pause_
 
     survivor = start(tmp_path, engine)
     survivor.stdin.close()
-    assert survivor.wait(timeout=30) == 0
+    assert survivor.wait(timeout=60) == 0
     survivor.stdout.close()
     after = begun(path)
     assert len(after) == len(set(after))

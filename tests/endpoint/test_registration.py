@@ -26,7 +26,7 @@ def home():
 def kill_service(home):
     pid = local.ensure_service(home).pid
     os.kill(pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=20)
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=60)
 
 
 def registration(home, **options):

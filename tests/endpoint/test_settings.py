@@ -36,6 +36,10 @@ def test_every_key(tmp_path):
         stop_s = 20.5
         kill_s = 0
         idle_s = 30
+        public = true
+        min_workers = 2
+        max_tasks_per_worker = 100
+        preload = ["numpy", "scipy.linalg"]
         result_limit = 1000
         allowed_functions = ["{FUNCTION}"]
         allowed_serializers = ["JSONData", "compute_nb.serialize.PureSourceTextInspect"]
@@ -50,6 +54,8 @@ def test_every_key(tmp_path):
     assert (found.engine, found.workers, found.python) == ("mpi", 3, "python3")
     assert found.folder == tmp_path / "work"
     assert (found.limits.walltime_s, found.stop_s, found.kill_s, found.idle_s) == (60.0, 20.5, 0.0, 30.0)
+    assert (found.min_workers, found.max_tasks, found.public) == (2, 100, True)
+    assert found.preload == ("numpy", "scipy.linalg")
     assert found.limits.result_chars == 1000
     assert found.limits.functions == {FUNCTION}
     assert found.limits.serializers == {"11", "st"}
@@ -76,7 +82,23 @@ def test_a_python_file_is_a_config_of_parsl(tmp_path):
         ("worker = 2", "there is no key 'worker' (did you mean 'workers'?)"),
         ("[mpi]\nslots = 2\n", "there is no key 'mpi.slots'"),
         ('engine = "proceses"', "(did you mean 'processes'?)"),
+        ("public = 1", "public must be true or false, not 1"),
         ("workers = 0", "workers must be a count from 1, not 0"),
+        ("workers = 2\nmin_workers = 3", "min_workers must be at most `workers`, which is 2 here, not 3"),
+        ("min_workers = 9999", "min_workers must be at most `workers`, which is "),
+        ("min_workers = -1", "min_workers must be a count from 0, at most `workers`, not -1"),
+        ('engine = "threads"\nmin_workers = 2', "the engine threads can't honour min_workers"),
+        ('engine = "dask"\nmin_workers = 0', "choose another engine, such as processes"),
+        (
+            'engine = "threads"\nmax_tasks_per_worker = 2',
+            "can't honour max_tasks_per_worker, since its tasks",
+        ),
+        (
+            "max_tasks_per_worker = -2",
+            "max_tasks_per_worker must be a count from 1, or 0 for no limit, not -2",
+        ),
+        ('preload = "numpy"', "preload must be a list of modules by name, not 'numpy'"),
+        ('preload = ["numpy;import os"]', "preload must be a list of modules by name, such as"),
         ("workers = true", "workers must be a count from 1, not True"),
         ('walltime_s = "1h"', "walltime_s must be seconds above 0, not '1h'"),
         ("walltime_s = 0", "walltime_s must be seconds above 0, not 0"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 from compute_nb.endpoint.engine import EngineBatch
-from compute_nb.endpoint.sizes import ChunkSizes
+from compute_nb.endpoint.sizes import ChunkSizes, Paces
 from compute_nb.endpoint.slots import MAX_CHUNK
 
 FUNCTION = uuid4()
@@ -45,3 +45,15 @@ def test_functions_do_not_share_a_size_and_a_walltime_means_one():
     sizes = grown()
     assert sizes.size(EngineBatch(uuid4(), uuid4(), "code", {}, ())) == 1
     assert sizes.size(batch(walltime_s=5)) == 1
+
+
+def test_a_pace_fills_a_moment_and_follows_what_was_seen_last():
+    paces = Paces(64)
+    assert paces.size(batch()) == 1
+    paces.learn(FUNCTION, 0.0001)
+    assert paces.size(batch()) == 64
+    for _ in range(40):
+        paces.learn(FUNCTION, 0.01)
+    assert 4 <= paces.size(batch()) <= 6
+    paces.learn(FUNCTION, 60.0)
+    assert paces.size(batch()) == 1

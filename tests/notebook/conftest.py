@@ -12,7 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from own_home import own_home
 from traitlets.config import Config
 
-from compute_nb.config import Home as HomeFolder
+from compute_nb.home import Home as HomeFolder
 from compute_nb.notebook.body.cell import analyse
 from compute_nb.notebook.cargo.capture import Captured, capture, pack_points
 from compute_nb.notebook.cargo.namespace import Notebook

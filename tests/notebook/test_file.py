@@ -18,7 +18,7 @@ from own_home import own_home
 from papers import LOAD, Paper
 from small_server import SmallServer, small_server
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.memory.outlet import LIVE_MIME, WIDGET_MIME
 from compute_nb.notebook.runs.record import KEY, Record
@@ -208,7 +208,7 @@ def test_a_colleagues_notebook_is_read_and_no_service_is_asked(
                 assert one.id in listed
             assert listed.count("run elsewhere") == 3
         assert heard == []
-        asked = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+        asked = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
         asked.request("GET", "/")
         with pytest.raises(ConnectionError):  # it does listen, and would have noticed
             asked.getresponse()

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -14,6 +15,7 @@ from own_home import own_home
 
 PANEL = "application/vnd.compute-nb.panel+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WAIT_S = 60
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,7 +38,7 @@ def test_with_nobody_at_it_cells_wait_and_print_plain_text():
     nb = notebook(
         "%%compute local --map s=range(3) -n sims\nprint('task', s)\ns * 2", "sims.done(), sims.result()"
     )
-    NotebookClient(nb, timeout=60).execute()
+    NotebookClient(nb, timeout=2 * WAIT_S).execute()
     sweep, after = nb.cells[1:]
     assert text_of(sweep, "stdout") == "task 0\ntask 1\ntask 2\nsims on local: 3 of 3 done\n"
     assert text_of(sweep, "stderr") == "sims: 3 tasks submitted to local\nsims: done\n"
@@ -50,7 +52,7 @@ def test_with_nobody_at_it_cells_wait_and_print_plain_text():
 def test_with_nobody_at_it_a_failure_fails_the_cell():
     nb = notebook("%%compute local --map s=range(3)\n1 / s", "print('never')")
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
-        NotebookClient(nb, timeout=60).execute()
+        NotebookClient(nb, timeout=2 * WAIT_S).execute()
     assert "s=0: ZeroDivisionError: division by zero\n" in text_of(nb.cells[1], "stderr")
     assert nb.cells[2].outputs == []
 
@@ -58,7 +60,7 @@ def test_with_nobody_at_it_a_failure_fails_the_cell():
 def test_a_refusal_stops_run_all_with_one_line():
     nb = notebook("%%compute local\nnot_there", "print('never')")
     with pytest.raises(CellExecutionError):
-        NotebookClient(nb, timeout=60).execute()
+        NotebookClient(nb, timeout=2 * WAIT_S).execute()
     (error,) = nb.cells[1].outputs
     assert error.traceback == [
         "CellRefused: line 1: `not_there` exists neither here nor in the cell: define it first"
@@ -83,7 +85,7 @@ class Person:
             return kind != "comm_msg" or message["content"]["data"].get("method") == "update"
 
         while not (idle and (until == "idle" or any(is_one(m, until) for m in messages))):
-            message = self.client.get_iopub_msg(timeout=30)
+            message = self.client.get_iopub_msg(timeout=WAIT_S)
             own = message["parent_header"].get("msg_id") == asked
             messages.append(message)
             if is_one(message, interrupt_on):
@@ -92,6 +94,19 @@ class Person:
             if own and message["content"].get("execution_state") == "idle":
                 idle = True
         return messages
+
+
+class Gate:
+    """What keeps tasks running until it is opened; as text, the lines of a body that wait for it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return f"import os, time\nwhile not os.path.exists({str(self._path)!r}): time.sleep(0.02)"
+
+    def open(self) -> None:
+        self._path.touch()
 
 
 @pytest.fixture
@@ -132,7 +147,7 @@ def test_a_panel_is_a_box_that_is_filled_by_one_message(person):
     opened = of_type(messages, "comm_open")
     box = next(one["comm_id"] for one in opened if one["data"]["state"].get("children") == [])
     while box not in [one["comm_id"] for one in of_type(messages, "comm_msg")]:
-        messages.append(person.client.get_iopub_msg(timeout=30))
+        messages.append(person.client.get_iopub_msg(timeout=WAIT_S))
     states = [one["data"]["state"] for one in of_type(messages, "comm_open")]
     assert [one["description"] for one in states if one.get("description")] == [
         "cancel",
@@ -144,23 +159,26 @@ def test_a_panel_is_a_box_that_is_filled_by_one_message(person):
     assert not [one for one in states if one["_model_name"].endswith(("LayoutModel", "StyleModel"))]
 
 
-def test_an_interrupt_stops_the_waiting_only(person):
-    messages = person.run(
-        "%%compute local -w -n f\nimport time\ntime.sleep(3)\n'end'", interrupt_on="comm_msg"
-    )
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
+def test_an_interrupt_stops_the_waiting_only(person, gate):
+    messages = person.run(f"%%compute local -w -n f\n{gate}\n'end'", interrupt_on="comm_msg")
     (error,) = of_type(messages, "error")
     assert error["traceback"] == [
         "StoppedWaiting: stopped waiting, 0 of 1 done; the tasks go on: `%compute wait f` waits again, "
         "`%compute cancel f` ends them"
     ]
-    (shown,) = of_type(person.run("f.result(30)"), "execute_result")
+    gate.open()
+    (shown,) = of_type(person.run("f.result(60)"), "execute_result")
     assert shown["data"]["text/plain"] == "'end'"
 
 
-def test_after_an_interrupt_the_panel_tells_what_the_cell_would_have(person):
-    person.run(
-        "%%compute local -w -n f\nimport time\ntime.sleep(2)\nprint('said')\n1 / 0", interrupt_on="comm_msg"
-    )
+def test_after_an_interrupt_the_panel_tells_what_the_cell_would_have(person, gate):
+    person.run(f"%%compute local -w -n f\n{gate}\nprint('said')\n1 / 0", interrupt_on="comm_msg")
+    gate.open()
     updates = of_type(person.run("%compute wait f", until="update_display_data"), "update_display_data")
     assert "said" in updates[0]["data"]["text/html"]
     assert "ZeroDivisionError" in updates[0]["data"]["text/html"]
@@ -174,11 +192,16 @@ def test_a_failure_is_told_once(person):
     assert "ZeroDivisionError" not in str(shown)
 
 
-def test_the_widget_keeps_the_end_and_no_button(person):
-    messages = person.run(
-        "%%compute local -m s=range(4) -n g\nimport time\nif s == 1: 1 / 0\ntime.sleep(1)\ns",
-        until="update_display_data",
-    )
+def test_the_widget_keeps_the_end_and_no_button(person, gate):
+    messages = person.run(f"%%compute local -m s=range(4) -n g\nif s == 1: 1 / 0\n{gate}\ns")
+
+    def until(right: Callable[[Any], bool]) -> None:
+        while not any(map(right, messages)):
+            messages.append(person.client.get_iopub_msg(timeout=WAIT_S))
+
+    until(lambda m: "1 failed" in str(m["content"]) and " running" in str(m["content"]))
+    gate.open()
+    until(lambda m: m["msg_type"] == "update_display_data")
     shown = of_type(messages, "comm_open", "comm_msg")
     states = [m["data"]["state"] for m in shown if "state" in m["data"]]
     texts = [state["value"] for state in states if "value" in state]
@@ -192,11 +215,12 @@ def test_the_widget_keeps_the_end_and_no_button(person):
     assert not of_type(messages, "comm_close")
 
 
-def test_a_running_group_that_is_shown_again_does_not_look_live(person):
-    person.run("%%compute local -n g -m s=[1]\nimport time\ntime.sleep(1 + s)")
+def test_a_running_group_that_is_shown_again_does_not_look_live(person, gate):
+    person.run(f"%%compute local -n g -m s=[1]\n{gate}\ns")
     (shown,) = of_type(person.run("g"), "execute_result")
     assert re.search(r"as of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", shown["data"]["text/html"])
     assert "progressbar" not in shown["data"]["text/html"]
+    gate.open()
     (shown,) = of_type(person.run("%compute wait\ng"), "execute_result")
     assert "progressbar" in shown["data"]["text/html"]
 
@@ -212,9 +236,13 @@ def test_tables_are_html_for_a_person_and_out_stays_empty(person):
         assert not of_type(messages, "execute_result", "stream", "error")
 
 
-def test_a_running_run_that_is_shown_again_is_live(person):
-    person.run("%%compute local -n g\nimport time\ntime.sleep(1)")
-    _, live, _ = of_type(person.run("%compute show g", until="update_display_data"), "display_data")
+def test_a_running_run_that_is_shown_again_is_live(person, gate):
+    person.run(f"%%compute local -n g\n{gate}")
+    messages = person.run("%compute show g")
+    gate.open()
+    while not of_type(messages, "update_display_data"):
+        messages.append(person.client.get_iopub_msg(timeout=WAIT_S))
+    _, live, _ = of_type(messages, "display_data")
     assert "application/vnd.jupyter.widget-view+json" in live["data"]
     (shown,) = of_type(person.run("%compute show g"), "display_data")
     assert 'aria-valuenow="1"' in shown["data"]["text/html"]
@@ -228,7 +256,7 @@ def test_a_name_bound_anew_after_the_end_was_drawn_is_told_too(person, tmp_path)
     asked = person.client.execute(cell, allow_stdin=True)
     updates, idle = [], False
     while not (idle and len(updates) >= 2):
-        message = person.client.get_iopub_msg(timeout=30)
+        message = person.client.get_iopub_msg(timeout=WAIT_S)
         own = message["parent_header"].get("msg_id") == asked
         idle = idle or (own and message["content"].get("execution_state") == "idle")
         if message["msg_type"] == "update_display_data" and PANEL in message["content"]["data"]:
@@ -289,25 +317,24 @@ def test_what_failed_is_sent_again_by_a_button_and_the_panel_moves_on(person, tm
     click(person, messages, "retry")
     told = ""
     while "3 of 3 done" not in told:
-        message = person.client.get_iopub_msg(timeout=30)
+        message = person.client.get_iopub_msg(timeout=WAIT_S)
         if message["msg_type"] == "update_display_data":
             told = message["content"]["data"].get("text/html", "")
     (shown,) = of_type(person.run("g.result()"), "execute_result")
     assert shown["data"]["text/plain"] == "[0, 1, 2]"
 
 
-def test_details_of_a_running_task_show_what_it_has_printed(person):
-    messages = person.run(
-        "%%compute local -n f\nimport time\nprint('half', 'way', flush=True)\ntime.sleep(3)", until="comm_msg"
-    )
+def test_details_of_a_running_task_show_what_it_has_printed(person, gate):
+    messages = person.run(f"%%compute local -n f\nprint('half', 'way', flush=True)\n{gate}", until="comm_msg")
     click(person, messages, "details")
     told = ""
     while "half way" not in told or "has run for" not in told:
-        message = person.client.get_iopub_msg(timeout=30)
+        message = person.client.get_iopub_msg(timeout=WAIT_S)
         data = message["content"].get("data", {}) if message["msg_type"].startswith("comm_") else {}
         value = data.get("state", {}).get("value")
         told = value if isinstance(value, str) and "task id" in value else told
     assert "running" in told
+    gate.open()
 
 
 def test_panels_share_ten_messages_a_second(person):
@@ -335,13 +362,13 @@ display(Markdown('**strong**'))
 def test_nothing_of_an_asynchronous_cell_stands_in_another(person):
     asked = person.client.execute(BODY.format(name="first", end="1 + 1"), allow_stdin=True)
     busy = person.client.execute(
-        "import time, concurrent.futures\nconcurrent.futures.wait([first], 20)\n"
+        "import time, concurrent.futures\nconcurrent.futures.wait([first], 60)\n"
         "for i in range(20): print('busy', i); time.sleep(0.05)",
         allow_stdin=True,
     )
     own_ids, idle, ends, strange = set(), set(), [], []
     while not (busy in idle and len(ends) == 3):
-        message = person.client.get_iopub_msg(timeout=30)
+        message = person.client.get_iopub_msg(timeout=WAIT_S)
         content, parent = message["content"], message["parent_header"].get("msg_id")
         kind = message["msg_type"]
         if content.get("execution_state") == "idle":
@@ -368,14 +395,14 @@ def test_what_a_running_task_prints_stands_in_its_panel(person):
     asked = person.client.execute(f"%%compute local -n talks\n{body}", allow_stdin=True)
     parts = []
     while "half way &lt;i&gt;" not in "".join(parts):
-        message = person.client.get_iopub_msg(timeout=30)
+        message = person.client.get_iopub_msg(timeout=WAIT_S)
         if message["msg_type"] in ("comm_open", "comm_msg"):
             parts.append(str(message["content"]["data"].get("state", {}).get("value", "")))
         assert message["msg_type"] != "stream"
     person.client.execute("open(gate, 'w').close()", allow_stdin=True)
     final = ""
     while "half way" not in final:
-        message = person.client.get_iopub_msg(timeout=30)
+        message = person.client.get_iopub_msg(timeout=WAIT_S)
         if message["msg_type"] == "update_display_data":
             final = message["content"]["data"].get("text/html", "")
     assert final.count("half way &lt;i&gt;") == 1

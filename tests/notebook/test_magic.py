@@ -11,8 +11,8 @@ from concurrent.futures import CancelledError
 import pytest
 from own_home import service
 
-from compute_nb.config import Home
 from compute_nb.errors import DeserializationError, SerializationError, TaskExecutionFailed, WorkerDied
+from compute_nb.home import Home
 from compute_nb.notebook.line.arguments import SUBCOMMANDS, parser, read_cell
 from compute_nb.notebook.line.options import words
 from compute_nb.notebook.refusal import CellRefused
@@ -66,7 +66,7 @@ def test_a_waiting_cells_error_is_drawn_with_its_source(nb):
 def test_semicolon_and_async_give_no_value(nb):
     assert nb.here("%%compute -w\n5;") is None
     assert nb.here("%%compute -n f\n5") is None
-    assert nb.names["f"].result(20) == 5
+    assert nb.names["f"].result(60) == 5
     assert nb.names["_compute"] is nb.names["f"]
 
 
@@ -74,7 +74,7 @@ def test_a_sweep_is_a_group_in_map_order(nb):
     nb.here("base = 10")
     nb.here("%%compute --map a=range(3) -m b=[1, 2] -n grid\n(a, b, base)")
     grid = nb.names["grid"]
-    assert grid.result(20) == [(a, b, 10) for a in range(3) for b in (1, 2)]
+    assert grid.result(60) == [(a, b, 10) for a in range(3) for b in (1, 2)]
     assert len(grid) == 6
     assert grid.points[1] == {"a": 0, "b": 2}
     assert grid[0].done()
@@ -84,7 +84,7 @@ def test_a_sweep_is_a_group_in_map_order(nb):
 def test_a_sweep_tells_which_points_failed(nb):
     nb.here("%%compute -m k=[1, 0, 2, 0] -n g\n1 / k")
     with pytest.raises(ZeroDivisionError) as caught:
-        nb.names["g"].result(20)
+        nb.names["g"].result(60)
     assert isinstance(caught.value, TaskExecutionFailed)
     assert caught.value.__notes__ == [
         "2 of 4 failed: k=0 (task 1), k=0 (task 3)",
@@ -97,7 +97,7 @@ def test_a_sweep_tells_which_points_failed(nb):
 def test_objects_of_the_notebook_as_map_values(nb):
     nb.here("class Cfg:\n    def __init__(self, a): self.a = a\nmade = [Cfg(1), Cfg(2)]")
     nb.here("%%compute -m cfg=made -n g\nisinstance(cfg, Cfg), cfg")
-    values = nb.names["g"].result(20)
+    values = nb.names["g"].result(60)
     assert [flag for flag, _ in values] == [True, True]
     assert all(type(cfg) is nb.names["Cfg"] for _, cfg in values)
 
@@ -166,7 +166,7 @@ def test_names_change_between_cells_only(nb):
     nb.here(f"gate = {_gate(nb)!r}")
     nb.here("%%compute -o y -n f\nopen(gate).read()\ny = 7")
     seen = nb.here(
-        "import concurrent.futures as _cf\nopen(gate, 'w').close()\n_cf.wait([f], 20)\ntype(y).__name__"
+        "import concurrent.futures as _cf\nopen(gate, 'w').close()\n_cf.wait([f], 60)\ntype(y).__name__"
     )
     assert seen == "Pending"
     assert nb.here("y") == 7
@@ -273,7 +273,7 @@ def test_output_of_programs_comes_back(nb, capsys):
 def test_value_that_cannot_travel(nb, capsys):
     assert nb.here("%%compute -w -n f\nimport threading\nthreading.Lock()") is None
     with pytest.raises(SerializationError, match="lock"):
-        nb.names["f"].result(20)
+        nb.names["f"].result(60)
     assert nb.names["f"].state.value == "SUCCEEDED"
     assert "f: its value could not come back and is gone" in capsys.readouterr().err
 
@@ -342,9 +342,9 @@ def test_logs_and_tracebacks(nb, capsys):
 def test_reload_binds_a_group_by_its_id(nb):
     nb.here("%%compute -m s=range(3) -n first\ns * s")
     group_id = nb.names["first"].task_group_id
-    nb.names["first"].result(20)
+    nb.names["first"].result(60)
     nb.here(f"%compute reload {group_id} -n again")
-    assert nb.names["again"].result(20) == [0, 1, 4]
+    assert nb.names["again"].result(60) == [0, 1, 4]
     assert [nb.names["again"].point(i) for i in range(3)] == ["s=0", "s=1", "s=2"]
 
 
@@ -497,7 +497,8 @@ def test_tables_of_tasks_endpoints_and_service(nb, capsys):
     assert "✓ 1 of 1 done" in first
     nb.here("%compute endpoints")
     head, first, *_ = capsys.readouterr().out.splitlines()
-    assert head.split() == ["endpoint", "state", "engine", "Python", "workers", "busy", "queued", "id"]
+    counted = ["workers", "busy", "queued", "cores", "free", "memory"]
+    assert head.split() == ["endpoint", "state", "engine", "Python", *counted, "id"]
     assert re.match(r"local \(default\)  ● online +processes +3\.\d", first)
     nb.here("%compute service")
     assert "endpoints  local (online)" in capsys.readouterr().out
@@ -566,10 +567,14 @@ def test_wait_all(nb):
     assert nb.names["f"].done()
 
 
-def test_a_persons_wait_starts_a_stopped_service(nb):
-    nb.here("%%compute -m s=range(40) -n g\nimport time\ntime.sleep(0.2)\ns")
+def test_a_persons_wait_starts_a_stopped_service(nb, tmp_path):
+    gate = tmp_path / "gate"
+    nb.here(
+        f"%%compute -m s=range(40) -n g\nimport os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\ns"
+    )
     service(Home.default(), "stop")
     assert not nb.names["g"].done()
+    gate.touch()
     nb.here("%compute wait")
     assert nb.names["g"].done()
 
@@ -628,7 +633,7 @@ def test_logs_show_what_running_tasks_have_printed_so_far(nb, capsys):
     nb.here("%%compute -n f\nimport os\nfor i in range(101): print(f'\\r{i}%', end='')\nopen(gate).read()")
     heard, future = threading.Event(), nb.names["f"]
     future.terms.ledger.listeners.append(lambda futures: futures[0].live_text and heard.set())
-    assert future.live_text or heard.wait(20)
+    assert future.live_text or heard.wait(60)
     capsys.readouterr()
     nb.here("%compute logs f")
     assert capsys.readouterr().out == "100%\nf: 1 of 1 still open; more text may come\n"
@@ -651,14 +656,14 @@ def test_two_runs_of_one_name_can_be_told_apart(nb, capsys):
     assert told in capsys.readouterr().err
     nb.here(f"%compute cancel {cell}")
     assert earlier.cancelled()
-    assert nb.names["twice"].result(20) == 2
+    assert nb.names["twice"].result(60) == 2
 
 
 def test_a_cancelled_group_says_so(nb):
     nb.here("%%compute -m s=range(3) -n g\nimport time\ntime.sleep(600 + s)")
     nb.names["g"].cancel()
     with pytest.raises(CancelledError, match="3 of 3 cancelled"):
-        nb.names["g"].result(20)
+        nb.names["g"].result(60)
 
 
 def test_a_name_that_hides_something_is_noted(nb, capsys):
@@ -691,7 +696,7 @@ def test_errors_are_shown_without_our_own_frames(nb):
 def test_a_worker_that_dies_is_told_in_short(nb):
     nb.here("%%compute -n f\nimport ctypes\nctypes.string_at(0)")
     with pytest.raises(WorkerDied) as caught:
-        nb.names["f"].result(20)
+        nb.names["f"].result(60)
     shown = caught.value._render_traceback_()[0]
     assert shown.count("WorkerDied") == 1
     assert shown.count("retries") == 2  # once for scripts, once for cells

@@ -13,7 +13,7 @@ from entries import entry
 from kernels import Kernel, kernel_at
 from own_home import own_home
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.runs.record import KEY, Record
 

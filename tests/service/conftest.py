@@ -15,11 +15,11 @@ from own_wire import Wire
 from pika.exceptions import AMQPConnectionError
 
 from compute_nb import wire
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.service.config import ServiceConfig
 from compute_nb.tasks import Hello, Report, new_ids
 
-WAIT_S = 10
+WAIT_S = 60
 
 both_brokers = pytest.mark.parametrize("service", ["embedded", "rabbitmq"], indirect=True, scope="module")
 """For a module whose tests use `service`: each runs with either broker."""

@@ -13,7 +13,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import compute_nb.service
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.service.config import Limits
 from compute_nb.service.identity_routes import client_pair, token_of_pair
 from compute_nb.service.tokens import new_token
@@ -508,6 +508,30 @@ def test_a_removed_user_and_a_revoked_token_lose_the_broker_too(rig):
     for one in (url, agents):
         with pytest.raises(AMQPConnectionError):
             pika.BlockingConnection(pika.URLParameters(one))
+
+
+def test_admins_of_an_endpoint_may_look_stop_and_delete(rig):
+    service, admin, other = rig.service, rig.mine, rig.other
+    me = service.call("GET", "/v2/oauth2/userinfo", token=admin["token"])[1]["sub"]
+    body = {"endpoint_name": "lab", "metadata": {"admins": [me]}}
+    path = f"/v2/endpoints/{service.ok('POST', '/v3/endpoints', body)['endpoint_id']}"
+    assert service.call("GET", path, token=admin["token"])[0] == 403, (
+        "what an agent tells of itself names nobody"
+    )
+    made = service.ok("POST", "/v3/endpoints", body | {"admins": [me.upper()]})
+    path = f"endpoints/{made['endpoint_id']}"
+    calls = (
+        ("GET", f"/v2/{path}"),
+        ("GET", f"/v2/{path}/status"),
+        ("POST", f"/v3/{path}/lock"),
+        ("DELETE", f"/v2/{path}"),
+    )
+    for call in calls:
+        assert service.call(*call, token=other["token"])[0] == 403
+    assert service.call("PUT", f"/v3/{path}", body, token=admin["token"])[0] == 403
+    for call in calls:
+        assert service.call(*call, token=admin["token"])[0] == 200
+    assert service.call("GET", f"/v2/{path}")[0] == 404
 
 
 def test_a_published_agent_that_is_stopped_loses_its_connection_and_may_come_again(rig):

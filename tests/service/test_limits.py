@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.service.config import Limits
 from compute_nb.service.limits import UserLimits
 from compute_nb.service.refusal import Refusal

@@ -24,7 +24,7 @@ from .test_store import Rig
 
 async def back(rig: Rig) -> None:
     """Waits until the store has found its database."""
-    for _ in range(1000):
+    for _ in range(6000):
         try:
             await rig.store.counts()
         except StoreAway:
@@ -78,7 +78,9 @@ def test_a_stuck_server_holds_up_nobody_who_comes_later(postgresql: PostgresqlSe
         rig = Rig(place)
         await rig.open(stuck_s=0.2)
         name = place.rsplit("/", 1)[1]
-        ((pid,),) = postgresql.execute(f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}'")
+        ((pid,),) = postgresql.execute(
+            f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND backend_type = 'client backend'"
+        )
         os.kill(pid, signal.SIGSTOP)
         try:
             held_up = asyncio.ensure_future(rig.store.ensure_meta("a", "1"))

@@ -22,7 +22,7 @@ from compute_nb.service.lock import locked, running
 from compute_nb.service.ports import PortTaken, listen
 from compute_nb.service.process import _take
 
-WAIT_S = 20
+WAIT_S = 60
 
 
 @pytest.fixture

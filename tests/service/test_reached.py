@@ -18,9 +18,9 @@ import trustme
 from filelock import FileLock
 
 from compute_nb.cli import control
-from compute_nb.config import Home
 from compute_nb.connection import Connection
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 from compute_nb.service import ports
 from compute_nb.service.address import addresses, check
 from compute_nb.service.config import ServiceConfig
@@ -28,7 +28,7 @@ from tests.reverse_proxy import reverse_proxy
 from tests.service.conftest import run_service
 
 VERSION = "/v2/version?service=all"
-WAIT_S = 20
+WAIT_S = 60
 
 
 @pytest.fixture(scope="module")

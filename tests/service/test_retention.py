@@ -10,8 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from compute_nb.config import Home
-from compute_nb.service.retention import DAY_S, PART, Retention
+from compute_nb.home import Home
+from compute_nb.service.database.sqlite import SqliteDatabase
+from compute_nb.service.retention import DAY_S, MOST, Retention
 from compute_nb.service.store import Forbidden, NotFound
 from compute_nb.tasks import Events, Outcome, Run, RunResult, TaskState, new_id
 from compute_nb.wire import Stored
@@ -115,8 +116,8 @@ def test_a_sweep_and_a_deletion_are_small_steps_between_which_others_are_served(
             worst = max(worst, time.perf_counter() - began)
             served += 1
         assert sweeping.result() == 3000
-        assert served >= 3000 // PART, "others were served between its steps"
-        assert worst < 1.0
+        assert served >= 3000 // MOST, "others were served between its steps"
+        assert worst < 20.0, "`make million` measures it"
         assert sum((await rig.store.counts()).values()) == 0
 
     play(scene)
@@ -169,6 +170,20 @@ def test_what_is_deleted_is_in_no_file_any_more_and_the_disk_has_the_space(
         assert (tmp_path / "store.db").stat().st_size < before + 200_000
 
     play_file(scene)
+
+
+def test_a_step_gives_back_as_many_pages_as_it_says(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "store.db", durable=False)
+    database.execute("CREATE TABLE filler (text)")
+    database.executemany("INSERT INTO filler VALUES (?)", [("x" * 4000,)] * 300)
+    database.execute("DELETE FROM filler")
+    before = database.changes
+    (free,) = database.execute("PRAGMA freelist_count").fetchone()
+    assert database.give_back(100)
+    assert database.execute("PRAGMA freelist_count").fetchone() == (free - 100,)
+    assert database.changes > before, "else nobody would copy the WAL, until a commit has to"
+    assert not database.give_back(free)
+    database.connection.close()
 
 
 def checkpoint(rig: Rig) -> None:

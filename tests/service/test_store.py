@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from compute_nb.errors import ComputeError
-from compute_nb.service.lane import Lane, Rate
+from compute_nb.service.lane import RESERVE_TASKS, Lane, Rate
 from compute_nb.service.parcel import MESSAGE_CHARACTERS, MESSAGE_TASKS
 from compute_nb.service.statements import CODES, STATES, Statements
 from compute_nb.service.store import (
@@ -83,8 +83,9 @@ class Rig:
 
     async def submit(self, count: int, group: UUID | None = None, **more: Any) -> list[UUID]:
         specs = more.pop("specs", None) or self.specs(count, more.pop("args", "args"))
+        owner = more.pop("owner", ME)
         submission = Submission(self.endpoint, group or new_id(), specs, **more)
-        reply = await self.store.submit(ME, submission)
+        reply = await self.store.submit(owner, submission)
         return list(reply.task_ids)
 
     def sent(self) -> list[Run]:
@@ -100,6 +101,21 @@ class Rig:
         code = ErrorCode.REMOTE if outcome is Outcome.ERROR else None
         results = tuple(RunResult(run, outcome, data, code, 1.0, 2.0) for run in runs)
         return await self.report(results=results)
+
+    async def open_to_all(self) -> None:
+        """Makes the endpoint and the function public; an agent is connected."""
+        more = {"metadata": {"compute_nb": {"version": 1}}, "endpoint_id": self.endpoint, "public": True}
+        await self.store.register_endpoint(ME, "lab", **more)
+        self.function = await self.store.register_function(ME, "f", "4\ncode", public=True)
+        await self.hello()
+
+    def sent_by_owner(self) -> dict[str, list[Run]]:
+        """Takes the runs that have left since the last call, by what the agent hears of their owners."""
+        messages, self.messages[:] = list(self.messages), []
+        found: dict[str, list[Run]] = {}
+        for batch in [batch for _, message in messages for batch in message.batches]:
+            found.setdefault(batch.owner, []).extend(call.run for call in batch.tasks)
+        return found
 
     async def row(self, task_id: UUID) -> Any:
         (row,) = await self.store.task_rows(ME, [task_id])
@@ -473,6 +489,70 @@ def test_one_task_passes_ten_thousand_of_another_group(play: Play) -> None:
     play(scene)
 
 
+def test_a_user_with_ten_groups_has_no_larger_share_than_one_with_one(play: Play) -> None:
+    async def scene(rig: Rig) -> None:
+        await rig.open_to_all()
+        for _ in range(10):
+            await rig.submit(100)
+        ((me, mine),) = rig.sent_by_owner().items()
+        await rig.submit(600, owner=YOU)
+        ((you, yours),) = rig.sent_by_owner().items()
+        assert you != me
+        while len(mine) > 128:
+            await rig.finish(*mine[:4])
+            del mine[:4]
+            yours += rig.sent_by_owner().get(you, [])
+        assert (len(mine), len(yours)) == (128, 128)
+        await rig.finish(*mine[:10], *yours[:10])
+        assert {owner: len(runs) for owner, runs in rig.sent_by_owner().items()} == {me: 10, you: 10}
+
+    play(scene)
+
+
+def test_a_user_with_nothing_out_does_not_wait_for_a_full_window(play: Play) -> None:
+    async def scene(rig: Rig) -> None:
+        await rig.open_to_all()
+        for _ in range(3):
+            await rig.submit(500)
+        assert len(rig.sent()) == 256
+        yours = await rig.submit(2, owner=YOU)
+        assert [run.task_id for run in rig.sent()] == yours
+        for _ in range(40):
+            await rig.submit(20, owner=YOU)
+        assert len(rig.sent()) == RESERVE_TASKS - 2, "the window is bounded"
+
+    play(scene)
+
+
+def test_a_window_full_of_bytes_has_room_for_one_task_of_each_user(play: Play) -> None:
+    async def scene(rig: Rig) -> None:
+        rig.store.close()
+        await rig.open(window_characters=1024)
+        await rig.open_to_all()
+        await rig.submit(4, args="x" * 512)
+        assert len(rig.sent()) == 2
+        (first, second, _) = await rig.submit(3, owner=YOU)
+        assert [run.task_id for run in rig.sent()] == [first]
+        await rig.finish(Run(first, 0))
+        assert [run.task_id for run in rig.sent()] == [second]
+
+    play(scene)
+
+
+def test_shares_are_found_again_after_a_new_session(play: Play) -> None:
+    async def scene(rig: Rig) -> None:
+        await rig.open_to_all()
+        await rig.submit(300)
+        yours = await rig.submit(20, owner=YOU)
+        out = rig.sent()
+        assert len(out) == 256 + RESERVE_TASKS
+        await rig.hello(held=tuple(out))
+        await rig.finish(Run(yours[0], 0))
+        assert [run.task_id for run in rig.sent()] == [yours[RESERVE_TASKS]]
+
+    play(scene)
+
+
 def test_plans_never_scan_what_is_stored(play_file: Play) -> None:
     async def scene(rig: Rig) -> None:
         statements, plans = Statements(), {}
@@ -639,6 +719,34 @@ def test_requests_without_ids_are_repeats_only_if_the_reply_was_not_written(play
 
 
 # -- whose it is ----------------------------------------------------------------------------------
+
+
+def test_admins_of_an_endpoint_see_and_delete_it_and_no_more(play: Play) -> None:
+    async def scene(rig: Rig) -> None:
+        store, third = rig.store, UUID(int=3)
+        metadata = {"compute_nb": {}, "admins": [str(YOU)]}
+        endpoint_id = await store.register_endpoint(ME, "shared", metadata)
+        assert (await store.endpoint(YOU, endpoint_id)).owner == ME
+        submission = Submission(endpoint_id, new_id(), rig.specs(1))
+        for refused in (
+            store.endpoint(third, endpoint_id),
+            store.delete_endpoint(third, endpoint_id),
+            store.register_endpoint(YOU, "mine now", metadata, endpoint_id),
+            store.submit(YOU, submission),
+        ):
+            with pytest.raises(Forbidden, match="somebody else's"):
+                await refused
+        (task_id,) = (await store.submit(ME, submission)) and [spec.task_id for spec in submission.tasks]
+        await store.delete_endpoint(YOU, endpoint_id)
+        (row,) = await store.task_rows(ME, [task_id])
+        assert row.state is TaskState.FAILED
+
+        again = await store.register_endpoint(ME, "shared", metadata)
+        await store.register_endpoint(ME, "shared", {"compute_nb": {}}, again)
+        with pytest.raises(Forbidden):
+            await store.endpoint(YOU, again)
+
+    play(scene)
 
 
 def test_nothing_of_others_is_seen_or_used(play: Play) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from compute_nb.service.supervisor import _Kept
 
 from .conftest import run_service
 
-WAIT_S = 15
+WAIT_S = 60
 
 SCRIPT = """#!{python}
 import fcntl, os, signal, sys
@@ -61,7 +62,7 @@ class Interpreters:
     def close(self):
         os.close(self._reader)
         for pid in self.pids:
-            if psutil.pid_exists(pid):
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 

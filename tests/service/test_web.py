@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from compute_nb.service import ports
 from compute_nb.service.web import WebServer
 
-WAIT_S = 10
+WAIT_S = 60
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 

@@ -167,5 +167,7 @@ def test_an_agent_that_is_stopped_sends_what_ran_and_keeps_what_did_not(executor
             hold.let_go()
             assert future.result(WAIT_S) == "open"
         assert "2 tasks that ran came to an end" in stopping.result(WAIT_S)
+    (row,) = [row for row in json.loads(endpoint("list", "--json")) if row["name"] == name]
+    assert (row["state"], row["engine"], row["workers"]) == ("offline", name, 2)
     assert "is online" in endpoint("start", name)
     assert [future.result(WAIT_S) for future in waiting] == [0, 2, 4]

@@ -11,7 +11,7 @@ from compute_nb.errors import TaskExecutionFailed
 FILE = """
 workers = 1
 working_folder = "work"
-walltime_s = 0.4
+walltime_s = 3
 result_limit = 2000
 allowed_serializers = ["PureSourceTextInspect", "DillDataBase64"]
 [environment]
@@ -48,7 +48,7 @@ def test_folder_environment_and_limits(folder):
 
     with Executor("own", serializer=ComputeSerializer(strategy_code=PureSourceTextInspect())) as executor:
         assert executor.submit(look).result(60) == ("green", str(folder / "work"))
-        with pytest.raises(TaskExecutionFailed, match=re.escape("walltime of 0.4 s")):
+        with pytest.raises(TaskExecutionFailed, match=re.escape("walltime of 3 s")):
             executor.submit(nap).result(60)
         with pytest.raises(TaskExecutionFailed, match="at most 2,000 can be sent"):
             executor.submit(much).result(60)

@@ -102,12 +102,12 @@ def name(number):
 with Executor("local") as executor:
     if len(sys.argv) > 1:
         executor.task_group_id = sys.argv[1]
-        print([future.result(timeout=30) for future in executor.reload_tasks()])
+        print([future.result(timeout=60) for future in executor.reload_tasks()])
     else:
         print(executor.task_group_id, flush=True)
         for number in range(5):
             executor.submit(name, number)
-        executor.wait_accepted(timeout=30)
+        executor.wait_accepted(timeout=60)
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -172,10 +172,10 @@ def sleep_long():
 
 with Executor("local") as executor:
     futures = [executor.submit(sleep_long) for _ in range(50)]
-    executor.wait_accepted(timeout=30)
+    executor.wait_accepted(timeout=60)
     print(all(future.cancel() for future in futures))
-    concurrent.futures.wait(futures, timeout=30)
-    print({future.cancelled() for future in futures}, executor.submit(abs, -2).result(timeout=30))
+    concurrent.futures.wait(futures, timeout=60)
+    print({future.cancelled() for future in futures}, executor.submit(abs, -2).result(timeout=60))
 """
 
 
@@ -211,12 +211,12 @@ def give():
 
 with Executor("local") as executor:
     try:
-        executor.submit(print, threading.Lock()).result(timeout=30)
+        executor.submit(print, threading.Lock()).result(timeout=60)
     except SerializationError as error:
         print(str(error).splitlines()[0])
-    error = executor.submit(give).exception(timeout=30)
+    error = executor.submit(give).exception(timeout=60)
     print(type(error).__name__, "generator" in str(error))
-    print(executor.submit(abs, -3).result(timeout=30))
+    print(executor.submit(abs, -3).result(timeout=60))
 """
 
 

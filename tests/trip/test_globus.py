@@ -17,8 +17,8 @@ from tiny_auth import CODE, COMPUTE, SECRET, TinyAuth
 from tiny_compute import TinyCompute, tiny_compute
 
 from compute_nb import Client, Executor, login
-from compute_nb.config import Home
 from compute_nb.errors import AccessRefused, SubmitRefused
+from compute_nb.home import Home
 from compute_nb.local import find_service
 from compute_nb.serialize import ComputeSerializer, PureSourceTextInspect
 

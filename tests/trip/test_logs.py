@@ -9,21 +9,27 @@ import pytest
 from own_home import own_home, service
 
 SCRIPT = """
+import os, tempfile, threading
 from compute_nb import Executor
 from compute_nb.client import Client
 
-def work(x, tell):
-    import time
+def work(x, gate, tell):
+    import os, time
 
-    time.sleep(0.3)  # one that ends before its agent has looked was begun, and is told as ended only
+    while not os.path.exists(gate):
+        time.sleep(0.01)
     print("PRINTED-MARKER")
     if tell:
         raise ValueError("RAISED-MARKER" + x)
     return "RESULT-MARKER" + x
 
-with Executor("local") as executor:
-    good = executor.submit(work, "ARGUMENT-MARKER", False)
-    bad = executor.submit(work, "ARGUMENT-MARKER", True)
+with tempfile.TemporaryDirectory() as folder, Executor("local") as executor:
+    gate, begun = folder + "/gate", threading.Event()
+    executor.add_update_callback(lambda futures: begun.set() if any(f.running() for f in futures) else None)
+    good = executor.submit(work, "ARGUMENT-MARKER", gate, False)
+    assert begun.wait(60)  # one that ends before its agent has looked was begun, and is told as ended only
+    open(gate, "w").close()
+    bad = executor.submit(work, "ARGUMENT-MARKER", gate, True)
     assert good.result(60) == "RESULT-MARKERARGUMENT-MARKER"
     assert bad.exception(60)
 print(good.task_id, bad.task_id)

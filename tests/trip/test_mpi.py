@@ -9,8 +9,8 @@ import pytest
 from own_home import lab
 
 from compute_nb import Executor, MPIFunction
-from compute_nb.config import Home
 from compute_nb.errors import TaskExecutionFailed
+from compute_nb.home import Home
 
 pytestmark = pytest.mark.skipif(
     shutil.which("mpiexec") is None and not os.environ.get("CI"),

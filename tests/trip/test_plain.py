@@ -17,9 +17,9 @@ from own_home import lab as running_lab
 
 from compute_nb import Executor
 from compute_nb.client import Client
-from compute_nb.config import Home
 from compute_nb.errors import ComputeError, EndpointNotFound, NotOffered, TaskExecutionFailed, WorkerDied
 from compute_nb.future import ComputeFuture
+from compute_nb.home import Home
 from compute_nb.local import find_service
 from compute_nb.serialize import ComputeSerializer, PureSourceTextInspect
 from compute_nb.spool import spool_of
@@ -255,7 +255,7 @@ with Executor("lab") as executor:
     print(executor.task_group_id, flush=True)
     for number in range(5):
         executor.submit(str, number)
-    executor.wait_accepted(timeout=30)
+    executor.wait_accepted(timeout=60)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -14,7 +14,7 @@ from own_home import own_home, service
 from rabbit import Vhost
 
 from compute_nb import Executor
-from compute_nb.config import Home
+from compute_nb.home import Home
 
 WAIT_S = 60
 

@@ -11,8 +11,9 @@ from own_home import own_home
 from wires import Authority, tls_before, tls_front
 
 from compute_nb import Client, Executor
-from compute_nb.config import Home, ServiceSettings
+from compute_nb.config import ServiceSettings
 from compute_nb.errors import AccessRefused, ComputeError, EndpointNotFound, ServiceUnreachable
+from compute_nb.home import Home
 
 WAIT_S = 60
 

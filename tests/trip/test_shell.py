@@ -124,9 +124,9 @@ how, path = sys.argv[1], Path(sys.argv[2])
 os.mkfifo(path)
 command = ShellFunction(
     "sleep 600 & (trap '' TERM; while true; do sleep 0.1; done) & sleep 0.2; echo $! $$ $PPID > {path}; wait",
-    walltime=2 if how == "walltime" else None,
+    walltime=4 if how == "walltime" else None,
 )
-with Executor("local", walltime=2 if how == "executor" else None) as executor:
+with Executor("local", walltime=4 if how == "executor" else None) as executor:
     future = executor.submit(command, path=path)
     *pids, worker = path.read_text().split()
     print(*pids)
@@ -150,5 +150,5 @@ def test_nothing_of_a_command_runs_on(run_script: RunScript, tmp_path: Path, how
     for pid in pids.split():
         with contextlib.suppress(psutil.NoSuchProcess):
             processes.append(psutil.Process(int(pid)))
-    psutil.wait_procs(processes, timeout=15)
+    psutil.wait_procs(processes, timeout=60)
     assert not [process for process in processes if process.is_running()]

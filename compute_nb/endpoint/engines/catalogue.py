@@ -56,6 +56,7 @@ def make_engine(settings: Settings, site: Site) -> Engine:
             site.folder / SLOTS,
             site.journal_id,
             site.workers,
+            min_workers=min(settings.min_workers, site.workers),
             idle_s=settings.idle_s,
             kill_s=settings.kill_s,
             limits=settings.limits,
@@ -115,7 +116,7 @@ def _mpi(settings: Settings, site: Site) -> Pool:
     cluster = Cluster(nodes, settings.mpi_slots or site.workers, settings.mpi_launcher)
     packages = site.plan.packages and os.fspath(site.plan.packages)
     setup = {**_keeper_setup(settings, site), "python": site.plan.python, "packages": packages}
-    return MPIPool(cluster, setup)
+    return MPIPool(cluster, setup, min_workers=settings.min_workers, idle_s=settings.idle_s)
 
 
 def _keeper_setup(settings: Settings, site: Site) -> dict[str, Any]:
@@ -127,5 +128,7 @@ def _keeper_setup(settings: Settings, site: Site) -> dict[str, Any]:
         "packages": None,
         "limit": settings.limits.result_chars,
         "kill_s": settings.kill_s,
+        "preload": settings.preload,
+        "max_tasks": settings.max_tasks,
         "environ": environ,
     }

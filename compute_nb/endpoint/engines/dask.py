@@ -18,14 +18,15 @@ from typing import Any
 
 from compute_nb.endpoint.engine import Capabilities, Resources
 from compute_nb.endpoint.engines.luggage import luggage, visitor
-from compute_nb.endpoint.engines.pool import Figures, WorkerLost, oldest
+from compute_nb.endpoint.engines.pool import MOST, Figures, WorkerLost, oldest
+from compute_nb.endpoint.engines.visits import Visit, Visits
 from compute_nb.endpoint.machine import WORKER_MARK
-from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.runner.keeper import CANCELLED, Answer, Call, never
 from compute_nb.errors import ComputeError
 
 CAPABILITIES = Capabilities("dask", because="it gives each task one thread of a Dask worker")
 PREFIX = "compute-nb"
-WINDOW = 16  # calls a worker, so that its turns of 10 ms between scheduler and client carry many
+WINDOW = 8  # chunks a worker, so that its turns of 10 ms between scheduler and client carry many
 CONNECT_S = 30.0
 CLOSE_S = 10.0
 OWN_GROUP = "import os\nos.setpgid(0, 0)\n"  # Ctrl-C is for the agent, which lets tasks go on for a while
@@ -63,10 +64,14 @@ class Runner(WorkerPlugin):
         module = types.ModuleType(self.module)
         exec(json.loads(zlib.decompress(self.packed))["arrival.py"], module.__dict__)
         module.visit = module.settled(self.module + "_runner", self.packed).visit
+        module.teller = lambda topic: lambda ends: worker.log_event(topic, ends)
         sys.modules[self.module] = module
 '''
 # What travels with each task is a builtin and text: 20 KB of runner would be most of the work.
-VISIT = "__import__('sys').modules[name].visit(*__import__('json').loads(text))"
+VISIT = (
+    "[module.visit(*__import__('json').loads(text), module.teller(topic)) "
+    "for module in [__import__('sys').modules[name]]][0]"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -82,13 +87,16 @@ class DaskPool:
     """
 
     capabilities = CAPABILITIES
+    most = MOST
 
     def __init__(self, address: str | None, workers: int, setup: Mapping[str, Any], folder: Path) -> None:
         self._address, self._workers, self._setup = address, workers, dict(setup)
         self._folder = folder
         self._client: Any = None
         self._cluster: Any = None
-        self._below: dict[str, Any] = {}
+        self._below: dict[str, tuple[Any, bool]] = {}  # by name; True if nothing else is in it
+        self._visits = Visits()
+        self._topic = f"{PREFIX}-{uuid.uuid4().hex}"
         self._stop = visitor("stop")
         self.window = WINDOW * workers
 
@@ -115,6 +123,7 @@ class DaskPool:
             self._client = distributed.Client(target, timeout=CONNECT_S, set_as_default=False)
             for plugin in _plugins():
                 self._client.register_plugin(plugin)
+            self._client.subscribe_topic(self._topic, lambda event: self._visits.tell(event[1]))
         except Exception as error:
             self.close()
             where = self._address or "a cluster of this machine"
@@ -141,62 +150,63 @@ class DaskPool:
         )
         return self._cluster
 
-    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+    def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:
         """Gives Dask tasks, all in one message.
 
         Raises:
             ComputeError: Dask can't be reached.
         """
         self.open()
-        name = luggage()[0]
+        visits = [self._visits.begin(chunk) for chunk in chunks]
+        facts = {"name": luggage()[0], "topic": self._topic}
         try:
             below = self._client.map(
                 eval,
-                [VISIT] * len(calls),
-                [{"name": name, "text": json.dumps([self._setup, call])} for call in calls],
-                key=[f"{PREFIX}-{call.task_id}-{uuid.uuid4().hex[:8]}" for call in calls],
+                [VISIT] * len(visits),
+                [
+                    {**facts, "text": json.dumps([self._setup, *visit.arguments(visit.chunk[0].options)])}
+                    for visit in visits
+                ],
+                key=[f"{PREFIX}-{visit.names[0]}" for visit in visits],
                 pure=False,
                 retries=0,
             )
         except Exception as error:
             raise ComputeError(f"Dask takes no task: {type(error).__name__}: {error}") from error
-        futures: list[Future[Answer]] = [Future() for _ in calls]
-        for call, one, future in zip(calls, below, futures, strict=True):
-            self._below[call.task_id] = one
-            self._client.loop.add_callback(self._follow, call.task_id, one, future)
-        return futures
+        for visit, one in zip(visits, below, strict=True):
+            self._below.update(dict.fromkeys(visit.names, (one, len(visit.names) == 1)))
+            self._client.loop.add_callback(self._follow, visit, one)
+        return [future for visit in visits for future in visit.futures]
 
-    async def _follow(self, task_id: str, below: Any, future: Future[Answer]) -> None:
-        """Waits for the end of a task, on the client's loop."""
+    async def _follow(self, visit: Visit, below: Any) -> None:
+        """Waits for the end of a chunk, on the client's loop."""
         try:
-            answer = Answer(*await below._result())
+            self._visits.tell(await below._result())
         except BaseException as error:  # noqa: BLE001 - a cancelled one is no Exception
             name = type(error).__name__
             lost = name in ("KilledWorker", "CancelledError", "FutureCancelledError", "FuturesCancelledError")
-            if lost:
-                future.set_exception(
-                    WorkerLost("the Dask worker that ran this task, or the scheduler, is gone")
-                )
-            else:
-                future.set_exception(error)
-        else:
-            future.set_result(answer)
+            text = "the Dask worker that ran this task, or the scheduler, is gone"
+            self._visits.fail(visit.names, WorkerLost(text) if lost else error)
         finally:
-            self._below.pop(task_id, None)
+            for name in visit.names:
+                del self._below[name]
 
     def cancel(self, call: Call) -> bool:
         """Takes a task back, or ends it on the worker that runs it."""
-        below = self._below.get(call.task_id)
-        if below is not None:
-            self._client.loop.add_callback(self._end, call.task_id, below)
-        return below is not None
+        name = self._visits.name(call.task_id)
+        if name is not None:
+            self._client.loop.add_callback(self._end, call.task_id, name)
+        return name is not None
 
-    async def _end(self, task_id: str, below: Any) -> None:
-        """Ends it where it runs; if it runs nowhere, takes it back."""
+    async def _end(self, task_id: str, name: str) -> None:
+        """Ends it where it runs; if it runs nowhere, no worker begins it from now on."""
+        below, is_alone = self._below.get(name, (None, False))
         try:
-            ended = await self._client._run(self._stop, task_id)
+            ended = await self._client._run(self._stop, name)
             if not any(ended.values()):
-                await below.cancel()
+                self._visits.tell([(name, *never(CANCELLED))])
+                if is_alone:
+                    await below.cancel()
         except Exception as error:  # noqa: BLE001 - the scheduler is gone, and the task with it
             _log.warning("task %s could not be ended: %s", task_id, error)
 

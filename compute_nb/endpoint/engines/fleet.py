@@ -18,6 +18,7 @@ from compute_nb.endpoint.timers import Timers
 EXIT_S = 2.0
 EXIT_LOOK_S = 0.02
 RESTART_S = 5.0
+SLOW_S = 30.0
 LOG_LOOK_S = 60.0
 START_LIMIT = 3
 
@@ -46,6 +47,7 @@ class Fleet:
         selector: Of the engine's loop, which calls what is registered as data.
         timers: Of the same loop.
         idle_s: How long a worker may have nothing to do.
+        min_workers: How many are kept however long that is.
         owner: Hears of them.
     """
 
@@ -57,9 +59,12 @@ class Fleet:
         timers: Timers,
         *,
         idle_s: float,
+        min_workers: int,
         owner: FleetOwner,
     ) -> None:
         self.workers: list[Worker] = []
+        self._min, self._keeps = min_workers, True
+        self._not_preloaded: set[str] = set()
         self._plan, self._slots, self._idle_s, self._owner = plan, slots, idle_s, owner
         self._selector, self._timers = selector, timers
         self._places = deque(range(len(slots)))
@@ -85,6 +90,11 @@ class Fleet:
         """True if there is room for another worker and no start has failed just now."""
         return bool(self._places) and time.monotonic() >= self._not_before
 
+    def keep(self) -> None:
+        """Starts workers up to those that are kept, unless the last start has failed."""
+        while len(self.workers) < self._min and self._keeps and self.may_start():
+            self.start()
+
     def start(self) -> None:
         """Starts a worker."""
         place = self._places.popleft()
@@ -100,7 +110,14 @@ class Fleet:
             self._watch(worker, worker.watch_exit(), selectors.EVENT_READ, self._exited)
         except (AttributeError, OSError):  # no pidfd here
             self._timers.later(EXIT_S, lambda: self._await_exit(worker))
+        self._timers.later(SLOW_S, lambda: self._tell_slow(worker))
         _log.info("worker %d started, pid %d", place, worker.pid)
+
+    def retire(self, worker: Worker) -> None:
+        """Ends a worker that has nothing to do."""
+        if worker in self.workers and not worker.closing:
+            worker.close()
+            self._timers.later(EXIT_S, lambda: self._kill_silent(worker))
 
     def flush_later(self, worker: Worker) -> None:
         """Writes what a full pipe has not taken when it takes it."""
@@ -133,6 +150,7 @@ class Fleet:
 
     def _start_failed(self, reason: str, for_good: bool) -> None:
         """After a few failures in a row, says so, unless another worker is up."""
+        self._keeps = False
         self._failed_starts += 1
         if any(worker.ready for worker in self.workers):
             self._not_before = time.monotonic() + RESTART_S
@@ -140,6 +158,13 @@ class Fleet:
         elif for_good or self._failed_starts >= START_LIMIT:
             self._failed_starts = 0
             self._owner.on_no_worker(f"{self._plan.python}: {reason}")
+
+    def _tell_slow(self, worker: Worker) -> None:
+        if worker in self.workers and not worker.ready:
+            preload = f"; before, it imports {', '.join(self._plan.preload)}" if self._plan.preload else ""
+            _log.warning(
+                "worker %d, pid %d, is not up after %.0f s%s", worker.place, worker.pid, SLOW_S, preload
+            )
 
     # workers live
 
@@ -164,14 +189,22 @@ class Fleet:
         return at_end
 
     def _on_frame(self, worker: Worker, frame: list[Any]) -> None:
-        if frame:
+        if worker.ready:
             self._owner.on_frame(worker, frame)
             return
-        worker.ready = True
+        worker.ready = self._keeps = True
         worker.idle_since = time.monotonic()
         self._failed_starts = 0
+        self._tell_not_preloaded(frame)
         self._timers.later(self._idle_s, lambda: self._end_idle(worker))
         self._timers.later(LOG_LOOK_S, lambda: self._bound_log(worker))
+
+    def _tell_not_preloaded(self, texts: list[Any]) -> None:
+        """Says once of each module that it can't be imported: tasks run without it."""
+        for text in map(str, texts):
+            if text not in self._not_preloaded and len(self._not_preloaded) <= len(self._plan.preload):
+                self._not_preloaded.add(text)
+                _log.warning("not preloaded with %s: %s; tasks run all the same", self._plan.python, text)
 
     def _bound_log(self, worker: Worker) -> None:
         if worker in self.workers:
@@ -182,11 +215,12 @@ class Fleet:
         if worker not in self.workers or worker.closing:
             return
         idle_s = 0.0 if worker.chunks else time.monotonic() - worker.idle_since
-        if idle_s >= self._idle_s:
-            worker.close()
-            self._timers.later(EXIT_S, lambda: self._kill_silent(worker))
-        else:
+        if idle_s < self._idle_s:
             self._timers.later(self._idle_s - idle_s, lambda: self._end_idle(worker))
+        elif sum(not one.closing for one in self.workers) > self._min:
+            self.retire(worker)
+        else:
+            self._timers.later(self._idle_s, lambda: self._end_idle(worker))
 
     # workers end
 

@@ -6,6 +6,7 @@ A task without a resource_specification takes one rank and gets no launcher.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from compute_nb.endpoint.engine import Capabilities
@@ -27,6 +28,7 @@ from compute_nb.mpi import completed
 CAPABILITIES = Capabilities("mpi", resource_specification=True)
 LAUNCHERS = ("mpiexec", "srun", "aprun")
 ASK_S = 20.0
+IDLE_S = 600.0
 
 _OPEN_MPI = "Open MPI", "OpenRTE", "PRRTE"  # what its launchers of different ages call themselves
 
@@ -119,40 +121,65 @@ def _version(program: str) -> str:
     return asked.stdout + asked.stderr
 
 
+_Placed = tuple[Call, list[str], int, Future[Answer]]
+
+
+@dataclass(slots=True, eq=False)
+class _Hand:
+    """A thread with its keeper, and what it is given to run."""
+
+    keeper: Keeper
+    calls: SimpleQueue[_Placed | None]
+    thread: threading.Thread | None = None
+
+
 class MPIPool:
     """Runs calls on ranks of a cluster, in the order in which they come; owns its threads `mpi-N`.
 
     Args:
         cluster: What there is.
         setup: For the keepers of its workers.
+        min_workers: How many of these are kept, also if there is nothing to do.
+        idle_s: How long others may have nothing to do.
     """
 
     capabilities = CAPABILITIES
+    most = 1
 
-    def __init__(self, cluster: Cluster, setup: Mapping[str, Any]) -> None:
+    def __init__(
+        self, cluster: Cluster, setup: Mapping[str, Any], *, min_workers: int = 0, idle_s: float = IDLE_S
+    ) -> None:
         self._cluster, self._setup = cluster, dict(setup)
+        self._min, self._idle_s = min_workers, idle_s
         self._launcher: Launcher | None = None
-        self.window = len(cluster.nodes) * cluster.slots
+        self._ranks = len(cluster.nodes) * cluster.slots
+        self._placed = 0
         self._free = dict.fromkeys(cluster.nodes, cluster.slots)
         self._lock = threading.Lock()
         self._line: deque[tuple[Call, Wish, Future[Answer]]] = deque()
-        self._placed: SimpleQueue[tuple[Call, list[str], int, Future[Answer]] | None] = SimpleQueue()
-        self._keepers: list[Keeper] = []
-        self._threads: list[threading.Thread] = []
-        self._idle = 0
+        self._hands: list[_Hand] = []
+        self._resting: list[_Hand] = []
+
+    @property
+    def window(self) -> int:
+        """One waits for its ranks, not more: tasks of others come before the next."""
+        return min(self._placed + 1, self._ranks)
 
     def open(self) -> None:
-        """Finds the launcher.
+        """Finds the launcher, and starts the workers that are kept.
 
         Raises:
             ComputeError: There is none.
         """
         if self._launcher is None:
             self._launcher = Launcher(self._cluster.launcher)
+            with self._lock:
+                while len(self._hands) < self._min:
+                    self._resting.append(self._start_hand(is_warm=True))
 
-    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+    def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:
         """Lines calls up for their nodes; refuses what is wrong, or more than the cluster has."""
-        return [self._submit(call) for call in calls]
+        return [self._submit(call) for chunk in chunks for call in chunk]
 
     def _submit(self, call: Call) -> Future[Answer]:
         try:
@@ -195,14 +222,13 @@ class MPIPool:
                 self._line.popleft()
                 if not future.set_running_or_notify_cancel():
                     continue
+                self._placed += 1
                 for node in nodes:
                     self._free[node] -= wish.ranks_per_node
                 if wish.num_ranks:
                     environ = self._launcher.variables(wish, nodes)
                     call = call._replace(options={**call.options, "environ": environ})
-                if self._idle <= self._placed.qsize():
-                    self._start_thread()
-                self._placed.put((call, nodes, wish.ranks_per_node, future))
+                self._hand().calls.put((call, nodes, wish.ranks_per_node, future))
 
     def _nodes_for(self, wish: Wish) -> list[str]:
         """Returns the emptiest nodes that have room, or none."""
@@ -210,34 +236,53 @@ class MPIPool:
         fit.sort(key=lambda node: -self._free[node])
         return fit[: wish.num_nodes] if len(fit) >= wish.num_nodes else []
 
-    def _start_thread(self) -> None:
-        keeper = Keeper(self._setup)
-        self._keepers.append(keeper)
-        self._idle += 1
-        name = f"mpi-{len(self._threads)}"
-        thread = threading.Thread(target=self._work, args=(keeper,), name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+    def _hand(self) -> _Hand:
+        """Returns a hand that rests, one whose worker is up if there is one; else a new one."""
+        if not self._resting:
+            return self._start_hand()
+        self._resting.sort(key=lambda hand: hand.keeper.process is not None)
+        return self._resting.pop()
 
-    def _work(self, keeper: Keeper) -> None:
+    def _start_hand(self, is_warm: bool = False) -> _Hand:
+        hand = _Hand(Keeper(self._setup), SimpleQueue())
+        name = f"mpi-{len(self._hands)}"
+        hand.thread = threading.Thread(target=self._work, args=(hand, is_warm), name=name, daemon=True)
+        self._hands.append(hand)
+        hand.thread.start()
+        return hand
+
+    def _work(self, hand: _Hand, is_warm: bool) -> None:
         """Is a thread: runs one call after the other on its keeper."""
-        while (placed := self._placed.get()) is not None:
+        if is_warm:
+            with contextlib.suppress(OSError):  # its first task will say it
+                hand.keeper.ready()
+        while (placed := self._next(hand)) is not None:
             call, nodes, ranks, future = placed
-            with self._lock:
-                self._idle -= 1
             try:
-                answer = keeper.call(call)
+                answer = hand.keeper.call(call)
             except Exception as error:  # noqa: BLE001 - the top of the thread
                 answer = None
                 future.set_exception(error)
             with self._lock:
-                self._idle += 1
+                self._resting.append(hand)
+                self._placed -= 1
                 for node in nodes:
                     self._free[node] += ranks
             self._place()
             if answer is not None:
                 future.set_result(answer)
-        keeper.close()
+        hand.keeper.close()
+
+    def _next(self, hand: _Hand) -> _Placed | None:
+        """Waits for a call; ends the worker meanwhile if it is idle for long and others are kept."""
+        while True:
+            try:
+                return hand.calls.get(timeout=self._idle_s)
+            except Empty:
+                with self._lock:
+                    alive = sum(one.keeper.process is not None for one in self._hands)
+                    if hand in self._resting and alive > self._min:
+                        hand.keeper.kill()
 
     def cancel(self, call: Call) -> bool:
         """Takes a call out of the line, or ends it."""
@@ -246,7 +291,7 @@ class MPIPool:
             for entry in waiting:
                 self._line.remove(entry)
                 entry[2].cancel()
-        return bool(waiting) or any(keeper.stop(call.task_id) for keeper in self._keepers)
+        return bool(waiting) or any(hand.keeper.stop(call.task_id) for hand in self._hands)
 
     def running(self, futures: Sequence[Future[Answer]]) -> Sequence[Future[Answer]]:
         """Returns those that have nodes."""
@@ -255,19 +300,20 @@ class MPIPool:
     def figures(self) -> Figures:
         """Counts ranks as workers, and as alive those that may be used."""
         with self._lock:
-            busy, queued = self.window - sum(self._free.values()), len(self._line)
+            busy, queued = self._ranks - sum(self._free.values()), len(self._line)
         elsewhere = len(self._cluster.nodes) > 1
-        return Figures(self.window, self.window if self._launcher else 0, busy, queued, elsewhere=elsewhere)
+        return Figures(self._ranks, self._ranks if self._launcher else 0, busy, queued, elsewhere=elsewhere)
 
     def close(self) -> None:
         """Ends what runs and all workers."""
         with self._lock:
             self._line.clear()
-        for keeper in self._keepers:
-            self._placed.put(None)
-            keeper.stop_all()
-        for thread in self._threads:
-            thread.join()
+        for hand in self._hands:
+            hand.calls.put(None)
+            hand.keeper.stop_all()
+        for hand in self._hands:
+            if hand.thread is not None:
+                hand.thread.join()
 
 
 def nodes_here(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -18,23 +18,24 @@ from pathlib import Path
 from typing import Any
 
 from compute_nb.endpoint.engine import Capabilities
+from compute_nb.endpoint.engines.line import MAX_LINES, Lines
 from compute_nb.endpoint.engines.luggage import visitor
-from compute_nb.endpoint.engines.pool import Figures, WorkerLost, oldest, refused
+from compute_nb.endpoint.engines.pool import MOST, Figures, OutOfReach, WorkerLost, oldest
+from compute_nb.endpoint.engines.visits import Visit, Visits
 from compute_nb.endpoint.machine import WORKER_MARK
-from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.runner.keeper import CANCELLED, Answer, Call, never
 from compute_nb.errors import ComputeError
 
 CAPABILITIES = Capabilities(
     "parsl",
-    cancel_running=False,
     resource_specification=True,
-    because="Parsl has no way to take back what it was given",
+    because="Parsl has no way to take back what it was given, and the worker can't be reached",
 )
 MAX_WINDOW = 4096
 STRATEGY_S = 0.5
 IDLE_S = 600.0
 HEARTBEAT_S = 3
-CLOSE_S = 10.0
+CLOSE_S, BROKEN_S = 10.0, 1.0
 DIE_WITH_PARENT = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); os.setsid(); "
     "os.execvp(sys.argv[1], sys.argv[1:])"
@@ -63,7 +64,9 @@ class ParslPool:
         self._workers = workers
         self._kernel: Any = None
         self._handlers: list[logging.Handler] = []
-        self._open: dict[Future[Answer], None] = {}  # whoever takes one out sets it
+        self._visits = Visits()
+        self._lines: Lines | None = None
+        self._alive = 0
         self._visitor = visitor("visit")
         self.window = MAX_WINDOW
 
@@ -105,6 +108,29 @@ class ParslPool:
         self._handlers = [one for one in logger.handlers if one not in before]
         self._workers = sum(_most_workers(one) for one in self._executors())
         self.window = min(4 * self._workers + 8, MAX_WINDOW)
+        self._open_lines()
+
+    def _open_lines(self) -> None:
+        """Lets workers call, on the way on which Parsl's own reach its interchange."""
+        import zmq
+
+        for executor in self._executors() if zmq.has("curve") and self._workers <= MAX_LINES else ():
+            addresses = getattr(executor, "all_addresses", None)
+            ports = getattr(executor, "worker_port_range", None)
+            if addresses and ports and self._lines is None:
+                self._lines = Lines(addresses, ports, self._visits.tell, self._absent)
+
+    def _absent(self, name: str, asked: int) -> None:
+        """None of the workers that were asked had a task; called on the thread of the lines."""
+        if asked >= max(1, self._alive):
+            self._visits.tell([(name, *never(CANCELLED))])
+        else:
+            self._visits.fail([name], OutOfReach())
+
+    @property
+    def most(self) -> int:
+        """Several only where a long one among them can be told of at once."""
+        return MOST if self._lines is not None and self._lines.count >= max(1, self._alive) else 1
 
     def _config(self) -> Any:
         if self._file is None:
@@ -115,7 +141,7 @@ class ParslPool:
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ComputeError(f"{self._file} can't be run: {type(error).__name__}: {error}") from error
         from parsl import Config
 
@@ -151,56 +177,58 @@ class ParslPool:
     def _is_broken(self) -> bool:
         return any(getattr(one, "bad_state_is_set", False) or _has_lost(one) for one in self._executors())
 
-    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+    def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:
         """Gives Parsl tasks.
 
         Raises:
             ComputeError: Parsl can't be started anew after it failed.
         """
         self.open()
-        return [self._submit(call) for call in calls]
+        return [future for chunk in chunks for future in self._submit(chunk)]
 
-    def _submit(self, call: Call) -> Future[Answer]:
-        options = dict(call.options)
+    def _submit(self, chunk: Sequence[Call]) -> Sequence[Future[Answer]]:
+        visit = self._visits.begin(chunk)
+        options = dict(chunk[0].options)
+        setup = {**self._setup, "line": self._lines and self._lines.facts}
         wanted = options.pop("resource_specification", None) or {}
         try:
             below = self._kernel.submit(
                 self._visitor,
-                app_args=(self._setup, tuple(call._replace(options=options))),
+                app_args=(setup, *visit.arguments(options)),
                 executors="all",
                 cache=False,
                 ignore_for_cache=None,
                 app_kwargs={"parsl_resource_specification": wanted} if wanted else {},
             )
         except Exception as error:  # noqa: BLE001 - of its executors, whichever they are
-            return refused(ComputeError(f"Parsl does not take this task: {type(error).__name__}: {error}"))
-        future: Future[Answer] = Future()
-        self._open[future] = None
-        below.add_done_callback(lambda done: self._pass_on(done, future))
-        return future
+            text = f"Parsl does not take this task: {type(error).__name__}: {error}"
+            self._visits.fail(visit.names, ComputeError(text))
+        else:
+            below.add_done_callback(lambda done: self._pass_on(done, visit))
+        return visit.futures
 
-    def _pass_on(self, done: Future[Any], future: Future[Answer]) -> None:
+    def _pass_on(self, done: Future[Any], visit: Visit) -> None:
         """Called on a thread of Parsl's."""
-        if self._open.pop(future, future) is not None:
-            return  # given up before
         error = done.exception()
         if error is None:
-            future.set_result(Answer(*done.result()))
+            self._visits.tell(done.result())
             return
         kind = type(error).__name__
         lost = kind in _LOST or "lost" in kind.lower()
         text = f"a worker of Parsl was lost while it had this task ({error})"
-        future.set_exception(WorkerLost(text) if lost else error)
+        self._visits.fail(visit.names, WorkerLost(text) if lost else error)
 
     def _give_up(self) -> None:
         """Ends what Parsl will never tell the end of."""
-        for future in tuple(self._open):
-            if self._open.pop(future, future) is None:
-                future.set_exception(WorkerLost("Parsl's own process was lost while it had this task"))
+        self._visits.fail_all(WorkerLost("Parsl's own process was lost while it had this task"))
 
     def cancel(self, call: Call) -> bool:
-        """Says no: Parsl can't take back what it was given."""
-        return False
+        """Has the worker asked that runs it; Parsl can't take back what it was given."""
+        name = self._visits.name(call.task_id)
+        if self._lines is None or name is None:
+            return False
+        self._lines.end(name)
+        return True
 
     def running(self, futures: Sequence[Future[Answer]]) -> Sequence[Future[Answer]]:
         """Returns the oldest, as many as there are workers."""
@@ -216,25 +244,30 @@ class ParslPool:
         executors = self._executors()
         up = [_workers_up(one) for one in executors]
         known = all(busy is not None for _, busy in up)
+        self._alive = sum(alive for alive, _ in up)
         return Figures(
             self._workers,
-            sum(alive for alive, _ in up),
+            self._alive,
             sum(busy or 0 for _, busy in up) if known else None,
             elsewhere=not all(_is_here(one) for one in executors),
         )
 
     def close(self) -> None:
-        """Ends Parsl and its blocks; with its interchange gone Parsl would wait for ever, so not long."""
+        """Ends Parsl and its blocks; with its interchange gone Parsl may wait for ever, so not long."""
         if self._kernel is None:
             return
         self._give_up()
-        for executor in self._executors() if self._is_broken() else ():
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
+        is_broken = self._is_broken()
+        for executor in self._executors() if is_broken else ():
             blocks = getattr(executor, "blocks_to_job_id", {})
             executor.provider.cancel(list(blocks.values()))
         end = threading.Thread(target=_cleaned, args=(self._kernel,), name="parsl-end", daemon=True)
         self._kernel = None
         end.start()
-        end.join(CLOSE_S)
+        end.join(BROKEN_S if is_broken else CLOSE_S)
         if end.is_alive():
             _log.warning("Parsl does not end: it is left alone")
             return

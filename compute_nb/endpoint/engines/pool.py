@@ -1,7 +1,8 @@
-"""This module is the pool engine: tasks handed one by one to what runs them (threads, Parsl, Dask, MPI).
+"""This module is the pool engine: tasks handed to what runs them (threads, Parsl, Dask, MPI).
 
-At most `window` tasks are handed over at a time; the rest waits here, so that task groups take turns and a
-cancel of what waits is exact. What is handed over stands in the custody file and counts as begun.
+At most `window` chunks are handed over at a time, each of one task or of several short ones; the rest waits
+here, so that task groups take turns and a cancel of what waits is exact. What is handed over stands in the
+custody file and counts as begun, until it comes back from there.
 """
 
 from __future__ import annotations
@@ -30,24 +31,35 @@ from compute_nb.endpoint.engine import (
 )
 from compute_nb.endpoint.engines.death import death, lost
 from compute_nb.endpoint.engines.force import CANCELLED, End
+from compute_nb.endpoint.engines.intake import Intake
 from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.gate import Gate, Limits
 from compute_nb.endpoint.runner import keeper
 from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.sizes import Paces
 from compute_nb.endpoint.timers import Timer, Timers
-from compute_nb.endpoint.turns import Turns
 from compute_nb.errors import ComputeError
 from compute_nb.tasks import ErrorCode, Outcome, RunResult
 
 LOOK_S = 0.25
 IDLE_LOOK_S = 5.0
 UNSETTLED = 4
+MOST = 64  # tasks in a chunk
+MAX_PLACES = 1 << 16
 
 _log = logging.getLogger(__name__)
 
 
 class WorkerLost(Exception):
     """What ran a task is gone, and the task with it; the text says what is known."""
+
+
+class NotBegun(Exception):
+    """The task comes back from the pool: it has not begun there, and never will."""
+
+
+class OutOfReach(Exception):
+    """The task was to end, and may run on: what runs it can't be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +86,8 @@ class Figures:
 class Pool(Protocol):
     """What runs calls somewhere else. The engine calls all methods on its own thread.
 
-    A future of it gives an `Answer`, or raises `WorkerLost` or what else went wrong; it may be set on any
-    thread.
+    A future of it gives an `Answer`, or raises `WorkerLost`, `NotBegun`, `OutOfReach` or what else went
+    wrong; it may be set on any thread.
     """
 
     @property
@@ -84,7 +96,11 @@ class Pool(Protocol):
 
     @property
     def window(self) -> int:
-        """How many calls it may have at a time; read once it is open."""
+        """How many chunks it may have at a time; read once it is open."""
+
+    @property
+    def most(self) -> int:
+        """How many calls may be in a chunk now, at most `MOST`."""
 
     def open(self) -> None:
         """Called before the first `submit`; may block.
@@ -93,8 +109,11 @@ class Pool(Protocol):
             ComputeError: It can't be had; the text says what to do. It is tried again with later tasks.
         """
 
-    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+    def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:
         """Takes calls, and gives a future for each; that of one that can't be taken has a ComputeError.
+
+        Args:
+            chunks: Each has calls of one function with the same options, which may go together.
 
         Raises:
             ComputeError: None can be taken: they have not begun.
@@ -114,9 +133,19 @@ class Pool(Protocol):
 
 
 @dataclass(slots=True, eq=False)
+class Chunk:
+    """Tasks of a function that were handed over together; `left` of them are still there."""
+
+    batch: EngineBatch
+    left: int
+    back: list[EngineTask]
+
+
+@dataclass(slots=True, eq=False)
 class Flight:
     """A task that was handed over."""
 
+    chunk: Chunk
     task: EngineTask
     call: Call
     place: int
@@ -139,9 +168,11 @@ class PoolEngine:
     def __init__(self, pool: Pool, make_custody: Callable[[int], Custody], limits: Limits) -> None:
         self.capabilities = pool.capabilities
         self._pool, self._make_custody = pool, make_custody
-        self._gate = Gate(pool.capabilities, limits)
-        self._turns, self._timers = Turns(), Timers()
+        self._turns = Intake(Gate(pool.capabilities, limits), self._end)
+        self._timers, self._paces = Timers(), Paces(MOST)
         self._flights: dict[int, Flight] = {}
+        self._chunks = 0
+        self._back: list[Chunk] = []
         self._landed: list[Flight] = []
         self._settled = self._settleable = 0
         self._custody: Custody | None = None
@@ -161,7 +192,7 @@ class PoolEngine:
 
     def submit(self, batches: Sequence[EngineBatch]) -> None:
         """Lines up tasks."""
-        self._commands.put(lambda: self._accept(batches))
+        self._commands.put(lambda: self._turns.accept(batches))
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Ends tasks: waiting ones at once, others as far as the pool can."""
@@ -235,22 +266,17 @@ class PoolEngine:
             self._pool.open()
             self._figures = self._pool.figures()
             if self._custody is None:
-                self._custody = self._make_custody(UNSETTLED * self._pool.window)
+                window = max(self._pool.window, self._figures.workers)
+                places = min(UNSETTLED * window * MOST, MAX_PLACES)
+                self._custody = self._make_custody(max(places, UNSETTLED * window))
             self._is_open = True
             self._look_again(IDLE_LOOK_S)
 
     # tasks come
 
-    def _accept(self, batches: Sequence[EngineBatch]) -> None:
-        for batch in batches:
-            try:
-                self._turns.put(self._gate.admit(batch))
-            except ComputeError as error:
-                for task in batch.tasks:
-                    self._end(task, failed(str(error)), None, None)
-
     def _assign(self) -> None:
         """Hands over what waits, as far as there is room."""
+        self._line_up_again()
         if self._ending:
             self._stopping = self._stopping or not self._flights
             return
@@ -260,30 +286,62 @@ class PoolEngine:
             self._open()
         except ComputeError as error:
             _log.warning("%s", error)
-            for task in self._turns.clear():
-                self._end(task, failed(f"{error}. The task has not begun"), None, None)
+            self._turns.end_all(failed(f"{error}. The task has not begun"))
             return
         self._settle()
-        assert self._custody is not None
-        flights = []
-        while len(self._turns) and len(self._flights) < self._pool.window and not self._custody.is_full:
-            taken = self._turns.take(lambda batch: 1)
-            if taken is not None:
-                flights.append(self._take_in(taken[0], taken[1][0]))
-        if flights:
-            self._hand_over(flights)
+        while chunks := self._next_chunks():
+            self._hand_over(chunks)
 
-    def _take_in(self, batch: EngineBatch, task: EngineTask) -> Flight:
+    def _next_chunks(self) -> list[list[Flight]]:
+        assert self._custody is not None
+        chunks: list[list[Flight]] = []
+        while self._has_room() and not self._custody.is_full:
+            taken = self._turns.take(self._fair_size)
+            if taken is not None:
+                chunks.append(self._take_in(*taken))
+        return chunks
+
+    def _has_room(self) -> bool:
+        """True if the task whose turn it is may be handed over; a long one only once a worker is free for it.
+
+        What was handed over comes before all that waits here, whosever it is.
+        """
+        head = self._turns.head()
+        if head is None:
+            return False
+        workers = max(self._figures.workers, self._figures.alive, 1)
+        return self._chunks < min(self._pool.window, workers * (1 + self._paces.ahead(head)))
+
+    def _line_up_again(self) -> None:
+        """Puts what has come back where it was in the line."""
+        for chunk in self._back:
+            self._turns.put_back(chunk.batch, chunk.back)
+            chunk.back = []
+        self._back = []
+
+    def _fair_size(self, batch: EngineBatch) -> int:
+        """At most what takes a moment, and so few that all workers end together."""
+        assert self._custody is not None
+        share = -(-len(self._turns) // (2 * max(self._figures.workers, 1)))
+        return min(self._paces.size(batch), self._pool.most, share, self._custody.room)
+
+    def _take_in(self, batch: EngineBatch, tasks: Sequence[EngineTask]) -> list[Flight]:
         assert self._custody is not None
         options = {name: value for name, value in batch.options.items() if name != "user_endpoint_config"}
-        call = Call(str(task.run.task_id), batch.function_id.hex, batch.code, task.args, options)
-        flight = Flight(task, call, self._custody.add(task.number))
-        self._flights[task.number] = flight
-        return flight
+        chunk, function_id = Chunk(batch, len(tasks), []), batch.function_id.hex
+        self._chunks += 1
+        flights = []
+        for task in tasks:
+            call = Call(str(task.run.task_id), function_id, batch.code, task.args, options)
+            flight = Flight(chunk, task, call, self._custody.add(task.number))
+            self._flights[task.number] = flight
+            flights.append(flight)
+        return flights
 
-    def _hand_over(self, flights: Sequence[Flight]) -> None:
+    def _hand_over(self, chunks: Sequence[Sequence[Flight]]) -> None:
+        flights = [flight for chunk in chunks for flight in chunk]
         try:
-            futures = self._pool.submit([flight.call for flight in flights])
+            futures = self._pool.submit([[flight.call for flight in chunk] for chunk in chunks])
         except ComputeError as error:
             for flight in flights:
                 self._land(flight, failed(str(error)))
@@ -324,7 +382,13 @@ class PoolEngine:
         error = flight.future.exception()
         if error is None:
             answer = flight.future.result()
+            self._paces.learn(flight.chunk.batch.function_id, answer.ended - answer.started)
             self._land(flight, self._end_of(answer, flight), answer.started, answer.ended)
+        elif isinstance(error, NotBegun) and flight.doom is None:
+            self._take_back(flight)
+        elif isinstance(error, OutOfReach):
+            self._let_run(flight)
+            self._land(flight, CANCELLED)
         elif isinstance(error, ComputeError):
             self._land(flight, flight.doom or failed(str(error)))
         elif isinstance(error, WorkerLost):
@@ -356,13 +420,29 @@ class PoolEngine:
         self, flight: Flight, end: End, started_at: float | None = None, ended_at: float | None = None
     ) -> None:
         """A task has left the pool; it may have ended for its owner before."""
-        del self._flights[flight.task.number]
+        self._leave(flight)
         if not flight.over:
             flight.over = True
             flight.last_news = self._end(flight.task, end, started_at, ended_at)
         self._landed.append(flight)
 
-    def _end(self, task: EngineTask, end: End, started_at: float | None, ended_at: float | None) -> int:
+    def _take_back(self, flight: Flight) -> None:
+        assert self._custody is not None
+        self._leave(flight)
+        self._custody.remove(flight.place)
+        if not flight.chunk.back:
+            self._back.append(flight.chunk)
+        flight.chunk.back.append(flight.task)
+
+    def _leave(self, flight: Flight) -> None:
+        del self._flights[flight.task.number]
+        flight.chunk.left -= 1
+        if not flight.chunk.left:
+            self._chunks -= 1
+
+    def _end(
+        self, task: EngineTask, end: End, started_at: float | None = None, ended_at: float | None = None
+    ) -> int:
         result = RunResult(task.run, *end, started_at, ended_at or time.time())
         return self._news.ended(Ended(task.number, result))
 
@@ -370,12 +450,8 @@ class PoolEngine:
 
     def _cancel(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            task = self._turns.find(number)
             flight = self._flights.get(number)
-            if task is not None:
-                self._turns.drop(number)
-                self._end(task, CANCELLED, None, None)
-            elif flight is not None and not flight.over:
+            if not self._turns.cancel(number) and flight is not None and not flight.over:
                 flight.doom = CANCELLED
                 if not self._pool.cancel(flight.call):
                     self._let_run(flight)
@@ -389,7 +465,7 @@ class PoolEngine:
         )
         _log.warning("task %s: %s", flight.call.task_id, text)
         flight.over = True
-        flight.last_news = self._end(flight.task, CANCELLED._replace(data=text), None, None)
+        flight.last_news = self._end(flight.task, CANCELLED._replace(data=text))
 
     def _look(self) -> None:
         """Tells which tasks run, and how large the pool is."""

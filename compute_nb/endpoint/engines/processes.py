@@ -6,14 +6,8 @@ short, so that it need not wait for the journal. A chunk that turns out to be lo
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
-import os
-import selectors
-import signal
-import socket
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -33,15 +27,14 @@ from compute_nb.endpoint.engine import (
 from compute_nb.endpoint.engines.death import MAX_DUMP_CHARS, death, describe_exit
 from compute_nb.endpoint.engines.fleet import Fleet
 from compute_nb.endpoint.engines.force import CANCELLED, End, Force
+from compute_nb.endpoint.engines.intake import Intake
 from compute_nb.endpoint.engines.listener import Listener
+from compute_nb.endpoint.engines.loop import Loop
 from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.engines.worker import Chunk, Worker, WorkerPlan
 from compute_nb.endpoint.gate import Gate, Limits
 from compute_nb.endpoint.sizes import ChunkSizes
 from compute_nb.endpoint.slots import Slot, Slots
-from compute_nb.endpoint.timers import Timers
-from compute_nb.endpoint.turns import Turns
-from compute_nb.errors import ComputeError
 from compute_nb.tasks import ErrorCode, Outcome, RunResult
 
 LOOK_S = 0.05
@@ -66,7 +59,8 @@ class ProcessEngine:
         slots_path: The slots file, made anew.
         journal_id: The journal that the task numbers belong to.
         workers: How many workers run at most.
-        idle_s: A worker that had nothing to do for so long ends; it is started again when it is needed.
+        min_workers: How many are kept, also if there is nothing to do. One starts with the engine anyway.
+        idle_s: Another one that had nothing to do for so long ends; it is started again when it is needed.
         kill_s: How long a task that is to end may take over it before its worker is killed.
         limits: What the endpoint allows.
     """
@@ -80,28 +74,28 @@ class ProcessEngine:
         journal_id: UUID,
         workers: int,
         *,
+        min_workers: int = 0,
         idle_s: float = IDLE_S,
         kill_s: float = KILL_S,
         limits: Limits | None = None,
     ) -> None:
         self._max = workers
-        self._gate = Gate(CAPABILITIES, limits or Limits())
+        self._turns = Intake(Gate(CAPABILITIES, limits or Limits()), self._end)
         self._slots = Slots(slots_path, journal_id, workers)
-        self._turns, self._sizes, self._timers = Turns(), ChunkSizes(), Timers()
-        self._selector = selectors.DefaultSelector()
+        self._sizes = ChunkSizes()
+        self._loop = Loop(self._step, self._last)
+        self._timers = self._loop.timers
         slots = [Slot(self._slots, place) for place in range(workers)]
-        self._fleet = Fleet(plan, slots, self._selector, self._timers, idle_s=idle_s, owner=self)
+        self._fleet = Fleet(
+            plan, slots, self._loop.selector, self._timers, idle_s=idle_s, min_workers=min_workers, owner=self
+        )
         self._force = Force(self._timers, kill_s, self._give_back)
         self._flying: dict[int, tuple[Worker, Chunk]] = {}
         self._stillborn: Counter[int] = Counter()
         self._serials = itertools.cycle(range(1, 1 << 32))
         self._unsettled: deque[tuple[int, Slot, int]] = deque()
         self._settled = self._settleable = 0
-        self._starved = False
-        self._commands: deque[Callable[[], None]] = deque()
-        self._bell, self._ear = socket.socketpair()
-        self._stopping = self._ending = False
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._starved = self._ending = False
 
     # called by the agent
 
@@ -109,19 +103,16 @@ class ProcessEngine:
         """Starts the thread and a first worker, so that the first task finds it up."""
         self._news = NewsBox(on_news)
         self._listener = Listener(self._timers, self._fleet.workers, self._news)
-        self._bell.setblocking(False)
-        self._ear.setblocking(False)
-        self._selector.register(self._ear, selectors.EVENT_READ, self._on_bell)
-        self._thread.start()
-        self._order(self._fleet.start)
+        self._loop.start()
+        self._loop.order(self._fleet.start)
 
     def submit(self, batches: Sequence[EngineBatch]) -> None:
         """Lines up tasks."""
-        self._order(lambda: self._accept(batches))
+        self._loop.order(lambda: self._turns.accept(batches))
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Ends tasks: waiting ones at once, running ones by SIGINT and, `kill_s` later, SIGKILL."""
-        self._order(lambda: self._cancel(numbers))
+        self._loop.order(lambda: self._cancel(numbers))
 
     def take(self) -> News:
         """Returns the news."""
@@ -131,7 +122,7 @@ class ProcessEngine:
         """Lets the records of tasks go whose ends are journalled; wakes the engine only if it waits."""
         self._settleable = serial
         if self._starved:
-            self._ring()
+            self._loop.ring()
 
     def status(self) -> EngineStatus:
         """Returns how busy the engine is."""
@@ -142,76 +133,47 @@ class ProcessEngine:
 
     def stop(self, patience_s: float = 0.0) -> None:
         """Takes back what has not begun, waits for what has, kills all workers and waits for the thread."""
-        self._order(lambda: self._stop(patience_s))
-        self._thread.join()
+        self._loop.order(lambda: self._stop(patience_s))
+        self._loop.join()
         self._slots.close()
-
-    def _order(self, command: Callable[[], None]) -> None:
-        self._commands.append(command)
-        self._ring()
-
-    def _ring(self) -> None:
-        with contextlib.suppress(OSError):  # a full pipe rings already, a closed one rings nobody
-            self._bell.send(b"\0")
 
     # the thread
 
-    def _run(self) -> None:
-        try:
-            while not self._stopping:
-                for key, _ in self._selector.select(self._timers.timeout_s()):
-                    key.data()
-                self._timers.run_due()
-                self._assign()
-                self._news.ring()
-        except Exception:  # noqa: BLE001 - the top of the thread
-            _log.critical("the engine failed; the agent ends and starts anew", exc_info=True)
-            os.kill(os.getpid(), signal.SIGABRT)
-        finally:
-            self._fleet.kill_all()
-            self._selector.close()
-            self._bell.close()
-            self._ear.close()
+    def _step(self) -> None:
+        self._assign()
+        self._news.ring()
 
-    def _on_bell(self) -> None:
-        self._ear.recv(4096)
-        while self._commands:
-            self._commands.popleft()()
+    def _last(self) -> None:
+        self._fleet.kill_all()
 
     def _stop(self, patience_s: float) -> None:
         self._ending = True
         for worker in self._fleet.workers:
             self._force.recall(worker)
-        self._timers.later(patience_s, self._halt)
-
-    def _halt(self) -> None:
-        self._stopping = True
+        self._timers.later(patience_s, self._loop.end)
 
     # tasks come
-
-    def _accept(self, batches: Sequence[EngineBatch]) -> None:
-        for batch in batches:
-            try:
-                self._turns.put(self._gate.admit(batch))
-            except ComputeError as error:
-                for task in batch.tasks:
-                    self._end(task, End(Outcome.ERROR, str(error), ErrorCode.REMOTE), None, None)
 
     def _assign(self) -> None:
         """Gives waiting tasks to workers and starts workers while tasks wait."""
         self._starved = False
         if self._ending:
-            self._stopping = self._stopping or not self._flying
+            if not self._flying:
+                self._loop.end()
             return
+        self._fleet.keep()
         while len(self._turns):
-            worker = self._fleet.idle() or self._half_full_worker()
+            worker = self._fleet.idle()
+            if worker is None and self._settleable != self._settled:
+                self._settle(self._settleable)
+                continue
+            worker = worker or self._half_full_worker()
             if worker is not None:
                 self._feed(worker)
                 continue
-            self._starved = True
+            self._starved = True  # before it is looked once more
             if self._settleable == self._settled:
                 return
-            self._settle(self._settleable)
 
     def _half_full_worker(self) -> Worker | None:
         """A worker that may have a second chunk, since all are up and all tasks are short."""
@@ -221,7 +183,12 @@ class ProcessEngine:
             return None
         for worker in self._fleet.workers:
             ready = worker.ready and worker.free and not worker.closing and not worker.blocked
-            if ready and len(worker.chunks) == 1 and self._is_short(worker.chunks[0].batch):
+            if (
+                ready
+                and worker.left > 0
+                and len(worker.chunks) == 1
+                and self._is_short(worker.chunks[0].batch)
+            ):
                 return worker
         return None
 
@@ -229,18 +196,19 @@ class ProcessEngine:
         """Starts one worker if the tasks that wait could use it; the loop comes back for more."""
         if len(self._turns) > self._fleet.starting and self._fleet.may_start():
             self._fleet.start()
-            self._ring()
+            self._loop.ring()
 
     def _is_short(self, batch: EngineBatch) -> bool:
         return self._sizes.size(batch) > 1
 
-    def _fair_size(self, batch: EngineBatch) -> int:
+    def _fair_size(self, batch: EngineBatch, most: int) -> int:
         """At most this function's size, and so few that all workers end together."""
         share = -(-len(self._turns) // (2 * self._max))
-        return min(self._sizes.size(batch), share)
+        return min(self._sizes.size(batch), share, most)
 
     def _feed(self, worker: Worker) -> None:
-        taken = self._turns.take(self._fair_size)
+        left = worker.left
+        taken = self._turns.take(lambda batch: self._fair_size(batch, left))
         if taken is None:
             return
         batch, tasks = taken
@@ -294,7 +262,7 @@ class ProcessEngine:
             del self._flying[task.number]
             doom = self._force.doom(task.number)
             if doom:
-                chunk.last_news = self._end(task, doom, None, None)
+                chunk.last_news = self._end(task, doom)
             else:
                 wanted.append(task)
         self._turns.put_back(chunk.batch, wanted)
@@ -304,12 +272,15 @@ class ProcessEngine:
         if chunk.alarm is not None:
             chunk.alarm.cancel()
         worker.chunks.remove(chunk)
+        worker.done += len(chunk.tasks)
         if chunk.last_news > self._settled:
             self._unsettled.append((chunk.last_news, worker.slot, chunk.record))
         else:
             worker.slot.clear(chunk.record)
         if worker.chunks:
             self._becomes_first(worker, worker.chunks[0])
+        elif worker.left <= 0:
+            self._fleet.retire(worker)
         else:
             worker.idle_since = time.monotonic()
 
@@ -319,7 +290,9 @@ class ProcessEngine:
             _, slot, record = self._unsettled.popleft()
             slot.clear(record)
 
-    def _end(self, task: EngineTask, end: End, started_at: float | None, ended_at: float | None) -> int:
+    def _end(
+        self, task: EngineTask, end: End, started_at: float | None = None, ended_at: float | None = None
+    ) -> int:
         self._flying.pop(task.number, None)
         self._force.forget(task.number)
         self._stillborn.pop(task.number, None)
@@ -330,11 +303,7 @@ class ProcessEngine:
 
     def _cancel(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            task = self._turns.find(number)
-            if task is not None:
-                self._turns.drop(number)
-                self._end(task, CANCELLED, None, None)
-            elif number in self._flying:
+            if not self._turns.cancel(number) and number in self._flying:
                 worker, chunk = self._flying[number]
                 self._force.end(worker, chunk, number, CANCELLED)
 
@@ -395,7 +364,7 @@ class ProcessEngine:
                 f"at fault; the worker's log is {worker.log}"
             )
             end = self._force.doom(task.number) or End(Outcome.DIED, text, ErrorCode.WORKER_DIED)
-            chunk.last_news = self._end(task, end, None, None)
+            chunk.last_news = self._end(task, end)
 
     def on_no_worker(self, reason: str) -> None:
         """Fails all that waits: nothing would ever run it."""
@@ -404,5 +373,4 @@ class ProcessEngine:
             "Python 3.8 or newer that works (its option `python`), then submit again"
         )
         _log.warning("%s", text)
-        for task in self._turns.clear():
-            self._end(task, End(Outcome.ERROR, text, ErrorCode.WORKER_DIED), None, None)
+        self._turns.end_all(End(Outcome.ERROR, text, ErrorCode.WORKER_DIED))

@@ -69,7 +69,14 @@ class Child:
         self._open: dict[int, tuple[Future[Answer], float]] = {}
         self._is_up = self.is_gone = False
         packages = plan.packages and os.fspath(plan.packages)
-        self._put({"folder": os.fspath(plan.folder), "packages": packages, "limit": plan.result_chars})
+        self._put(
+            {
+                "folder": os.fspath(plan.folder),
+                "packages": packages,
+                "limit": plan.result_chars,
+                "preload": plan.preload,
+            }
+        )
         self._reader = threading.Thread(target=self._read_all, name="threads-reader", daemon=True)
         self._reader.start()
 
@@ -182,6 +189,7 @@ class ThreadPool:
     """
 
     capabilities = CAPABILITIES
+    most = 1
 
     def __init__(self, plan: WorkerPlan, threads: int) -> None:
         self._plan, self.window = plan, threads
@@ -198,11 +206,11 @@ class ThreadPool:
                     "give the endpoint a Python 3.8 or newer that works (its option `python`)"
                 ) from error
 
-    def submit(self, calls: Sequence[Call]) -> Sequence[Future[Answer]]:
+    def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:
         """Gives the child tasks."""
         self.open()
         assert self._child is not None
-        return [self._child.submit(call) for call in calls]
+        return [self._child.submit(call) for chunk in chunks for call in chunk]
 
     def cancel(self, call: Call) -> bool:
         """Says no: a thread can't be ended."""

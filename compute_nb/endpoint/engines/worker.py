@@ -19,7 +19,7 @@ from compute_nb.endpoint import machine
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
 from compute_nb.endpoint.engines.tail import Tail
 from compute_nb.endpoint.gate import MAX_RESULT_CHARS
-from compute_nb.endpoint.slots import Slot
+from compute_nb.endpoint.slots import MAX_CHUNK, Slot
 from compute_nb.endpoint.timers import Timer
 
 RUNNER = Path(__file__).parent.parent / "runner" / "__main__.py"
@@ -47,6 +47,8 @@ class WorkerPlan:
         packages: A folder that holds dill, for an interpreter that lacks it; None to do without.
         environ: Their environment.
         result_chars: How large a packed result may be.
+        preload: Modules that a worker imports before it is up.
+        max_tasks: A worker that has run so many is replaced; 0 for no limit.
     """
 
     python: str
@@ -55,6 +57,8 @@ class WorkerPlan:
     packages: Path | None
     environ: Mapping[str, str]
     result_chars: int = MAX_RESULT_CHARS
+    preload: tuple[str, ...] = ()
+    max_tasks: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +108,7 @@ class Worker:
         self.chunks: deque[Chunk] = deque()
         self.watched: set[int] = set()
         self.idle_since = time.monotonic()
+        self.done, self._max_tasks = 0, plan.max_tasks
         self._known: OrderedDict[int, str] = OrderedDict()
         self._out, self._in = bytearray(), bytearray()
         self.log = plan.logs / f"worker-{place}.log"
@@ -147,6 +152,7 @@ class Worker:
             "folder": os.fspath(plan.folder),
             "packages": packages,
             "limit": plan.result_chars,
+            "preload": plan.preload,
         }
 
     def watch_exit(self) -> int:
@@ -201,6 +207,13 @@ class Worker:
     def blocked(self) -> bool:
         """True if part of a frame waits for room in the pipe."""
         return bool(self._out)
+
+    @property
+    def left(self) -> int:
+        """How many more tasks it may get."""
+        if not self._max_tasks:
+            return MAX_CHUNK
+        return self._max_tasks - self.done - sum([len(chunk.tasks) for chunk in self.chunks])
 
     @property
     def free(self) -> list[int]:

@@ -8,13 +8,14 @@ not on `sys.path`, so that user code with a `pipe.py` gets its own; they import 
 A frame is four bytes of length, big-endian, and that much UTF-8 JSON. The engine sends first
 
     {"slots": path, "cancel": word, "begun": double, "records": [word, word], "folder": path,
-     "packages": path, "limit": characters}
+     "packages": path, "limit": characters, "preload": [module, ...]}
 
 and then chunks, in which `code` and `forget` may be missing:
 
     {"chunk": serial, "record": 0 or 1, "function": id, "code": packed, "forget": function id,
      "options": {...}, "tasks": [[task id, packed args], ...]}
 
-The worker answers `[]` when it is up, `[serial, index, ok, data, error code, started, ended]` for each
-task, and `[serial, begun]` for a chunk of which the engine has taken the rest back.
+The worker answers, when it is up, a list with a text for each module that it could not import before, then
+`[serial, index, ok, data, error code, started, ended]` for each task, and `[serial, begun]` for a chunk of
+which the engine has taken the rest back.
 """

@@ -18,7 +18,10 @@ import subprocess
 import tempfile
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LENGTH = struct.Struct("!I")
 MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
@@ -31,14 +34,16 @@ PREFIX = "compute_nb_"  # of folders for a process whose id follows, also those 
 MAX_STARTS = 3
 MAX_WORDS = 16_000
 MAX_LOG_BYTES = 10 * 1024 * 1024
+LOOK_AT_LOG = 16  # tasks: a host with threads pays for every call of the system
 
-SUCCESS, ERROR, DIED, CANCELLED, WALLTIME, NO_WORKER = (
+SUCCESS, ERROR, DIED, CANCELLED, WALLTIME, NO_WORKER, NOT_BEGUN = (
     "success",
     "error",
     "died",
     "cancelled",
     "walltime",
     "no worker",
+    "not begun",
 )
 
 
@@ -56,7 +61,7 @@ class Answer(NamedTuple):
     """How a task ended.
 
     Attributes:
-        kind: SUCCESS, ERROR, DIED, CANCELLED, WALLTIME or NO_WORKER.
+        kind: SUCCESS, ERROR, DIED, CANCELLED, WALLTIME, NO_WORKER or NOT_BEGUN.
         data: The packed value, the text of the error, or the last words of the worker.
         code: The error's code; of a worker that died its exit code.
         pid: Of that worker.
@@ -77,7 +82,8 @@ class Keeper:
 
     Args:
         setup: `python` (None: the host's own), `folder` where tasks run, `packages` that holds dill or None,
-            `limit` of a result in characters, `environ` that is added, `kill_s` that a task may take to end.
+            `limit` of a result in characters, `environ` that is added, `kill_s` that a task may take to end;
+            perhaps `preload`, modules that a worker imports first, and `max_tasks` that one may run.
     """
 
     def __init__(self, setup: dict[str, Any]) -> None:
@@ -90,10 +96,11 @@ class Keeper:
         self.process: Any = None
         self.exit = (0, 0)
         self.known = ""
-        self.serial = 0
+        self.serial = self.first = 0
         self.turn = threading.Lock()
         self.running = ""
         self.doom: str | None = None
+        self.due: tuple[float, Callable[[], None]] | None = None
         self.ears, self.mouth = os.pipe()
         with open(os.path.join(self.place, "words"), "w+b") as file:
             file.truncate(WORDS_BYTES)
@@ -101,17 +108,29 @@ class Keeper:
         self.words: Any = memoryview(self.map).cast("I")
         self.since: Any = memoryview(self.map).cast("d")
 
-    def call(self, call: Call) -> Answer:
-        """Runs a task and waits for its end."""
+    def later(self, at: float, action: Callable[[], None]) -> None:
+        """Has something done at a time, `time.monotonic`, if a task runs then; in place of what was to be."""
+        self.due = (at, action)
+
+    def expect(self, name: str) -> None:
+        """Lets `stop` find by this name, from now on, the task that `call` brings next."""
         with self.turn:
-            self.running, self.doom = call.task_id, None
+            self.running, self.doom = name, None
+
+    def call(self, call: Call) -> Answer:
+        """Runs a task and waits for its end; its name is its id, unless it was expected by another."""
+        if not self.running:
+            self.expect(call.task_id)
         try:
             answer = self.tried(call)
         finally:
             with self.turn:
                 self.running = ""
-            while select.select([self.ears], [], [], 0)[0]:
+            while self.doom is not None and select.select([self.ears], [], [], 0)[0]:
                 os.read(self.ears, 64)
+        most = self.setup.get("max_tasks")
+        if most and self.serial - self.first >= most:
+            self.kill()
         return answer
 
     def stop_all(self) -> None:
@@ -123,10 +142,10 @@ class Keeper:
                 with contextlib.suppress(OSError):
                     os.killpg(process.pid, signal.SIGKILL)
 
-    def stop(self, task_id: str) -> bool:
+    def stop(self, name: str) -> bool:
         """Ends a task if it is the one that runs here."""
         with self.turn:
-            if self.running != task_id:
+            if self.running != name:
                 return False
             self.doom = CANCELLED
             os.write(self.mouth, b"\0")
@@ -143,6 +162,9 @@ class Keeper:
         for _ in range(MAX_STARTS):
             try:
                 self.ready()
+                with self.turn:
+                    if self.doom is not None:
+                        return never(self.doom)
                 answer = self.given(call)
             except OSError as error:
                 words = f"{type(error).__name__}: {error}"
@@ -174,7 +196,7 @@ class Keeper:
                 pass_fds=(live.fileno(),),
                 bufsize=0,
             )
-            self.known = ""
+            self.known, self.first = "", self.serial
             setup = {
                 "slots": os.path.join(self.place, "words"),
                 "cancel": CANCEL,
@@ -184,10 +206,11 @@ class Keeper:
                 "folder": self.folder,
                 "packages": self.setup["packages"],
                 "limit": self.setup["limit"],
+                "preload": self.setup.get("preload"),
                 "live": live.fileno(),
             }
             self.send(json.dumps(setup))
-            if self.receive() is None:
+            if self.receive(listens=False) is None:
                 raise OSError(f"it {self.buried()} before it was up; its last words: {self.last_words()}")
 
     def kill(self) -> None:
@@ -245,7 +268,8 @@ class Keeper:
         if self.known != call.function_id:
             frame.update(code=call.code, forget=self.known)
             self.known = call.function_id
-        self.bound_log()
+        if self.serial % LOOK_AT_LOG == 0:
+            self.bound_log()
         with contextlib.suppress(OSError):  # it is dead, which is told below
             self.send(json.dumps(frame))
         found = self.receive(call.options.get("walltime_s"))
@@ -273,20 +297,27 @@ class Keeper:
         while rest:
             rest = rest[os.write(self.process.stdin.fileno(), rest) :]
 
-    def receive(self, walltime_s: float | None = None) -> Any:
-        """Waits for a frame and ends the task on the way if it is to end; None if the worker has ended."""
+    def receive(self, walltime_s: float | None = None, *, listens: bool = True) -> Any:
+        """Waits for a frame and ends the task on the way if it is to end; None if the worker has ended.
+
+        Args:
+            walltime_s: Of the task.
+            listens: Whether there is a task that can be interrupted.
+        """
         source = self.process.stdout.fileno()
+        sources = [source, self.ears] if listens else [source]
         data = b""
         size = None
         ends_at = None if walltime_s is None else time.monotonic() + walltime_s
         kills_at = None
         while size is None or len(data) < size:
-            dues = [due for due in (ends_at, kills_at) if due is not None]
+            acts_at = None if self.due is None else self.due[0]
+            dues = [due for due in (ends_at, kills_at, acts_at) if due is not None]
             pause_s = min(max(0.0, min(dues) - time.monotonic()), 86_400.0) if dues else None
-            news = select.select([source, self.ears], [], [], pause_s)[0]
+            news = select.select(sources, [], [], pause_s)[0]
             now = time.monotonic()
             if source in news:
-                part = os.read(source, 1 << 20)
+                part = os.read(source, 1 << 16)
                 if not part:
                     return None
                 data += part
@@ -296,6 +327,9 @@ class Keeper:
             if self.ears in news:
                 os.read(self.ears, 64)
                 kills_at = self.interrupt(now)
+            elif self.due is not None and now >= self.due[0]:
+                action, self.due = self.due[1], None
+                action()
             elif kills_at is not None and now >= kills_at:
                 self.signal(signal.SIGKILL)
                 kills_at = None
@@ -312,6 +346,12 @@ class Keeper:
         self.words[CANCEL] = self.serial
         self.signal(signal.SIGINT)
         return now + float(self.setup["kill_s"])
+
+
+def never(kind: str) -> Answer:
+    """Returns the end of a task that has not begun."""
+    now = time.time()
+    return Answer(kind, "", None, now, now, 0, os.uname().nodename)
 
 
 def sweep() -> None:

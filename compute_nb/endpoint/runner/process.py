@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .pickles import Unfit, dill
 from .pipe import Pipe
+from .preload import imported
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def main() -> None:
     setup = pipe.receive()
     if setup is None:
         return
+    failed = imported(setup.get("preload") or ())
     if threads:
         from .crowd import Crowd
 
@@ -87,7 +89,7 @@ def main() -> None:
         pipe.send([])
         leave(crowd)
     worker = Worker(pipe, setup)
-    pipe.send([])
+    pipe.send(failed)
     if pipe.quiet():
         with contextlib.suppress(Unfit):
             dill()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
-from compute_nb.config import Home
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 from compute_nb.notebook.line.arguments import SUBCOMMANDS, parser
 from compute_nb.notebook.line.manner import JSON, PICKLE
 from compute_nb.notebook.memory.recent import recent

@@ -7,8 +7,9 @@ from typing import Any
 
 from compute_nb import login
 from compute_nb.client import Client
-from compute_nb.config import GLOBUS, LOCAL, Home
+from compute_nb.config import GLOBUS, LOCAL
 from compute_nb.executor import Executor
+from compute_nb.home import Home
 from compute_nb.local import ended, find_service
 from compute_nb.notebook.commands.endpoints import Endpoint, Endpoints
 from compute_nb.notebook.line.arguments import Line
@@ -76,14 +77,14 @@ class Destinations:
         answer = self._known.look(LOOK_S, newest=True)
         default = self._default()
         several = len({one.service for one in answer.endpoints}) > 1
-        counted = ["workers", "busy", "queued"]
+        counted = ["workers", "busy", "queued", "cores", "free memory"]
         head = ["endpoint", "state", "engine", "Python", *counted, *["service"] * several, "id"]
         rows = [_row(one, default, several) for one in answer.endpoints]
         strong = frozenset(n for n, one in enumerate(answer.endpoints) if one.name == default)
         lines = [f"▲ {line}" for line in answer.silent]
         if not strong:
             lines.append(f"default: {default}")
-        self._lay(Table(head, rows, lines=lines, strong=strong, numbers=frozenset({4, 5, 6})))
+        self._lay(Table(head, rows, lines=lines, strong=strong, numbers=frozenset(range(4, 9))))
 
     def _restart(self, line: Line) -> None:
         name = line.words[0] if line.words else LOCAL
@@ -92,7 +93,7 @@ class Destinations:
         if endpoint_id != Executor(LOCAL).endpoint_id:
             raise CellRefused(
                 f"`%compute restart {name}`: only `{LOCAL}` can be started from here; where `{name}` runs: "
-                "`compute-nb endpoint stop NAME`, then `compute-nb endpoint run NAME`"
+                "`compute-nb endpoint stop NAME`, then `compute-nb endpoint start NAME`"
             )
         going = [run for run in self._runs.open() if _is_there(run, endpoint_id)]
         if going and not line.flags:
@@ -147,7 +148,9 @@ def _is_there(run: Run, endpoint_id: object) -> bool:
 
 def _row(one: Endpoint, default: str, several: bool) -> list[str]:
     glyph = {"online": "● ", "offline": "✗ "}.get(one.state, "○ ")
-    counts = ["-" if count is None else str(count) for count in (one.workers, one.busy, one.queued)]
+    counted = (one.workers, one.busy, one.queued, one.cores)
+    counts = ["-" if count is None else str(count) for count in counted]
+    counts.append("-" if one.available_bytes is None else f"{one.available_bytes / 2**30:.1f} GiB")
     return [
         f"{one.name} (default)" if one.name == default else one.name,
         glyph + (one.state or "not known"),

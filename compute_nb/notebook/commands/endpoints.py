@@ -12,8 +12,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compute_nb.config import LOCAL, Home, Settings
+from compute_nb.config import LOCAL, Settings
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 from compute_nb.local import ended, find_service
 from compute_nb.places import Places
 from compute_nb.reach import Reach
@@ -38,6 +39,7 @@ class Endpoint:
         workers: How many it has at most.
         busy: Workers that have a task, at its last heartbeat.
         queued: Tasks that wait there for a worker, at its last heartbeat.
+        cores: Processors of the machines of its workers; `available_bytes` of their memory are free.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Endpoint:
     workers: int | None = None
     busy: int | None = None
     queued: int | None = None
+    cores: int | None = None
+    available_bytes: int | None = None
 
     @property
     def told(self) -> str:
@@ -193,16 +197,28 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
         STARTS if name == LOCAL and not live else state,
         str(agent.get("python") or details.get("python_version") or own),
         str((agent.get("engine") or {}).get("name") or details.get("engine_type") or ""),
-        (details.get("compute_nb_figures") or agent).get("workers") or details.get("total_workers"),
+        _figures(details).get("workers") or agent.get("workers") or details.get("total_workers"),
         busy,
         queued,
+        **(_machine(details) if live else {}),
     )
+
+
+def _figures(details: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the exact figures of the last heartbeat; an agent of another make tells none."""
+    told = details.get("compute_nb_figures")
+    return told if isinstance(told, Mapping) else {}
+
+
+def _machine(details: Mapping[str, Any]) -> dict[str, int | None]:
+    """Returns what a heartbeat tells of the machines of the workers."""
+    told = _figures(details)
+    return {"cores": told.get("cores"), "available_bytes": told.get("available_bytes")}
 
 
 def _busy(details: Mapping[str, Any]) -> tuple[int | None, int | None]:
     """Returns how many workers are busy, and how many tasks wait, as far as a heartbeat tells it."""
-    told = details.get("compute_nb_figures")
-    if isinstance(told, Mapping):
+    if told := _figures(details):
         return told.get("busy"), told.get("queued")
     waiting, outstanding = details.get("pending_tasks"), details.get("outstanding_tasks")
     if not isinstance(waiting, int) or not isinstance(outstanding, int):

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from compute_nb.config import Home as HomeFolder
 from compute_nb.config import Settings
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
+from compute_nb.home import Home as HomeFolder
 from compute_nb.notebook.commands.destinations import Destinations
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.line.arguments import Line

@@ -39,7 +39,7 @@ class Home:
         self.namespace = namespace
         self.label = label
         self.arrived: dict[int, tuple[Any, str, str]] = {}
-        self._spans: dict[str, tuple[str, list[tuple[int, int]]]] = {}
+        self._spans: dict[str, tuple[str, list[tuple[int, int]], dict[int, str]]] = {}
 
     def arrive(self, thing: Any, name: str, label: str) -> None:
         """Notes that a function or class came from the other side, where `name` means it."""
@@ -96,10 +96,11 @@ class Home:
         text = "".join(lines)
         known = self._spans.get(filename)
         if known is None or known[0] != text:  # parsing a long cell for each of its functions takes seconds
-            known = self._spans[filename] = (text, _spans(text))
+            known = self._spans[filename] = (text, _spans(text), {})
         for first, last in known[1]:
             if first <= line <= last:
-                return "".join(lines[first - 1 : last]), first
+                # One object for all code of a statement: a pickle holds it once then.
+                return known[2].setdefault(first, "".join(lines[first - 1 : last])), first
         return None
 
 

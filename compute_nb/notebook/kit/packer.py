@@ -74,12 +74,13 @@ class _Rules:
     sourceless: set[str]
     arrays: Arrays
     _cells: dict[int, tuple[int, Any]]
+    _spaces: dict[int, tuple[int, Any]]
 
     def begin(
         self, home: Home, by_name: Callable[[Any], str | None], with_globals: bool, arrays: Arrays
     ) -> None:
         self.home, self.by_name, self.with_globals, self.arrays = home, by_name, with_globals, arrays
-        self.reads, self.met, self._cells = set(), {}, {}
+        self.reads, self.met, self._cells, self._spaces = set(), {}, {}, {}
         self.modules, self.sourceless = set(), set()
 
     def reducer_override(self, obj: Any) -> Any:
@@ -113,11 +114,13 @@ class _Rules:
         if not at_home and _importable(function):
             return self._imported(function)
         module = None if at_home else _module_of(function)
+        own = None if at_home or module else function.__globals__
         self.modules.add(module or "")
-        names = global_names(function.__code__) if at_home else set()
-        self.reads |= names
+        names = global_names(function.__code__) if at_home or own is not None else set()
+        self.reads |= names if at_home else set()
         cells = [self._cell(cell) for cell in function.__closure__ or ()]
-        spec = (function.__code__, function.__name__, function.__qualname__, module)
+        place = module if own is None else self._own_space(own)
+        spec = (function.__code__, function.__name__, function.__qualname__, place)
         numbers = tuple(number for number, _ in cells)
         slots = {
             "__defaults__": function.__defaults__,
@@ -128,7 +131,9 @@ class _Rules:
         }
         if getattr(function, "__type_params__", ()):
             slots["__type_params__"] = function.__type_params__  # type: ignore[attr-defined]
-        state = (slots, function.__dict__, [pair for pair in cells if pair[1]], self._globals(names))
+        filled = [pair for pair in cells if pair[1]]
+        read = self._globals(names) if own is None else {name: own[name] for name in sorted(names & set(own))}
+        state = (slots, function.__dict__, filled, read)
         return (make_function, (*spec, numbers), state, None, None, set_function)
 
     def _globals(self, names: set[str]) -> dict[str, Any]:
@@ -136,6 +141,11 @@ class _Rules:
             return {}
         space = self.home.namespace
         return {name: space[name] for name in sorted(names) if name in space}
+
+    def _own_space(self, space: dict[str, Any]) -> int:
+        """Returns the number of a namespace that a program made: its functions share it there too."""
+        number, _ = self._spaces.setdefault(id(space), (len(self._spaces), space))
+        return number
 
     def _cell(self, cell: Any) -> tuple[int, tuple[Any, ...]]:
         number, _ = self._cells.setdefault(id(cell), (len(self._cells), cell))
@@ -196,7 +206,8 @@ class _Rules:
     def _label(self, cls: type) -> str:
         for value in cls.__dict__.values():
             code = getattr(value, "__code__", None)
-            if isinstance(code, types.CodeType) and code.co_filename != "<string>":
+            at_home = getattr(value, "__globals__", None) is self.home.namespace
+            if at_home and isinstance(code, types.CodeType) and code.co_filename != "<string>":
                 return self.home.label(code.co_filename)
         return ""
 
@@ -247,6 +258,13 @@ class _Rules:
     def of_static(self, method: Any) -> Any:
         return (type(method), (method.__func__,))
 
+    def of_method(self, method: types.MethodType) -> Any:
+        """Binds a method of a notebook's class anew: looked up, it would not be there while that is made."""
+        cls = method.__self__
+        if not isinstance(cls, type) or cls.__module__ != MAIN or self.by_name(cls) is not None:
+            return NotImplemented
+        return (types.MethodType, (method.__func__, cls))
+
     def of_property(self, prop: property) -> Any:
         return (property, (prop.fget, prop.fset, prop.fdel, prop.__doc__))
 
@@ -261,12 +279,11 @@ def _full_name(cls: type) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else cls.__module__ + "." + cls.__qualname__
 
 
-def _module_of(function: types.FunctionType) -> str:
+def _module_of(function: types.FunctionType) -> str | None:
+    """Returns whose globals a function has; None if a program made a namespace for it, as attrs does."""
     name = function.__globals__.get("__name__", "")
     module = sys.modules.get(name)
-    if module is None or module.__dict__ is not function.__globals__:
-        raise TypeError(f"cannot pickle function {function.__qualname__}, made in memory for no module")
-    return str(name)
+    return str(name) if module is not None and module.__dict__ is function.__globals__ else None
 
 
 _TYPE_VARIABLE_PARTS = ("bound", "covariant", "contravariant", "infer_variance")
@@ -289,6 +306,7 @@ def _rules() -> dict[type, Any]:
         Definitions: _Rules.of_definitions,
         types.FunctionType: _Rules.of_function,
         types.CodeType: _Rules.of_code,
+        types.MethodType: _Rules.of_method,
         types.ModuleType: _Rules.of_module,
         types.MappingProxyType: _Rules.of_proxy,
         TypeVar: _Rules.of_type_variable,

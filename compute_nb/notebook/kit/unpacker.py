@@ -96,6 +96,7 @@ class Unpacker(pickle.Unpickler):
         self._function_globals = function_globals
         self._prefer_present = prefer_present
         self._cells: dict[int, Any] = {}
+        self._spaces: dict[int, dict[str, Any]] = {}
         self._present: set[int] = set()
         self._aliases: dict[int, list[Any]] = {}
 
@@ -142,17 +143,25 @@ class Unpacker(pickle.Unpickler):
         code: types.CodeType,
         name: str,
         qualname: str,
-        module: str | None,
+        place: str | int | None,
         numbers: tuple[int, ...],
     ) -> types.FunctionType:
         """Returns a function without defaults, its cells still empty."""
-        space = self._function_globals if module is None else importlib.import_module(module).__dict__
+        space = self._space(place)
         cells = tuple(self._cells.setdefault(number, types.CellType()) for number in numbers)
         function = types.FunctionType(code, space, name, None, cells)
         function.__qualname__ = qualname
-        if module is None:
+        if place is None:
             self.home.arrive(function, qualname, code.co_filename)
         return function
+
+    def _space(self, place: str | int | None) -> dict[str, Any]:
+        """Returns globals for a function: the namespace, a module's, or a numbered one of a program."""
+        if place is None:
+            return self._function_globals
+        if isinstance(place, str):
+            return importlib.import_module(place).__dict__
+        return self._spaces.setdefault(place, {"__name__": MAIN, "__builtins__": builtins})
 
     def set_function(self, function: types.FunctionType, state: tuple[Any, ...]) -> None:
         """Gives a function all that is by value."""
@@ -163,7 +172,7 @@ class Unpacker(pickle.Unpickler):
         for number, contents in cells:
             self._cells[number].cell_contents = contents[0]
         for name, value in names.items():
-            self._function_globals.setdefault(name, value)
+            function.__globals__.setdefault(name, value)
 
     def make_class(  # noqa: PLR0917 - as pickle calls it
         self, kind: str, name: str, qualname: str, module: str, label: str, known: str, *parts: Any

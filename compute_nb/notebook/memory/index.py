@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from compute_nb.config import Home, write_private
+from compute_nb.home import Home
 from compute_nb.notebook.runs.record import Entry, Record
+from compute_nb.private import write_private
 
 _FOLDER = "notebooks"
 _LOCK_TIMEOUT_S = 5.0

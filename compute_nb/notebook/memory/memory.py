@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home as HomeFolder
 from compute_nb.local import find_service
 from compute_nb.notebook.memory.drift import Sources, changes
 from compute_nb.notebook.memory.index import Index

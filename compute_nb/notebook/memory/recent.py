@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.memory.saved import path_told
 from compute_nb.notebook.runs.record import Entry

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from compute_nb.config import Home as HomeFolder
 from compute_nb.config import Settings
 from compute_nb.errors import ComputeError
 from compute_nb.executor import Executor
 from compute_nb.future import ComputeFuture
+from compute_nb.home import Home as HomeFolder
 from compute_nb.notebook.kit.home import Home
 from compute_nb.notebook.memory.memory import Found, Memory, told
 from compute_nb.notebook.memory.messages import NotebookSeen

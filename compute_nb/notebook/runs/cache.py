@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.stock import MAX_BYTES, Stock
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home as HomeFolder
 from compute_nb.local import find_service
 from compute_nb.notebook.runs.record import Entry, source_hash
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute_nb.client import Client
-from compute_nb.config import Home as HomeFolder
 from compute_nb.errors import ComputeError, EndpointNotFound
 from compute_nb.executor import Executor
+from compute_nb.home import Home as HomeFolder
 from compute_nb.mpi import MPIFunction
 from compute_nb.notebook.body.cell import CellBody
 from compute_nb.notebook.cargo import preflight

@@ -7,8 +7,8 @@ import os
 import secrets
 import tempfile
 
-from compute_nb.config import Home
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 
 
 def secret_of(home: Home) -> bytes:

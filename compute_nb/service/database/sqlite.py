@@ -28,6 +28,7 @@ _PRAGMAS = (
     # A WAL that has grown is cut back when it begins anew, in bytes.
     "journal_size_limit = 16777216",
 )
+_ROWS_A_PAGE = 5
 
 
 class SqliteDatabase:
@@ -65,6 +66,7 @@ class SqliteDatabase:
         self._paths = (str(path), f"{path}-wal")
         self._files = _identities(self._paths)
         self._saved: str | None = None
+        self._moved = 0
         self._syncer = Syncer(path, durable=durable, explain=self._told)
 
     def __repr__(self) -> str:
@@ -131,8 +133,8 @@ class SqliteDatabase:
 
     @property
     def changes(self) -> int:
-        """How many rows were changed since it was opened."""
-        return self.connection.total_changes
+        """How many rows were changed since it was opened; a page that was moved counts as its rows."""
+        return self.connection.total_changes + _ROWS_A_PAGE * self._moved
 
     @property
     def intact(self) -> bool:
@@ -182,10 +184,18 @@ class SqliteDatabase:
 
     def give_back(self, pages: int) -> bool:
         """Cuts free pages off the end of the file; a file that an older program made keeps them for reuse."""
-        self.connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
         if self.connection.execute("PRAGMA auto_vacuum").fetchone()[0] != 2:
             return False
-        return bool(self.connection.execute("PRAGMA freelist_count").fetchone()[0])
+        free = self._free_pages()
+        for _ in range(min(free, pages)):
+            # One each: a pragma without columns is stepped once by Python's driver, whatever its number.
+            self.connection.execute("PRAGMA incremental_vacuum(1)")
+        left = self._free_pages()
+        self._moved += free - left  # through the WAL, which would grow until a commit has to copy it
+        return bool(left)
+
+    def _free_pages(self) -> int:
+        return int(self.connection.execute("PRAGMA freelist_count").fetchone()[0])
 
     # -- loop ---------------------------------------------------------------------------------
 

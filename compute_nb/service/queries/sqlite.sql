@@ -384,8 +384,9 @@ SELECT no, id, grp, endpoint, state, attempt, retries, submitted, started, sent_
 FROM task WHERE endpoint = ? AND sent_at IS NOT NULL AND {open}
 
 -- name: numbers_out
--- The numbers of all that was sent to an endpoint and is open.
-SELECT no FROM task WHERE endpoint = ? AND sent_at IS NOT NULL AND {open}
+-- The numbers of all that was sent to an endpoint and is open, and whose each is.
+SELECT t.no, g.owner FROM task t CROSS JOIN task_group g
+WHERE t.endpoint = ? AND t.sent_at IS NOT NULL AND {open} AND g.no = t.grp
 
 -- name: count_waiting
 -- How many tasks of an endpoint are not sent yet.

@@ -30,9 +30,10 @@ def test_a_task_runs_where_there_is_no_compute_nb(tmp_path):
     bare, place = tmp_path / "bare", tmp_path / "place"
     venv.create(bare, symlinks=True)  # nothing is installed in it, not even dill
     place.mkdir()
-    call = ("01234567-89ab-cdef-0123-456789abcdef", "f", pack_buffers([CODE]))
+    call = ("f", pack_buffers([CODE]), {"result_serializers": [JSON]})
     packed = ComputeSerializer().pack_call((41,), {})
-    raw = pickle.dumps((visitor("visit"), (SETUP, (*call, packed, {"result_serializers": [JSON]}))))
+    tasks = [("1", "01234567-89ab-cdef-0123-456789abcdef", packed)]
+    raw = pickle.dumps((visitor("visit"), (SETUP, call, tasks)))
     done = subprocess.run(
         [bare / "bin" / "python", "-I", "-c", PROGRAM],
         input=raw,
@@ -41,8 +42,8 @@ def test_a_task_runs_where_there_is_no_compute_nb(tmp_path):
         cwd=place,
         env={**os.environ, "TMPDIR": str(place)},
     )
-    for answer in eval(done.stdout):
-        assert answer[:2] == ("success", "11\n[42, true]")
+    for ((_, *answer),) in eval(done.stdout):
+        assert answer[:2] == ["success", "11\n[42, true]"]
     assert not list(place.iterdir())  # nothing is left
 
 

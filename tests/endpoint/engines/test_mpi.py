@@ -83,6 +83,31 @@ def test_a_cancelled_task_ends_its_ranks(cluster, tmp_path):
             threading.Event().wait(0.01)
 
 
+PID = "def pid():\n    import os\n    return os.getpid()\n"
+PAIR = (  # two of them wait for each other
+    "def pair(folder):\n    import os, time\n    open(os.path.join(folder, str(os.getpid())), 'w').close()\n"
+    "    while len(os.listdir(folder)) < 2:\n        time.sleep(0.005)\n    return os.getpid()\n"
+)
+
+
+def test_idle_workers_end_down_to_those_that_are_kept(fresh, tmp_path):
+    rig = fresh("mpi", mpi_slots=2, min_workers=1, idle_s=0.1)
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    pids = rig.values(rig.submit(PAIR, str(gate), str(gate)))
+    limit = time.monotonic() + 20
+    while len(kept := [pid for pid in pids if os.path.exists(f"/proc/{pid}")]) > 1:
+        assert time.monotonic() < limit
+        threading.Event().wait(0.01)
+    assert rig.values(rig.submit(PID))[0] in kept
+
+
+def test_a_worker_that_has_run_its_tasks_is_replaced(fresh):
+    rig = fresh("mpi", mpi_slots=1, max_tasks=2)
+    pids = [rig.call(PID) for _ in range(5)]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [2, 2, 1]
+
+
 def test_a_launcher_that_is_missing_is_told():
     with pytest.raises(ComputeError, match=r"needs nowhere-exec.*apt-get install openmpi-bin"):
         Launcher("nowhere-exec")

@@ -34,8 +34,7 @@ config = Config(
 PID = "def pid():\n    import os\n    return os.getppid()\n"
 
 
-def test_blocks_go_out_with_work_and_in_without_and_a_lost_interchange_is_told(fresh, tmp_path, monkeypatch):
-    monkeypatch.setattr("compute_nb.endpoint.engines.parsl.CLOSE_S", 1.0)
+def test_blocks_go_out_with_work_and_in_without_and_a_lost_interchange_is_told(fresh, tmp_path):
     path = tmp_path / "config.py"
     path.write_text(CONFIG)
     rig = fresh("parsl", parsl_config=path)
@@ -63,6 +62,30 @@ def test_blocks_go_out_with_work_and_in_without_and_a_lost_interchange_is_told(f
     assert not left
 
 
+def test_a_worker_without_a_line_is_not_asked_to_end_a_task(fresh, tmp_path):
+    """Threads of Parsl are in the agent itself, so that nothing is opened for them to call."""
+    path, begun, hold = tmp_path / "config.py", tmp_path / "begun", tmp_path / "hold"
+    path.write_text(
+        "from parsl import Config, ThreadPoolExecutor\n"
+        "config = Config(executors=[ThreadPoolExecutor(max_threads=1)])\n"
+    )
+    hold.touch()
+    rig = fresh("parsl", parsl_config=path)
+    numbers = rig.submit(
+        "def wait(begun, hold):\n    import os, time\n    open(begun, 'w').close()\n"
+        "    while os.path.exists(hold):\n        time.sleep(0.01)\n",
+        ((str(begun), str(hold)), {}),
+    )
+    rig.pump(lambda: numbers[0] in rig.begun)
+    rig.engine.cancel(numbers)
+    (result,) = rig.results(numbers)
+    assert result.outcome is Outcome.CANCELLED
+    assert "can't end a task that was begun" in result.data
+    assert "Parsl has no way to take back" in result.data
+    hold.unlink()
+    assert rig.call("def one():\n    return 1\n") == 1
+
+
 def _words(process):
     try:
         return " ".join(process.cmdline())
@@ -76,6 +99,12 @@ def _words(process):
         ("from parsl import Config\nconfig = Config(executors=[], retries=2)\n", "leave it out"),
         ("config = 5\n", "no `config` that is a parsl.Config"),
         ("import no_such_thing\n", "ModuleNotFoundError"),
+        ("from parsl import Config\nconfig = Config(executors=[\n", "SyntaxError: .* line 2"),
+        ("raise SystemExit('module load first')\n", "SystemExit: module load first"),
+        (
+            "from parsl import Config, WorkQueueExecutor\nconfig = Config(executors=[WorkQueueExecutor()])\n",
+            "requires the work_queue module",
+        ),
     ],
 )
 def test_a_config_that_can_not_be_used_is_told(tmp_path, text, said):

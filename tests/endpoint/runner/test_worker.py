@@ -69,7 +69,7 @@ class Line:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(20)
+        self.process.wait(60)
         self.process.stdout.close()
         self.tail.close()
 

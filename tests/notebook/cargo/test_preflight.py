@@ -12,8 +12,8 @@ import pytest
 from own_home import terminal_agent
 
 from compute_nb.client import Client
-from compute_nb.config import Home
 from compute_nb.errors import ComputeError, TaskExecutionFailed
+from compute_nb.home import Home
 from compute_nb.local import find_service
 from compute_nb.notebook.body.cell import analyse
 from compute_nb.notebook.cargo import preflight
@@ -72,7 +72,7 @@ def test_a_dry_run_submits_nothing_and_starts_nothing(nb, capsys, home):
         nb.here("%%compute local --dry-run -n f -m seed=range(40)\nimport json\nmean(data) + seed; hub_token")
         is None
     )
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     told = capsys.readouterr().out
     assert find_service(home) is None
     assert "f" not in nb.names

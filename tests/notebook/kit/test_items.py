@@ -46,11 +46,11 @@ def test_threads_that_outlive_their_cell_write_nowhere(shell, monkeypatch):
     monkeypatch.setitem(sys.modules, "gates_of_a_test", _Gates())
     first = shell.there(
         "import gates_of_a_test as g, threading\ndef late():\n    print('early')\n    g.begun.set()\n"
-        "    g.go.wait(20)\n    print('late')\n    g.done.set()\n"
-        "threading.Thread(target=late).start()\ng.begun.wait(20);"
+        "    g.go.wait(60)\n    print('late')\n    g.done.set()\n"
+        "threading.Thread(target=late).start()\ng.begun.wait(60);"
     )
     second = shell.there(
-        "import gates_of_a_test as g, threading\ng.go.set()\ng.done.wait(20)\nprint('main')\n"
+        "import gates_of_a_test as g, threading\ng.go.set()\ng.done.wait(60)\nprint('main')\n"
         "t = threading.Thread(target=lambda: print('own'))\nt.start()\nt.join()"
     )
     assert first.items == [{"stream": "stdout", "text": "early\n"}]

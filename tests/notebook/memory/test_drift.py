@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.notebook.memory.drift import MAX_LINES, Sources, changes
 from compute_nb.notebook.runs.record import source_hash
 

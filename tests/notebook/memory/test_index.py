@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from entries import entry
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.notebook.memory.index import Index
 
 

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from entries import entry
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.memory.memory import Memory, listed
 from compute_nb.notebook.memory.messages import NotebookSeen

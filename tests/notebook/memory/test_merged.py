@@ -16,7 +16,7 @@ from entries import entry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.memory.memory import Found, Memory
 from compute_nb.notebook.memory.saved import PANEL_MIME, read_saved

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from entries import entry
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.memory.memory import Memory
 from compute_nb.notebook.memory.page import Page
@@ -39,7 +39,7 @@ def kept(tmp_path: Path) -> Kept:
 
 def test_a_run_is_noted_while_it_is_sent_and_recorded_once_it_is_accepted(kept: Kept) -> None:
     kept.recording.begin(entry(1))
-    kept.recording._told.result(10)
+    kept.recording._told.result(60)
     assert (kept.noted, kept.heard) == ([entry(1).id], [])
     assert kept.recording.keep(entry(1)) == ""
     kept.recording.withdraw()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from compute_nb.config import Home
+from compute_nb.home import Home
 from compute_nb.notebook.runs.cache import Cache, cache_of
 from compute_nb.notebook.runs.secret import secret_of
 

@@ -112,7 +112,7 @@ def test_02_inputs_are_a_snapshot_and_stay_shared(nb, gate):
     nb.here("%%compute -n f -o c,d\nopen(gate).read()\nc = [a]\nd = c\na is b is later['a'], a, c")
     nb.here("a.append(2)")
     gate.open()
-    same, there, value = nb.names["f"].result(20)
+    same, there, value = nb.names["f"].result(60)
     assert (same, there) == (True, [1])
     nb.here("%compute wait")
     assert nb.names["c"] is nb.names["d"] is value
@@ -151,7 +151,7 @@ def test_04_classes_match_by_name_both_ways(nb, gate):
     )
     nb.here(define)  # the present class counts
     gate.open()
-    *flags, made = nb.names["f"].result(20)
+    *flags, made = nb.names["f"].result(60)
     assert flags == [True, True]
     nb.here("%compute wait")
     assert type(made) is type(nb.names["q"]["deep"][0]) is nb.names["P"]

@@ -39,15 +39,15 @@ def test_07_a_marker_stands_for_the_value_and_no_stale_one_is_used(nb, gate):
     with pytest.raises(OutputPending):
         json.dumps([marker])
     gate.open()
-    assert marker.result(20) == [1]
+    assert marker.result(60) == [1]
     assert nb.names["x"] == [1]
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        "f.result(20)",
-        "x.result(20)",
+        "f.result(60)",
+        "x.result(60)",
         "await f",
         "await x",
         "get_ipython().run_line_magic('compute', 'wait f')",
@@ -60,10 +60,10 @@ def test_07_a_value_arrives_inside_what_waits_for_it(nb, gate, asked):
 
 def test_07_values_of_a_sweep_arrive_with_its_end_only(nb, gate):
     nb.here("%%compute -m k=range(2) -o x -n g\nif k: open(gate).read()\nx = k")
-    seen = nb.here("first = g[0].result(20)\ntype(x).__name__")
+    seen = nb.here("first = g[0].result(60)\ntype(x).__name__")
     assert (nb.names["first"], seen) == (None, "Pending")
     gate.open()
-    assert nb.here("g.result(20)\nx") == [0, 1]
+    assert nb.here("g.result(60)\nx") == [0, 1]
 
 
 def test_07_never_in_the_middle_of_a_cell(nb, gate):
@@ -71,8 +71,8 @@ def test_07_never_in_the_middle_of_a_cell(nb, gate):
     cell = (
         "import concurrent.futures as cf, threading\n"
         "open(gate, 'w').close()\n"
-        "cf.wait([f], 20)\n"
-        "reader = threading.Thread(target=f.result); reader.start(); reader.join(20)\n"
+        "cf.wait([f], 60)\n"
+        "reader = threading.Thread(target=f.result); reader.start(); reader.join(60)\n"
         "before = type(y).__name__\n"
         "before"
     )
@@ -134,7 +134,7 @@ def test_08_names_are_bound_before_any_waiting_and_for_failures_too(nb):
     assert nb.names["bad"] is nb.names["_compute"]
     nb.here("%%compute -m k=range(2)\nk")
     group = nb.names["_compute"]
-    assert group.result(20) == [0, 1]
+    assert group.result(60) == [0, 1]
     with pytest.raises(CellRefused):
         nb.here("%%compute -n never\nnot_here")
     assert nb.names["_compute"] is group  # the last one that was accepted
@@ -226,7 +226,7 @@ def test_10_the_prompt_returns_when_all_is_on_disk(nb, gate):
     nb.here("%%compute -m k=range(20) -n g\nopen(gate).read() if k < 0 else k")
     nb.here(f"%compute reload {nb.names['g'].task_group_id} -n again")  # asks the service itself
     assert len(nb.names["again"]) == 20
-    assert nb.names["again"].result(30) == list(range(20))
+    assert nb.names["again"].result(60) == list(range(20))
 
 
 def test_10_a_group_is_accepted_whole_or_not_at_all(nb, tmp_path):

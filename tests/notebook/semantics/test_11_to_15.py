@@ -24,7 +24,7 @@ pd = pytest.importorskip("pandas")
 def test_11_a_group_is_futures_in_map_order(nb):
     nb.here("%%compute -m k=[3, 1, 2] -n sims\nprint(k)\nk * k")
     sims = nb.names["sims"]
-    assert [future.result(20) for future in sims] == [9, 1, 4] == sims.result()
+    assert [future.result(60) for future in sims] == [9, 1, 4] == sims.result()
     assert (len(sims), sims[1].result(), sims[-1].result()) == (3, 1, 4)
     assert all(isinstance(one, ComputeFuture) for one in as_completed(sims))
     assert repr(sims) == "<ComputeGroup sims: 3 tasks, 3 done>"
@@ -38,7 +38,7 @@ def test_11_result_waits_for_all_and_raises_the_first_error_in_order(nb, gate):
         group.result(0.01)
     gate.open()
     with pytest.raises(ZeroDivisionError) as caught:
-        group.result(20)
+        group.result(60)
     assert caught.value.__notes__ == [
         "2 of 4 failed: seed=0, seed=2",
         "the other 2 have their values: `g.result(return_exceptions=True)`",
@@ -189,7 +189,7 @@ raise asyncio.CancelledError("the task's own")
 def raised(nb, kind):
     nb.names["kind"] = kind
     nb.here(f"%%compute -n f{RAISES}")
-    return nb.names["f"].exception(20)
+    return nb.names["f"].exception(60)
 
 
 def test_14_the_error_is_both_types_with_its_attributes_and_without_their_init(nb):
@@ -227,7 +227,7 @@ def test_14_line_1_is_the_line_under_compute_and_no_other_cell_has_text(nb, caps
     nb.here("%%compute -n f\nx = 1\nx / 0")
     cell = f"In[{nb.ip.execution_count - 1}]"
     capsys.readouterr()
-    wait([nb.names["f"]], 20)
+    wait([nb.names["f"]], 60)
     nb.here("1;")
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "")

@@ -5,6 +5,8 @@ import time
 
 from compute_nb.notebook.view.pulse import MESSAGES, Pulse
 
+WAIT_S = 60
+
 
 class Counted:
     """Counts its drawings; the last says so."""
@@ -27,17 +29,21 @@ class Counted:
         return None if self.done.is_set() else 0.0
 
 
-def test_all_together_send_ten_messages_in_any_second():
-    pulse, drawn = Pulse(), [Counted(4, messages=2) for _ in range(2)]
-    for one in drawn:
-        pulse.ask(one)
-    for one in drawn:
-        assert one.done.wait(10)
-    sent = sorted(at for one in drawn for at in one.times for _ in range(one.messages))
-    assert len(sent) == 16
-    assert max(sum(at <= other < at + 1 for other in sent) for at in sent) == MESSAGES
-    assert drawn[0].times[-1] - drawn[0].times[0] >= 0.75
-    assert abs(drawn[0].times[-1] - drawn[1].times[-1]) < 0.5
+def test_all_together_send_ten_messages_in_any_second_and_take_turns():
+    for _ in range(10):  # on a busy machine it may take a few times until all ten come within a second
+        pulse, drawn = Pulse(), [Counted(4, messages=2) for _ in range(2)]
+        for one in drawn:
+            pulse.ask(one)
+        for one in drawn:
+            assert one.done.wait(WAIT_S)
+        sent = sorted((at, who) for who in (0, 1) for at in drawn[who].times)
+        assert [who for _, who in sent] == [0, 1] * 4
+        assert drawn[0].times[-1] - drawn[0].times[0] >= 0.75
+        most = max(sum(2 * (at <= other < at + 1) for other, _ in sent) for at, _ in sent)
+        assert most <= MESSAGES
+        if most == MESSAGES:
+            return
+    raise AssertionError("there is room for more")
 
 
 def test_the_thread_ends_when_nothing_moves_and_starts_again():
@@ -45,10 +51,10 @@ def test_the_thread_ends_when_nothing_moves_and_starts_again():
     for _ in range(2):
         one = Counted(1, messages=0)
         pulse.ask(one)
-        assert one.done.wait(10)
+        assert one.done.wait(WAIT_S)
         thread = pulse._thread
         if thread is not None:
-            thread.join(10)
+            thread.join(WAIT_S)
         assert pulse._thread is None
 
 
@@ -61,8 +67,8 @@ def test_one_that_can_not_be_drawn_leaves_the_others_alone():
     pulse, broken, sound = Pulse(), Broken(1), Counted(1)
     pulse.ask(broken)
     pulse.ask(sound)
-    assert broken.done.wait(10)
-    assert sound.done.wait(10)
+    assert broken.done.wait(WAIT_S)
+    assert sound.done.wait(WAIT_S)
 
 
 def test_what_a_cell_has_just_made_waits_for_the_prompt_and_is_not_put_off():
@@ -70,8 +76,10 @@ def test_what_a_cell_has_just_made_waits_for_the_prompt_and_is_not_put_off():
     began = time.monotonic()
     pulse.ask_soon(one)
     pulse.ask(other)
-    assert other.done.wait(10)
-    while not one.done.is_set() and time.monotonic() < began + 10:  # as cells do that run one after the other
+    assert other.done.wait(WAIT_S)
+    while (
+        not one.done.is_set() and time.monotonic() < began + WAIT_S
+    ):  # as cells do that run one after the other
         pulse.ask_soon(one)
         one.done.wait(0.01)
     assert one.times[0] - began >= 0.05

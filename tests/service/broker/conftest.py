@@ -21,7 +21,7 @@ from compute_nb.service.broker import EmbeddedBroker, Limits, Operation
 from compute_nb.service.broker.frames import END, PROTOCOL_HEADER, Splitter, write_content, write_method
 
 PASSWORD = "s3cret"
-TIMEOUT_S = 10
+TIMEOUT_S = 60
 
 
 class RuleGuard:

@@ -14,7 +14,7 @@ from compute_nb.service.broker.frames import END
 
 from .conftest import PASSWORD
 
-TIMEOUT_S = 10
+TIMEOUT_S = 60
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker, Pro
 from compute_nb.service.broker import Broker, EmbeddedBroker, Limits
 from compute_nb.service.broker.frames import MIN_FRAME_BYTES, write_content, write_method
 
-TIMEOUT_S = 5
+TIMEOUT_S = 60
 
 
 class Publisher(threading.Thread):
@@ -201,7 +201,7 @@ def records():
 
 def test_a_queue_without_a_reader_goes_away(running, connect, records):
     consumer = connect().channel()
-    read, unread = running.queue(expires_s=0.3), running.queue(expires_s=0.01)
+    read, unread = running.queue(expires_s=1), running.queue(expires_s=0.01)
     consumer.basic_consume(read, print)
     records.wait_for(f"queue {unread} had no consumer")
     consumer.connection.close()

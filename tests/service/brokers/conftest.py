@@ -19,7 +19,7 @@ from compute_nb.service.rabbit.broker import RabbitBroker
 from compute_nb.service.rabbit.site import RabbitSite
 from compute_nb.service.tokens import BrokerKeys, agent_username, client_username
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 class Inbox:

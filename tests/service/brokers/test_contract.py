@@ -9,7 +9,7 @@ from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker, Unr
 
 from compute_nb.service.tokens import agent_username, client_username
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from compute_nb.service.tokens import agent_username
 
 from .conftest import start_rabbit
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 
 
 @pytest.fixture
@@ -128,10 +128,10 @@ def test_queues_and_exchanges_of_agents_are_made_again(rabbit, vhost, ours):
 
 @pytest.fixture
 def impatient(rabbit):
-    """RabbitMQ gives up consumers after 0.3 s and not after 30 minutes; for channels that are opened now."""
+    """RabbitMQ gives up consumers after 1 s and not after 30 minutes; for channels that are opened now."""
     put = "application:set_env(rabbit, {}, {})"
     setting = f"{put.format('consumer_timeout', '{}')}, {put.format('channel_tick_interval', '{}')}."
-    rabbit.control("eval", setting.format(300, 200))
+    rabbit.control("eval", setting.format(1_000, 200))
     yield
     rabbit.control("eval", setting.format(1_800_000, 60_000))
 

@@ -1,0 +1,22 @@
+"""This module is the preload of a worker: modules that it imports before it is up, so that no task waits."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def imported(names: Iterable[str]) -> list[Any]:
+    """Imports modules; returns a text for each that can't be had, which is in the log, too."""
+    failed = []
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:  # whatever is wrong with it, the worker works without
+            failed.append(f"{name}: {type(error).__name__}: {error}")
+            print(f"not preloaded: {failed[-1]}", file=sys.stderr, flush=True)
+    return failed
