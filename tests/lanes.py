@@ -23,15 +23,8 @@ from typing import IO
 PYTEST = (sys.executable, "-m", "pytest", "--nbval-lax", "--durations=10")
 # About as long as each other; the first one has all that is in no other.
 LATER = (
-    (
-        "tests/browser",
-        "tests/chaos",
-        "tests/cli",
-        "tests/conformance",
-        "tests/endpoint/engines",
-        "tests/serialize",
-    ),
-    ("tests/notebook", "notebooks"),
+    ("tests/browser", "tests/chaos", "tests/conformance", "tests/serialize"),
+    ("tests/notebook", "tests/trip", "tests/cli", "notebooks"),
 )
 FIRST = ("tests", *(f"--ignore={folder}" for lane in LATER for folder in lane))
 

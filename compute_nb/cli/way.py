@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ class Way:
             raise ComputeError(f"--service needs a token: give --token-file, or set {TOKEN_VARIABLE}")
         return ServiceSettings(self.service, self.service, token_file=self.token_file, token=token)
 
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def ask(self, method: str, path: str, body: object = None) -> Any:
         """Returns the answer to one request.
 
         Raises:

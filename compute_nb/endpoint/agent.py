@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
-import importlib.metadata
-import importlib.util
-import json
 import logging
 import os
 import platform
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -32,7 +28,6 @@ from filelock import FileLock, Timeout
 import compute_nb
 from compute_nb import logline
 from compute_nb.amqp import Link
-from compute_nb.config import TOKEN_VARIABLE
 from compute_nb.endpoint import machine, modules
 from compute_nb.endpoint.config import AgentConfig
 from compute_nb.endpoint.conversation import Conversation
@@ -40,27 +35,19 @@ from compute_nb.endpoint.core import Core
 from compute_nb.endpoint.custody import read_custody
 from compute_nb.endpoint.engine import Engine, EngineStatus
 from compute_nb.endpoint.engines.catalogue import CUSTODY, SLOTS, Site, make_engine
-from compute_nb.endpoint.engines.worker import RUNNER, WorkerPlan
+from compute_nb.endpoint.engines.worker import WorkerPlan
 from compute_nb.endpoint.figures import Pulse
 from compute_nb.endpoint.folder import LOCK_FILE, NOTE_FILE, Farewell, Folder, own_note
+from compute_nb.endpoint.interpreter import about_python, lend_dill, own_dill, worker_environ
 from compute_nb.endpoint.journal import Journal, open_journal
 from compute_nb.endpoint.registration import OURS, OtherDialect, Places, Registration
 from compute_nb.endpoint.slots import Leftover, read_leftovers
 from compute_nb.errors import ComputeError
 
 LOCK_TIMEOUT_S = 1.0
-ABOUT_TIMEOUT_S = 60.0
 DEATH_TIMEOUT_S = 10.0
 SWITCH_INTERVAL_S = 0.0005
 
-_THREAD_POOLS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 _log = logging.getLogger(__name__)
 
 
@@ -131,7 +118,7 @@ class Agent:
         self._on_signals(lambda: link.call_soon(conversation.leave))
         conversation.start(link, lambda: link.stop(0))
         link.run()
-        self._overdue = conversation.overdue
+        self._overdue = conversation.leaving.overdue
         return conversation.failure, conversation.farewell
 
     def _serve_plain(
@@ -230,8 +217,10 @@ class Agent:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         packages = None if about.get("dill") else lend_dill(self._folder / "packages")
         environ = {**worker_environ(os.environ, self._workers, journal_id), **settings.environ}
+        limits = settings.limits
         return WorkerPlan(
-            *(self._python, tasks, logs, packages, environ, settings.limits.result_chars),
+            *(self._python, tasks, logs, packages, environ, limits.result_chars),
+            memory_bytes=limits.memory_bytes,
             preload=settings.preload,
             max_tasks=settings.max_tasks,
         )
@@ -240,7 +229,7 @@ class Agent:
         return {
             "version": compute_nb.__version__,
             "python": about.get("python"),
-            "dill": about.get("dill") or (_own_dill() if about else None),
+            "dill": about.get("dill") or (own_dill() if about else None),
             "platform": platform.platform(),
             "hostname": platform.node(),
             "pid": os.getpid(),
@@ -328,46 +317,3 @@ def _wait_for_end(doomed: list[psutil.Process]) -> None:
     _, alive = psutil.wait_procs(doomed, timeout=DEATH_TIMEOUT_S)
     for process in alive:
         _log.warning("process %d of an earlier agent does not end", process.pid)
-
-
-def worker_environ(environ: Mapping[str, str], workers: int, journal_id: UUID) -> dict[str, str]:
-    """Returns the environment of workers: ours without secrets, thread pools sharing the processors."""
-    share = str(max(1, machine.usable_cpus() // workers))
-    given = {name: value for name, value in environ.items() if name != TOKEN_VARIABLE}
-    return {**dict.fromkeys(_THREAD_POOLS, share), **given, machine.WORKER_MARK: str(journal_id)}
-
-
-def about_python(python: str) -> dict[str, Any]:
-    """Asks an interpreter for its version, prefix and dill; empty if it does not work."""
-    if python == sys.executable:
-        version = platform.python_version()
-        here = {"python": version, "dill": _own_dill(), "prefix": sys.prefix}
-        return {**here, **modules.own_places()}
-    try:
-        asked = subprocess.run(
-            [python, os.fspath(RUNNER), "--about"],
-            capture_output=True,
-            check=True,
-            timeout=ABOUT_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
-        )
-        return dict(json.loads(asked.stdout))
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        _log.warning("%s can't be asked what it is (%s); its tasks will fail", python, error)
-        return {}
-
-
-def _own_dill() -> str:
-    return importlib.metadata.version("dill")
-
-
-def lend_dill(folder: Path) -> Path:
-    """Makes a folder that holds nothing but our own dill, for the end of a worker's path."""
-    spec = importlib.util.find_spec("dill")
-    if spec is None or not spec.submodule_search_locations:
-        raise ComputeError(f"{sys.executable} lacks dill: run `{sys.executable} -m pip install dill`")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    link = folder / "dill"
-    link.unlink(missing_ok=True)
-    link.symlink_to(spec.submodule_search_locations[0])
-    return folder

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +21,7 @@ from compute_nb.endpoint.engine import Ended, Engine, EngineBatch, EngineStatus
 from compute_nb.endpoint.figures import LOOK_S, Pulse
 from compute_nb.endpoint.folder import Farewell
 from compute_nb.endpoint.journal import Journal, JournalFull
+from compute_nb.endpoint.leaving import Leaving
 from compute_nb.endpoint.modules import Modules
 from compute_nb.endpoint.outbox import Outbox
 from compute_nb.endpoint.registration import Places
@@ -31,9 +30,6 @@ from compute_nb.tasks import Dispatch, ErrorCode, Hello, Outcome, Run, RunResult
 
 FLUSH_S = 1.0
 FULL_S = 2.0
-SEND_S = 5.0
-CLOSE_S = 15.0
-KILLED = "the endpoint was stopped while this task ran, and its `stop_s` for running tasks was over"
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +73,7 @@ class Conversation:
 
     Attributes:
         failure: Why the link could not go on.
-        overdue: Whether the engine was left alone at the end, since it did not stop.
+        leaving: How the agent ends.
         farewell: What became of the tasks, once it is over.
     """
 
@@ -97,8 +93,7 @@ class Conversation:
     ) -> None:
         self._register, self._journal, self._engine = register, journal, engine
         self._boot_id, self._facts, self._modules = boot_id, facts, modules
-        self._stop_s, self._tell_welcome = stop_s, on_welcome
-        self._ca = ca
+        self._stop_s, self._tell_welcome, self._ca = stop_s, on_welcome, ca
         self._pulse = Pulse(engine.capabilities.name, engine.status, facts, modules)
         self._outbox = Outbox(journal.results)
         self._places: Places | None = None
@@ -112,10 +107,7 @@ class Conversation:
         self._journal_is_full = self._said_full = self._flush_is_set = self._is_down = False
         self._link: Wire | None = None
         self._stop: Callable[[], object] | None = None
-        self._begun = begun
-        self._leaving = self._engine_is_over = False
-        self._ends_since_leaving = 0
-        self.overdue = False
+        self.leaving = Leaving(self, journal, engine, stop_s, begun)
         self.failure: Exception | None = None
         self.farewell = Farewell()
 
@@ -140,69 +132,28 @@ class Conversation:
             self._tell_state(self._link)
 
     def leave(self) -> None:
-        """Begins nothing more, gives what runs `stop_s`, has the results of that sent, then ends the link.
-
-        The engine is stopped on a thread of its own, `leaving`, so that results go out meanwhile.
-        """
-        if self._leaving:
-            return
-        self._leaving = True
-        _log.info("the endpoint ends; what runs has %g s", self._stop_s)
+        """Ends in order: what runs gets `stop_s`, its results are sent, then the link ends."""
         assert self._link is not None
-        self._link.call_later(self._stop_s + CLOSE_S, self._give_up)
-        threading.Thread(target=self._stop_engine, name="leaving", daemon=True).start()
+        assert self._stop is not None
+        self.leaving.begin(self._link, self._stop)
 
-    def _stop_engine(self) -> None:
-        assert self._link is not None
-        self._engine.stop(self._stop_s)
-        self._link.call_soon(self._after_engine)
+    # what a leaving asks for
 
-    def _give_up(self) -> None:
-        """Ends without an engine that does not: one that waits for a scheduler that is gone, say."""
-        if not self._engine_is_over:
-            _log.error("the engine does not end: it is left alone, and its processes are killed")
-            self.overdue = True
-            self._go()
-
-    def _after_engine(self) -> None:
-        """Tells what has ended and what was killed; hello is the word for the latter."""
-        assert self._link is not None
-        self._engine_is_over = True
+    def last_news(self) -> None:
+        """Takes, journals and sends what the engine still has to tell."""
         self._on_news()
-        killed = self._note_killed()
-        if killed and self._session is not None and self._places is not None:
-            address = self._places.results
-            with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
-                self._link.publish(
-                    address.exchange, address.routing_key, wire.encode(self._hello(self._session))
-                )
-        self._link.call_later(SEND_S, self._go)
-        self._go_if_told()
-
-    def _note_killed(self) -> int:
-        """Counts what had begun and came to no end as broken; returns how many."""
-        begun = set(self._begun())
-        held = [self._journal.number(run) for run in self._journal.held()]
-        killed = [number for number in held if number is not None and number in begun]
         self._running.clear()
-        if killed:
-            with contextlib.suppress(sqlite3.OperationalError):  # a full disk: the next start finds them
-                self._journal.recover(killed, KILLED)
-        self.farewell = Farewell(
-            ended=self._ends_since_leaving, killed=len(killed), kept=len(self._journal.held())
-        )
-        return len(killed)
 
-    def _go_if_told(self) -> None:
-        """Goes once the service knows all that has ended; while it is away nobody waits for it."""
-        told = not self._journal.done() and not self._journal.broken()
-        if self._engine_is_over and (told or self._session is None):
-            self._go()
+    def tell_broken(self) -> None:
+        """Says hello once more, in the same session: that is the word for runs that were killed."""
+        if self._link is not None and self._session is not None and self._places is not None:
+            address, hello = self._places.results, self._hello(self._session)
+            with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
+                self._link.publish(address.exchange, address.routing_key, wire.encode(hello))
 
-    def _go(self) -> None:
-        stop, self._stop = self._stop, None
-        if stop is not None:
-            stop()
+    def is_heard(self) -> bool:
+        """True while the service is there."""
+        return self._session is not None
 
     # hooks of the link
 
@@ -278,12 +229,12 @@ class Conversation:
         self.failure = error
         if error is not None:
             _log.error("the endpoint ends: %s", error)
-        if not self._engine_is_over and not self.overdue:
+        if not self.leaving.engine_is_over and not self.leaving.overdue:
             self._engine.stop(self._stop_s)
         self._unwritten += self._engine.take().ended
         with contextlib.suppress(JournalFull):
             self._journal.end(self._unwritten)
-        self.farewell = replace(self.farewell, unsent=len(self._journal.done()))
+        self.farewell = replace(self.leaving.farewell, unsent=len(self._journal.done()))
         self._journal.close()
 
     # what the service says
@@ -357,7 +308,7 @@ class Conversation:
         self._forget(link, drop)
         if self._tell_welcome is not None and self._places is not None:
             self._tell_welcome(self._places.endpoint_id)
-        self._go_if_told()
+        self.leaving.go_if_told()
         recovered, self._recovered = self._recovered, []
         wanted = [
             replace(
@@ -370,10 +321,9 @@ class Conversation:
 
     def _forget(self, link: Wire, runs: Sequence[Run]) -> None:
         unended = self._journal.forget(runs)
-        if unended and not self._engine_is_over:
+        if unended:
             self._engine.cancel(unended)
-        if self._engine_is_over:
-            self._go_if_told()
+        self.leaving.go_if_told()
         if not self._flush_is_set:
             self._flush_is_set = True
             link.call_later(FLUSH_S, self._flush)
@@ -418,9 +368,9 @@ class Conversation:
             self._wait_for_room(error)
             return
         ends, self._unwritten = self._unwritten, []
-        if not self._leaving:
+        if not self.leaving.has_begun:
             self._engine.settle(self._serial)
-        self._ends_since_leaving += len(ends) if self._leaving else 0
+        self.leaving.ended(len(ends))
         for ended in ends:
             self._running.pop(ended.number, None)
             logline.told(_log, f"ended, {ended.result.outcome.value}", [ended.result.run.task_id])

@@ -114,7 +114,7 @@ class Core:
             ask(user)
         for user in users:
             user.link.join()
-        self.overdue = any(user.conversation.overdue for user in users)
+        self.overdue = any(user.conversation.leaving.overdue for user in users)
         told = [user.conversation.farewell for user in users]
         self.farewell = Farewell(
             *(sum(getattr(one, name) for one in told) for name in ("ended", "killed", "kept", "unsent"))

@@ -23,12 +23,14 @@ class Limits:
         functions: The functions that may run here; empty for all.
         serializers: The two characters of each strategy that may be read here; empty for all.
         result_chars: How large a packed result may be.
+        memory_bytes: How much a process that runs tasks may take; None for no limit.
     """
 
     walltime_s: float | None = None
     functions: frozenset[UUID] = frozenset()
     serializers: frozenset[str] = frozenset()
     result_chars: int = MAX_RESULT_CHARS
+    memory_bytes: int | None = None
 
 
 class Gate:

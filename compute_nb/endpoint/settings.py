@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +15,20 @@ from uuid import UUID
 
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.gate import MAX_RESULT_CHARS, Limits
+from compute_nb.endpoint.runner.memory import LEAST_BYTES, why_not
 from compute_nb.errors import ComputeError
 
 ENGINES = ("processes", "threads", "parsl", "dask", "mpi")
 NO_WALLTIME = frozenset({"threads"})
 FILE_NAME = "endpoint.toml"
+ELSEWHERE = frozenset({"parsl", "dask"})  # their workers may be on another system
+
+_SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]?i?b)?\s*", re.IGNORECASE)
+_UNITS: Mapping[str, int] = {
+    "B": 1,
+    **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)},
+    **{f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)},
+}
 
 # key -> the type of its value and what it is called to people
 _TOP: Mapping[str, tuple[type | tuple[type, ...], str]] = {
@@ -33,6 +43,7 @@ _TOP: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "stop_s": ((int, float), "seconds from 0"),
     "kill_s": ((int, float), "seconds from 0"),
     "idle_s": ((int, float), "seconds above 0"),
+    "memory_limit": ((int, str), f'bytes from {LEAST_BYTES}, or a text such as "4 GB"'),
     "public": (bool, "true or false"),
     "result_limit": (int, f"characters from 1 to {MAX_RESULT_CHARS}"),
     "allowed_functions": (list, "a list of function ids"),
@@ -274,7 +285,23 @@ class _Reader:
             ),
             serializers=frozenset(self._each(table, "allowed_serializers", _identifier, ", ".join(_known()))),
             result_chars=size,
+            memory_bytes=self._memory(table) if "memory_limit" in table else None,
         )
+
+    def _memory(self, table: Mapping[str, Any]) -> int:
+        """Where the engine's workers are elsewhere, they themselves look whether their system keeps it."""
+        value = table["memory_limit"]
+        found = _SIZE.fullmatch(str(value))
+        size = int(float(found[1]) * _UNITS[(found[2] or "B").upper()]) if found is not None else 0
+        if size < LEAST_BYTES:
+            self._refuse("memory_limit", value, _TOP["memory_limit"][1])
+        reason = why_not() if table.get("engine") not in ELSEWHERE else ""
+        if reason:
+            raise ComputeError(
+                f"{self._where}: memory_limit can't be kept: {reason}. Take the key out, and limit "
+                "the agent as a whole by other means, such as a container"
+            )
+        return size
 
     def _each(self, table: Mapping[str, Any], key: str, read: Callable[[str], Any], known: str) -> list[Any]:
         found = []

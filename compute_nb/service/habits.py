@@ -61,9 +61,11 @@ class Habits:
         return cls(**{**known, **paths, "limits": Limits(**kept["limits"])})
 
     def keep(self, home: Home) -> None:
-        """Notes them for the next service of a home.
+        """Notes them for the next service of a home; usual limits are those of its own version then.
 
         Raises:
             OSError: The disk is full, say.
         """
-        write_private(home.habits_file, json.dumps(asdict(self), indent=1, default=str) + "\n")
+        limits = dict(asdict(self.limits).items() - asdict(Limits()).items())
+        told = {**asdict(self), "limits": limits}
+        write_private(home.habits_file, json.dumps(told, indent=1, default=str, sort_keys=True) + "\n")

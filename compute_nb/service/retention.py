@@ -18,7 +18,7 @@ from compute_nb.service.transaction import Transaction
 
 DAY_S = 86_400.0
 # Tasks that a step looks at: few where a step takes long (a busy machine, a slow disk), since others wait.
-FEWEST, FIRST, MOST = 25, 50, 200
+FEWEST, FIRST, PART = 25, 50, 200
 _SHORT_S, _LONG_S = 0.01, 0.03
 # Pages that a step gives back to the disk, 4 KB each.
 PAGES = 100
@@ -68,7 +68,7 @@ class Stride:
         if seconds > _LONG_S:
             self.tasks = max(self.tasks // 2, FEWEST)
         elif seconds < _SHORT_S:
-            self.tasks = min(self.tasks * 2, MOST)
+            self.tasks = min(self.tasks * 2, PART)
 
 
 class Swept(NamedTuple):

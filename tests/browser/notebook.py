@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import nbformat
 from nbformat.sign import NotebookNotary
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import ConsoleMessage, Locator, Page, expect
 
 PANEL = "application/vnd.compute-nb.panel+json"
 LOAD = "%load_ext compute_nb"
@@ -22,6 +22,9 @@ SWEEP = (
     "    time.sleep(0.05)\n"
     "s * s"
 )
+
+# JupyterLab asks a kernel for it at each start, and says so where that kernel goes meanwhile.
+DEBUGGER = "Could not restore the debugger state: Canceled future"
 
 SAVED = """async ([name, mime, counts]) => {
   const file = await (await fetch(`/api/contents/${name}?content=1`)).json();
@@ -41,7 +44,11 @@ class Notebook:
         self.gate = gate or lab.folder / f"{name}.gate"
         self.errors: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        page.on("console", self._hear)
+
+    def _hear(self, said: ConsoleMessage) -> None:
+        if said.type == "error" and not said.text.startswith(DEBUGGER):
+            self.errors.append(said.text)
 
     @property
     def others(self) -> list[str]:

@@ -117,7 +117,7 @@ def test_two_side_by_side_each_as_it_was_told(compute_nb, home, tmp_path, script
         "red": f"""
             python = "{sys.executable}"
             working_folder = "here"
-            walltime_s = 0.4
+            walltime_s = 3
             result_limit = 2000
             [environment]
             COLOUR = "red"

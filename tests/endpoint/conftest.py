@@ -45,7 +45,10 @@ class Rig:
         packages = options.pop("packages", None)
         self.folder = folder
         plan = options.pop("plan", {})
-        self.plan = WorkerPlan(python, folder, folder, packages, dict(os.environ), **plan)
+        memory_bytes = settings.limits.memory_bytes if settings else None
+        self.plan = WorkerPlan(
+            python, folder, folder, packages, dict(os.environ), memory_bytes=memory_bytes, **plan
+        )
         if settings is None:
             self.engine = ProcessEngine(self.plan, folder / "slots", uuid4(), workers, **options)
         else:
@@ -54,6 +57,7 @@ class Rig:
         self.ended: dict[int, object] = {}
         self.order: list[int] = []
         self.begun: dict[int, float] = {}
+        self.printed: dict[UUID, str] = {}
         self.last = 0
         self.settles = True
         self.engine.start(self.bell.set)
@@ -85,6 +89,8 @@ class Rig:
             news = self.engine.take()
             for begun in news.begun:
                 self.begun[begun.number] = begun.at
+            for run, _, _, text in news.printed:
+                self.printed[run.task_id] = self.printed.get(run.task_id, "") + text
             for number, result in news.ended:
                 assert number not in self.ended, "a task has ended twice"
                 self.ended[number] = result
@@ -96,6 +102,10 @@ class Rig:
         """Waits for the ends of tasks."""
         self.pump(lambda: all(number in self.ended for number in numbers))
         return [self.ended[number] for number in numbers]
+
+    def values_of(self, results):
+        """Reads values."""
+        return [SERIALIZER.deserialize(result.data) for result in results]
 
     def values(self, numbers):
         """Waits for values of tasks."""

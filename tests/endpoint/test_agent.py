@@ -13,8 +13,9 @@ import pytest
 from filelock import FileLock
 
 from compute_nb.endpoint import machine
-from compute_nb.endpoint.agent import Agent, about_python, lend_dill, run_agent, worker_environ
+from compute_nb.endpoint.agent import Agent, run_agent
 from compute_nb.endpoint.config import AgentConfig
+from compute_nb.endpoint.interpreter import about_python, lend_dill, worker_environ
 from compute_nb.endpoint.settings import Settings
 
 

@@ -6,13 +6,13 @@ from importlib.util import find_spec
 
 import pytest
 
-from compute_nb.endpoint.agent import about_python
+from compute_nb.endpoint.interpreter import about_python
 from compute_nb.endpoint.modules import Modules, names_in
 
 
 def test_this_interpreters_modules_are_those_that_can_be_imported():
     program = (  # pytest has an import hook of its own
-        "from compute_nb.endpoint.agent import about_python\n"
+        "from compute_nb.endpoint.interpreter import about_python\n"
         "from compute_nb.endpoint.modules import Modules\n"
         "import sys\nprint(Modules(about_python(sys.executable)).text())"
     )

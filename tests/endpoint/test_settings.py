@@ -41,6 +41,7 @@ def test_every_key(tmp_path):
         max_tasks_per_worker = 100
         preload = ["numpy", "scipy.linalg"]
         result_limit = 1000
+        memory_limit = "1.5 GB"
         allowed_functions = ["{FUNCTION}"]
         allowed_serializers = ["JSONData", "compute_nb.serialize.PureSourceTextInspect"]
         [environment]
@@ -57,6 +58,7 @@ def test_every_key(tmp_path):
     assert (found.min_workers, found.max_tasks, found.public) == (2, 100, True)
     assert found.preload == ("numpy", "scipy.linalg")
     assert found.limits.result_chars == 1000
+    assert found.limits.memory_bytes == 1_500_000_000
     assert found.limits.functions == {FUNCTION}
     assert found.limits.serializers == {"11", "st"}
     assert found.environ == {"OMP_NUM_THREADS": "1"}
@@ -108,6 +110,9 @@ def test_a_python_file_is_a_config_of_parsl(tmp_path):
         ('allowed_functions = ["all"]', "allowed_functions must be a list of function ids"),
         ('allowed_serializers = ["JSONDat"]', "(did you mean 'JSONData'?)"),
         ("result_limit = 99999999999", "result_limit must be characters from 1 to 10485760"),
+        ("memory_limit = 1000", 'memory_limit must be bytes from 64000000, or a text such as "4 GB"'),
+        ('memory_limit = "4 giga"', "not '4 giga'"),
+        ("memory_limit = 4.5e9", "not 4500000000.0"),
         ("[environment]\nA = 1\n", "environment.A must be a text, not 1"),
         ("[mpi]\nnodes = [1]\n", "mpi.nodes must be a list of texts"),
         ("workers = ", "can't be read"),
@@ -128,3 +133,11 @@ def test_the_documentation_has_every_key():
         f"`{key}`" for key in settings._TOP if key not in (*settings._TABLES, "environment")
     ] + tables:
         assert f"| {key} |" in text, key
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("100000000", 10**8), ('"256 MiB"', 1 << 28), ('"2tb"', 2 * 10**12), ('"70000 kB"', 7 * 10**7)],
+)
+def test_sizes_of_memory(tmp_path, text, size):
+    assert read(tmp_path, f"memory_limit = {text}").limits.memory_bytes == size

@@ -14,6 +14,7 @@ from uuid import UUID
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.custody import Custody
 from compute_nb.endpoint.engine import Engine
+from compute_nb.endpoint.engines.ear import Ear
 from compute_nb.endpoint.engines.pool import Pool, PoolEngine
 from compute_nb.endpoint.engines.worker import WorkerPlan
 from compute_nb.endpoint.settings import Settings
@@ -62,7 +63,7 @@ def make_engine(settings: Settings, site: Site) -> Engine:
             limits=settings.limits,
         )
     (site.folder / SLOTS).unlink(missing_ok=True)
-    make: Callable[[Settings, Site], Pool] = {
+    make: Callable[[Settings, Site, str], Pool] = {
         "threads": _threads,
         "parsl": _parsl,
         "dask": _dask,
@@ -72,7 +73,8 @@ def make_engine(settings: Settings, site: Site) -> Engine:
     def custody(places: int) -> Custody:
         return Custody(site.folder / CUSTODY, site.journal_id, places)
 
-    return PoolEngine(make(settings, site), custody, settings.limits)
+    ear = Ear()
+    return PoolEngine(make(settings, site, ear.path), custody, settings.limits, ear)
 
 
 def _require(settings: Settings) -> None:
@@ -89,37 +91,38 @@ def _require(settings: Settings) -> None:
             raise ComputeError(f"the engine {engine} needs {name}, which {sys.executable} lacks: run {mend}")
 
 
-def _threads(settings: Settings, site: Site) -> Pool:
+def _threads(settings: Settings, site: Site, live: str) -> Pool:
     from compute_nb.endpoint.engines.threads import ThreadPool
 
-    return ThreadPool(site.plan, site.workers)
+    return ThreadPool(site.plan, site.workers, live)
 
 
-def _parsl(settings: Settings, site: Site) -> Pool:
+def _parsl(settings: Settings, site: Site, live: str) -> Pool:
     from compute_nb.endpoint.engines.parsl import ParslPool
 
     return ParslPool(
-        settings.parsl_config, site.workers, _keeper_setup(settings, site), site.folder / "parsl"
+        settings.parsl_config, site.workers, _keeper_setup(settings, site, live), site.folder / "parsl"
     )
 
 
-def _dask(settings: Settings, site: Site) -> Pool:
+def _dask(settings: Settings, site: Site, live: str) -> Pool:
     from compute_nb.endpoint.engines.dask import DaskPool
 
-    return DaskPool(settings.dask_address, site.workers, _keeper_setup(settings, site), site.folder / "dask")
+    setup = _keeper_setup(settings, site, live)
+    return DaskPool(settings.dask_address, site.workers, setup, site.folder / "dask")
 
 
-def _mpi(settings: Settings, site: Site) -> Pool:
+def _mpi(settings: Settings, site: Site, live: str) -> Pool:
     from compute_nb.endpoint.engines.mpi import Cluster, MPIPool, nodes_here
 
     nodes = settings.mpi_nodes or nodes_here(os.environ)
     cluster = Cluster(nodes, settings.mpi_slots or site.workers, settings.mpi_launcher)
     packages = site.plan.packages and os.fspath(site.plan.packages)
-    setup = {**_keeper_setup(settings, site), "python": site.plan.python, "packages": packages}
+    setup = {**_keeper_setup(settings, site, live), "python": site.plan.python, "packages": packages}
     return MPIPool(cluster, setup, min_workers=settings.min_workers, idle_s=settings.idle_s)
 
 
-def _keeper_setup(settings: Settings, site: Site) -> dict[str, Any]:
+def _keeper_setup(settings: Settings, site: Site, live: str) -> dict[str, Any]:
     """What a keeper needs on a machine of which nothing is known: its own Python, unless one is named."""
     environ = {**settings.environ, machine.WORKER_MARK: str(site.journal_id)}
     return {
@@ -127,6 +130,8 @@ def _keeper_setup(settings: Settings, site: Site) -> dict[str, Any]:
         "folder": os.fspath(site.plan.folder),
         "packages": None,
         "limit": settings.limits.result_chars,
+        "memory": settings.limits.memory_bytes,
+        "live": live,
         "kill_s": settings.kill_s,
         "preload": settings.preload,
         "max_tasks": settings.max_tasks,

@@ -24,7 +24,7 @@ from compute_nb.endpoint.machine import WORKER_MARK
 from compute_nb.endpoint.runner.keeper import CANCELLED, Answer, Call, never
 from compute_nb.errors import ComputeError
 
-CAPABILITIES = Capabilities("dask", because="it gives each task one thread of a Dask worker")
+CAPABILITIES = Capabilities("dask", live_text=True, because="it gives each task one thread of a Dask worker")
 PREFIX = "compute-nb"
 WINDOW = 8  # chunks a worker, so that its turns of 10 ms between scheduler and client carry many
 CONNECT_S = 30.0
@@ -44,6 +44,9 @@ class OneLife(SchedulerPlugin):
 
     name = "compute-nb-one-life"
 
+    def __reduce__(self):
+        return eval, (BUILD, {"text": TEXT, "build": BUILD, "kind": "OneLife", "args": ()})
+
     async def start(self, scheduler):
         self.scheduler = scheduler
 
@@ -60,6 +63,10 @@ class Runner(WorkerPlugin):
         self.name = self.module = name
         self.packed = packed
 
+    def __reduce__(self):
+        args = self.module, self.packed
+        return eval, (BUILD, {"text": TEXT, "build": BUILD, "kind": "Runner", "args": args})
+
     def setup(self, worker):
         module = types.ModuleType(self.module)
         exec(json.loads(zlib.decompress(self.packed))["arrival.py"], module.__dict__)
@@ -67,6 +74,11 @@ class Runner(WorkerPlugin):
         module.teller = lambda topic: lambda ends: worker.log_event(topic, ends)
         sys.modules[self.module] = module
 '''
+# They travel as text, so that scheduler and workers may have another Python each.
+BUILD = (
+    "[(space, exec(text, space))[0] for space in [{'__name__': 'compute_nb_plugins', 'TEXT': text, "
+    "'BUILD': build}]][0][kind](*args)"
+)
 # What travels with each task is a builtin and text: 20 KB of runner would be most of the work.
 VISIT = (
     "[module.visit(*__import__('json').loads(text), module.teller(topic)) "
@@ -246,7 +258,6 @@ def _executing(metrics: Mapping[str, Any]) -> int:
 
 
 def _plugins() -> tuple[Any, Any]:
-    """Makes the plugins, of a module that nobody has, so that they travel by value."""
-    space: dict[str, Any] = {"__name__": "_compute_nb_plugins"}
+    space: dict[str, Any] = {"__name__": "compute_nb_plugins", "TEXT": PLUGINS, "BUILD": BUILD}
     exec(PLUGINS, space)
     return space["OneLife"](), space["Runner"](*luggage())

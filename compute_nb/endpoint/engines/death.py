@@ -7,6 +7,7 @@ import os
 import signal
 
 from compute_nb.endpoint.engines.force import End
+from compute_nb.endpoint.runner.memory import told
 from compute_nb.tasks import ErrorCode, Outcome
 
 MAX_DUMP_CHARS = 16_000
@@ -34,7 +35,9 @@ def describe_exit(code: int) -> str:
     return f"was killed by signal {-code} ({name})"
 
 
-def death(worker: str, code: int, dump: str = "", *, is_shared: bool = False) -> End:
+def death(
+    worker: str, code: int, dump: str = "", *, is_shared: bool = False, memory_bytes: int | None = None
+) -> End:
     """Returns the end of a task whose worker died under it.
 
     Args:
@@ -42,11 +45,14 @@ def death(worker: str, code: int, dump: str = "", *, is_shared: bool = False) ->
         code: The exit code of the process, negative for a signal.
         dump: What it wrote last; read after a segmentation fault.
         is_shared: Whether other tasks ran in the same process.
+        memory_bytes: Its memory limit.
     """
     hint = {
         -signal.SIGKILL: "often that is the system's answer to too little memory",
         -signal.SIGSEGV: "a compiled library has failed",
     }.get(code, "the code or a library ended the process")
+    if memory_bytes is not None and code in (-signal.SIGABRT, -signal.SIGSEGV):
+        hint += f", perhaps since it was refused memory (`memory_limit` is {told(memory_bytes)} here)"
     others = _ALL if is_shared else _OTHERS
     text = (
         f"WorkerDied: the worker ({worker}) {describe_exit(code)} while it ran this task: {hint}. "

@@ -25,7 +25,7 @@ from compute_nb.endpoint.runner.keeper import Answer, Call, Keeper
 from compute_nb.errors import ComputeError
 from compute_nb.mpi import completed
 
-CAPABILITIES = Capabilities("mpi", resource_specification=True)
+CAPABILITIES = Capabilities("mpi", live_text=True, resource_specification=True)
 LAUNCHERS = ("mpiexec", "srun", "aprun")
 ASK_S = 20.0
 IDLE_S = 600.0

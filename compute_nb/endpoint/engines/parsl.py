@@ -28,6 +28,7 @@ from compute_nb.errors import ComputeError
 
 CAPABILITIES = Capabilities(
     "parsl",
+    live_text=True,
     resource_specification=True,
     because="Parsl has no way to take back what it was given, and the worker can't be reached",
 )

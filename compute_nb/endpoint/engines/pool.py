@@ -30,18 +30,21 @@ from compute_nb.endpoint.engine import (
     Resources,
 )
 from compute_nb.endpoint.engines.death import death, lost
+from compute_nb.endpoint.engines.ear import Ear
 from compute_nb.endpoint.engines.force import CANCELLED, End
 from compute_nb.endpoint.engines.intake import Intake
 from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.gate import Gate, Limits
 from compute_nb.endpoint.runner import keeper
 from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.runner.voice import joined
 from compute_nb.endpoint.sizes import Paces
 from compute_nb.endpoint.timers import Timer, Timers
 from compute_nb.errors import ComputeError
-from compute_nb.tasks import ErrorCode, Outcome, RunResult
+from compute_nb.tasks import ErrorCode, Outcome, Printed, RunResult
 
 LOOK_S = 0.25
+LISTEN_S = 0.1
 IDLE_LOOK_S = 5.0
 UNSETTLED = 4
 MOST = 64  # tasks in a chunk
@@ -163,21 +166,25 @@ class PoolEngine:
         pool: Not open.
         make_custody: Makes the file for so many tasks.
         limits: What the endpoint allows.
+        ear: Hears what tasks print; closed here.
     """
 
-    def __init__(self, pool: Pool, make_custody: Callable[[int], Custody], limits: Limits) -> None:
+    def __init__(self, pool: Pool, make_custody: Callable[[int], Custody], limits: Limits, ear: Ear) -> None:
         self.capabilities = pool.capabilities
         self._pool, self._make_custody = pool, make_custody
         self._turns = Intake(Gate(pool.capabilities, limits), self._end)
+        self._memory_bytes = limits.memory_bytes
         self._timers, self._paces = Timers(), Paces(MOST)
         self._flights: dict[int, Flight] = {}
+        self._ear, self._talking = ear, dict[str, Flight]()
+        self._unsaid: dict[int, tuple[int, str]] = {}
         self._chunks = 0
         self._back: list[Chunk] = []
         self._landed: list[Flight] = []
         self._settled = self._settleable = 0
         self._custody: Custody | None = None
         self._figures = pool.figures()
-        self._is_open = self._ending = self._stopping = self._looks = False
+        self._is_open = self._ending = self._stopping = self._looks = self._listens = False
         self._next_look: Timer | None = None
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -235,6 +242,7 @@ class PoolEngine:
             os.kill(os.getpid(), signal.SIGABRT)
         finally:
             self._pool.close()
+            self._ear.close()
             if self._custody is not None:
                 self._custody.close()
 
@@ -334,7 +342,7 @@ class PoolEngine:
         for task in tasks:
             call = Call(str(task.run.task_id), function_id, batch.code, task.args, options)
             flight = Flight(chunk, task, call, self._custody.add(task.number))
-            self._flights[task.number] = flight
+            self._flights[task.number] = self._talking[call.task_id] = flight
             flights.append(flight)
         return flights
 
@@ -352,6 +360,9 @@ class PoolEngine:
         if not self._looks:
             self._looks = True
             self._look_again(LOOK_S)
+        if not self._listens:
+            self._listens = True
+            self._timers.later(LISTEN_S, self._listen)
 
     def _teller(self, flight: Flight) -> Callable[[Future[Answer]], None]:
         return lambda future: self._commands.put(lambda: self._ended(flight))
@@ -375,6 +386,7 @@ class PoolEngine:
     def _ended(self, flight: Flight) -> None:
         """A future was set."""
         assert flight.future is not None
+        self._hear()
         if flight.future.cancelled():
             end = flight.doom or lost("WorkerDied: the task was given up by what ran it")
             self._land(flight, end)
@@ -404,7 +416,8 @@ class PoolEngine:
                 return End(Outcome.SUCCESS, answer.data, None)
             case keeper.DIED:
                 worker, is_shared = f"pid {answer.pid} on {answer.host}", self.capabilities.shares_process
-                return death(worker, answer.code, answer.data, is_shared=is_shared)
+                limit = self._memory_bytes
+                return death(worker, answer.code, answer.data, is_shared=is_shared, memory_bytes=limit)
             case keeper.CANCELLED:
                 return CANCELLED
             case keeper.WALLTIME:
@@ -435,7 +448,8 @@ class PoolEngine:
         flight.chunk.back.append(flight.task)
 
     def _leave(self, flight: Flight) -> None:
-        del self._flights[flight.task.number]
+        del self._flights[flight.task.number], self._talking[flight.call.task_id]
+        self._tell(flight)
         flight.chunk.left -= 1
         if not flight.chunk.left:
             self._chunks -= 1
@@ -466,6 +480,28 @@ class PoolEngine:
         _log.warning("task %s: %s", flight.call.task_id, text)
         flight.over = True
         flight.last_news = self._end(flight.task, CANCELLED._replace(data=text))
+
+    def _listen(self) -> None:
+        """Tells what running tasks print, once what was told before has been taken."""
+        self._hear()
+        if self._news.has_room:
+            for number in tuple(self._unsaid):
+                self._tell(self._flights[number])
+        self._listens = bool(self._flights)
+        if self._listens:
+            self._timers.later(LISTEN_S, self._listen)
+
+    def _hear(self) -> None:
+        for task_id, start, text in self._ear.take():
+            flight = self._talking.get(task_id)
+            if flight is not None and not flight.over:
+                number = flight.task.number
+                self._unsaid[number] = joined(self._unsaid.get(number), (start, text))
+
+    def _tell(self, flight: Flight) -> None:
+        piece = self._unsaid.pop(flight.task.number, None)
+        if piece is not None and not flight.over:
+            self._news.printed(Printed(flight.task.run, flight.chunk.batch.task_group_id, *piece))
 
     def _look(self) -> None:
         """Tells which tasks run, and how large the pool is."""

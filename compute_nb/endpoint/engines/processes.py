@@ -33,6 +33,7 @@ from compute_nb.endpoint.engines.loop import Loop
 from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.engines.worker import Chunk, Worker, WorkerPlan
 from compute_nb.endpoint.gate import Gate, Limits
+from compute_nb.endpoint.runner.worker import SPENT
 from compute_nb.endpoint.sizes import ChunkSizes
 from compute_nb.endpoint.slots import Slot, Slots
 from compute_nb.tasks import ErrorCode, Outcome, RunResult
@@ -81,6 +82,7 @@ class ProcessEngine:
     ) -> None:
         self._max = workers
         self._turns = Intake(Gate(CAPABILITIES, limits or Limits()), self._end)
+        self._memory_bytes = plan.memory_bytes
         self._slots = Slots(slots_path, journal_id, workers)
         self._sizes = ChunkSizes()
         self._loop = Loop(self._step, self._last)
@@ -342,13 +344,16 @@ class ProcessEngine:
         dump = worker.last_words(MAX_DUMP_CHARS)
         for place, chunk in enumerate(tuple(worker.chunks)):
             begun = max(worker.slot.begun(chunk.record), chunk.ended)
-            if not begun and not place:
+            if not begun and not place and code != SPENT:
                 self._end_stillborn(worker, chunk, code)
             self._give_back(chunk, begun)
             for task in chunk.tasks[chunk.ended :]:
-                end = self._force.doom(task.number) or death(f"pid {worker.pid}", code, dump)
+                end = self._force.doom(task.number) or self._death(worker, code, dump)
                 chunk.last_news = self._end(task, end, worker.slot.begun_at(), None)
             self._chunk_over(worker, chunk)
+
+    def _death(self, worker: Worker, code: int, dump: str) -> End:
+        return death(f"pid {worker.pid}", code, dump, memory_bytes=self._memory_bytes)
 
     def _end_stillborn(self, worker: Worker, chunk: Chunk, code: int) -> None:
         """Ends tasks before which worker after worker dies: what kills them is in the chunk itself."""

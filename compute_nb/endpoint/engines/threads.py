@@ -22,12 +22,23 @@ from typing import IO, Any
 
 from compute_nb.endpoint.engine import Capabilities
 from compute_nb.endpoint.engines.pool import Figures, begun
-from compute_nb.endpoint.engines.worker import KNOWN_FUNCTIONS, MAX_LOG_BYTES, RUNNER, WorkerPlan
-from compute_nb.endpoint.runner.keeper import DIED, ERROR, MAX_WORDS, SUCCESS, Answer, Call
+from compute_nb.endpoint.engines.worker import KNOWN_FUNCTIONS, RUNNER, WorkerPlan, open_log_at
+from compute_nb.endpoint.runner.keeper import (
+    DIED,
+    ERROR,
+    LIVE_LOG_BYTES,
+    LOG,
+    MAX_WORDS,
+    SUCCESS,
+    Answer,
+    Call,
+)
+from compute_nb.endpoint.runner.leftovers import LATE
 from compute_nb.errors import ComputeError
 
 CAPABILITIES = Capabilities(
     "threads",
+    live_text=True,
     walltime=False,
     cancel_running=False,
     shares_process=True,
@@ -46,13 +57,10 @@ class Child:
         OSError: The interpreter can't be started.
     """
 
-    def __init__(self, plan: WorkerPlan, threads: int) -> None:
+    def __init__(self, plan: WorkerPlan, threads: int, live: str) -> None:
         self._plan = plan
-        self.log = plan.logs / "threads.log"
-        self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        if self._log_start > MAX_LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
-            self._log_start = 0
+        self.log = plan.logs / LOG
+        self._log_start = open_log_at(self.log)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [plan.python, os.fspath(RUNNER), str(os.getpid()), str(threads)],
@@ -63,20 +71,16 @@ class Child:
                 env=plan.environ,
                 start_new_session=True,
             )
+        self._leaving = False
         self._known: OrderedDict[str, None] = OrderedDict()
         self._serial = 0
         self._lock = threading.Lock()
         self._open: dict[int, tuple[Future[Answer], float]] = {}
-        self._is_up = self.is_gone = False
+        self._is_up = self.is_spent = self.is_gone = False
         packages = plan.packages and os.fspath(plan.packages)
-        self._put(
-            {
-                "folder": os.fspath(plan.folder),
-                "packages": packages,
-                "limit": plan.result_chars,
-                "preload": plan.preload,
-            }
-        )
+        setup = {"folder": os.fspath(plan.folder), "packages": packages, "limit": plan.result_chars}
+        places = {"file": os.path.realpath(self.log), "live": live}
+        self._put({**setup, **places, "memory": plan.memory_bytes, "preload": plan.preload})
         self._reader = threading.Thread(target=self._read_all, name="threads-reader", daemon=True)
         self._reader.start()
 
@@ -108,6 +112,12 @@ class Child:
         self._known[call.function_id] = None
         return {"code": call.code, "forget": old}
 
+    def leave(self) -> None:
+        """Ends the child once all that it was given has ended."""
+        self._leaving = True
+        if not self._open:
+            self._kill_group()
+
     def close(self) -> None:
         """Kills the child and all of its process group."""
         self._kill_group()
@@ -133,10 +143,15 @@ class Child:
             if not frame:
                 self._is_up = True
                 continue
+            if len(frame) == 1:
+                self.is_spent = True
+                continue
             serial, ok, data, code, started, ended = frame
             with self._lock:
                 future, _ = self._open.pop(serial)
             future.set_result(Answer(SUCCESS if ok else ERROR, data, code, started, ended, 0, ""))
+            if self._leaving and not self._open:
+                self._kill_group()
         self._bury()
 
     def _bury(self) -> None:
@@ -154,6 +169,13 @@ class Child:
                 with contextlib.suppress(OSError):  # what was not written is lost
                     pipe.close()
 
+    def bound_log(self) -> None:
+        """Begins the log anew if it has grown large; the child writes on."""
+        for log in (self.log, self.log.with_name(self.log.name + LATE)):
+            with contextlib.suppress(OSError):
+                if log.stat().st_size > LIVE_LOG_BYTES:
+                    os.truncate(log, 0)
+
     def _fail_all(self) -> None:
         with self._lock:
             pending, self._open = self._open, {}
@@ -170,6 +192,8 @@ class Child:
     def _last_words(self) -> str:
         try:
             with self.log.open("rb") as log:
+                if log.seek(0, os.SEEK_END) < self._log_start:  # it is another one
+                    self._log_start = 0
                 log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - MAX_WORDS))
                 return log.read().decode(errors="replace").strip()
         except OSError:
@@ -186,20 +210,26 @@ class ThreadPool:
     Args:
         plan: How the child is started.
         threads: How many tasks it runs at a time.
+        live: Where the engine hears what tasks print.
     """
 
     capabilities = CAPABILITIES
     most = 1
 
-    def __init__(self, plan: WorkerPlan, threads: int) -> None:
-        self._plan, self.window = plan, threads
+    def __init__(self, plan: WorkerPlan, threads: int, live: str) -> None:
+        self._plan, self.window, self._live = plan, threads, live
         self._child: Child | None = None
+        self._left: list[Child] = []
 
     def open(self) -> None:
-        """Starts the child."""
+        """Starts the child, anew if it is gone or has come to its limit of memory."""
+        if self._child is not None and self._child.is_spent:
+            self._child.leave()
+            self._left = [one for one in self._left if not one.is_gone] + [self._child]
+            self._child = None
         if self._child is None or self._child.is_gone:
             try:
-                self._child = Child(self._plan, self.window)
+                self._child = Child(self._plan, self.window, self._live)
             except OSError as error:
                 raise ComputeError(
                     f"no worker could be started with {self._plan.python}: {type(error).__name__}: {error}; "
@@ -221,14 +251,17 @@ class ThreadPool:
         return begun(futures)
 
     def figures(self) -> Figures:
-        """Counts threads as workers."""
+        """Counts threads as workers; keeps their log within its bounds, since it comes now and then."""
+        if self._child is not None:
+            self._child.bound_log()
         is_up = self._child is not None and not self._child.is_gone
         return Figures(self.window, self.window if is_up else 0)
 
     def close(self) -> None:
         """Kills the child."""
-        if self._child is not None:
-            self._child.close()
+        for child in (self._child, *self._left):
+            if child is not None:
+                child.close()
 
 
 def _frame(source: IO[bytes]) -> list[Any] | None:
@@ -242,4 +275,4 @@ def _frame(source: IO[bytes]) -> list[Any] | None:
         frame = json.loads(body)
     except ValueError:
         return None
-    return frame if isinstance(frame, list) and len(frame) in (0, 6) else None
+    return frame if isinstance(frame, list) and len(frame) in (0, 1, 6) else None

@@ -17,8 +17,9 @@ from typing import Any
 
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
-from compute_nb.endpoint.engines.tail import Tail
 from compute_nb.endpoint.gate import MAX_RESULT_CHARS
+from compute_nb.endpoint.runner.leftovers import LATE, is_written
+from compute_nb.endpoint.runner.tail import Tail
 from compute_nb.endpoint.slots import MAX_CHUNK, Slot
 from compute_nb.endpoint.timers import Timer
 
@@ -47,6 +48,7 @@ class WorkerPlan:
         packages: A folder that holds dill, for an interpreter that lacks it; None to do without.
         environ: Their environment.
         result_chars: How large a packed result may be.
+        memory_bytes: How much each of their processes may take; None for no limit.
         preload: Modules that a worker imports before it is up.
         max_tasks: A worker that has run so many is replaced; 0 for no limit.
     """
@@ -57,6 +59,7 @@ class WorkerPlan:
     packages: Path | None
     environ: Mapping[str, str]
     result_chars: int = MAX_RESULT_CHARS
+    memory_bytes: int | None = None
     preload: tuple[str, ...] = ()
     max_tasks: int = 0
 
@@ -112,9 +115,9 @@ class Worker:
         self._known: OrderedDict[int, str] = OrderedDict()
         self._out, self._in = bytearray(), bytearray()
         self.log = plan.logs / f"worker-{place}.log"
-        self._log_start = _open_log_at(self.log)
+        self._log_start = open_log_at(self.log)
         self.log.touch()
-        self.tail = Tail(self.log)
+        self.tail = Tail(os.fspath(self.log))
         try:
             self.process = self._popen(plan)
         except OSError:
@@ -149,9 +152,11 @@ class Worker:
         return {
             **self.slot.places(),
             **self.tail.setup(),
+            "file": os.path.realpath(self.log),
             "folder": os.fspath(plan.folder),
             "packages": packages,
             "limit": plan.result_chars,
+            "memory": plan.memory_bytes,
             "preload": plan.preload,
         }
 
@@ -288,6 +293,10 @@ class Worker:
 
     def bound_log(self, max_bytes: int = MAX_LOG_BYTES) -> None:
         """Begins the log anew if it has grown large, with its last part beside it; the worker writes on."""
+        late = self.log.with_name(self.log.name + LATE)
+        with contextlib.suppress(OSError):
+            if late.stat().st_size > max_bytes:
+                os.truncate(late, 0)
         with contextlib.suppress(OSError):
             size = self.log.stat().st_size
             if size <= max_bytes:
@@ -302,6 +311,8 @@ class Worker:
         """Returns the end of what this process has written to its log."""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
+            if size < self._log_start:  # it is another one, since a task has left something that prints
+                self._log_start = 0
             start = max(self._log_start, size - max_chars)
             log.seek(start)
             words = log.read().decode(errors="replace")
@@ -309,9 +320,11 @@ class Worker:
         return ""
 
 
-def _open_log_at(path: Path) -> int:
+def open_log_at(path: Path) -> int:
     """Returns where a new worker's output begins in its log; a log that has grown large starts anew."""
     with contextlib.suppress(OSError):
+        if is_written(os.fspath(path)):  # by what a task of an earlier worker has left
+            path.replace(path.with_name(path.name + LATE))
         size = path.stat().st_size
         if size <= MAX_LOG_BYTES:
             return size

@@ -8,7 +8,7 @@ not on `sys.path`, so that user code with a `pipe.py` gets its own; they import 
 A frame is four bytes of length, big-endian, and that much UTF-8 JSON. The engine sends first
 
     {"slots": path, "cancel": word, "begun": double, "records": [word, word], "folder": path,
-     "packages": path, "limit": characters, "preload": [module, ...]}
+     "packages": path, "limit": characters, "memory": bytes or null, "preload": [module, ...]}
 
 and then chunks, in which `code` and `forget` may be missing:
 

@@ -18,8 +18,13 @@ from typing import TYPE_CHECKING, Any
 from .buffers import dump
 from .call import arguments, code_of
 from .failure import error_text, printable
+from .leftovers import Leftovers
+from .memory import MEMORY
 from .pickles import Unfit, dill
+from .state import State
 from .surroundings import Surroundings
+from .teller import Teller
+from .told import streams, whole
 from .worker import REMOTE, checked
 
 if TYPE_CHECKING:
@@ -27,10 +32,14 @@ if TYPE_CHECKING:
 
 CELL = "compute_cell"
 CLONE_FS = 0x200
+SPENT = ["spent"]  # the frame of a process that wants no new task: malloc holds on to what threads have freed
 
 
 class Room:
-    """Lets many in that share the process, or one that wants it alone, in the order of their coming."""
+    """Lets many in that share the process, or one that wants it alone, in the order of their coming.
+
+    Who comes into an empty one has it alone until it says `share`, so that it can clear up.
+    """
 
     def __init__(self) -> None:
         self.news = threading.Condition()
@@ -48,9 +57,15 @@ class Room:
             )
             self.admitted += 1
             self.inside += 1
-            self.is_taken = alone
+            self.is_taken = self.inside == 1
             self.news.notify_all()
-            return self.inside == 1
+            return self.is_taken
+
+    def share(self) -> None:
+        """Lets others in."""
+        with self.news:
+            self.is_taken = False
+            self.news.notify_all()
 
     def leave(self) -> None:
         """Makes room."""
@@ -75,6 +90,8 @@ class Crowd:
         if setup["packages"]:
             sys.path.append(setup["packages"])
         self.folder = setup["folder"]
+        self.teller = Teller(setup.get("live"))
+        streams(self.teller.hear)
         self.surroundings = SharedSurroundings(self.folder)
         self.codes: dict[str, Any] = {}
         self.room = Room()
@@ -82,6 +99,9 @@ class Crowd:
         self.writing = threading.Lock()
         self.reading = threading.Lock()
         self.count = threads
+        self.is_spent = self.is_torn = False
+        self.leftovers = Leftovers(setup.get("file"))
+        self.state = State(os.dup(2), main_thread=False)
 
     def run(self) -> None:
         """Takes tasks until the engine closes the pipe."""
@@ -105,16 +125,36 @@ class Crowd:
         while True:
             frame = self.tasks.get()
             maker = self.maker(frame)
-            is_first = self.room.enter(getattr(maker, "name", "") == CELL)
-            started = time.time()
+            alone = getattr(maker, "name", "") == CELL
+            is_first = self.room.enter(alone)
             try:
+                if is_first:
+                    self.clear_up()
+                if not alone:
+                    self.room.share()
+                self.teller.begin(frame["id"])
+                started = time.time()
                 end = self.run_task(frame, maker, is_first, has_folder)
                 if os.getpid() != self.pid:
                     os._exit(0 if end[0] else 1)  # a child that the task forked and that came back here
             finally:
+                self.teller.end()
                 self.room.leave()
             with self.writing:
+                if (MEMORY.is_met or self.is_torn) and not self.is_spent:
+                    self.is_spent = True
+                    self.pipe.send(SPENT)
                 self.pipe.send([frame["task"], *end, started, time.time()])
+
+    def clear_up(self) -> None:
+        """Leaves nothing of the tasks before to those that come, once none of them runs."""
+        stdin, stdout, stderr = self.surroundings.streams
+        self.surroundings.streams = stdin, whole(stdout), whole(stderr)
+        if self.leftovers.write():
+            with contextlib.suppress(OSError):
+                os.dup2(self.leftovers.put_aside(), self.state.log, inheritable=False)
+        if not self.state.put_back():
+            self.is_torn = True
 
     def maker(self, frame: dict[str, Any]) -> Any:
         """Returns the maker of a function, read once, or the error of reading it."""
@@ -138,13 +178,23 @@ class Crowd:
             if isinstance(maker, BaseException):
                 raise maker
             self.enter(options.get("context") or {}, is_first, has_folder)
+            MEMORY.keep()
             args, kwargs = arguments(frame["args"])
             value = maker.make()(*args, **kwargs)
+            self.stitch()
             return checked(dump(value, options.get("result_serializers") or []), self.limit)
         except Unfit as error:
+            self.stitch()
             return False, f"SerializationError: {printable(str(error))}", REMOTE
         except BaseException as error:
+            self.stitch()
             return False, error_text(error), REMOTE
+
+    def stitch(self) -> None:
+        """Mends what a task has torn that all others stand on."""
+        if self.state.is_torn:
+            self.state.stitch()
+            self.is_torn = True
 
     def enter(self, context: dict[str, Any], is_first: bool, has_folder: bool) -> None:
         """Goes to the folder of a task; undoes what others have done to the process once none is left.

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from .memory import MEMORY
 from .pickles import dumps, loads, mime
 
 if TYPE_CHECKING:
@@ -16,19 +17,21 @@ if TYPE_CHECKING:
 RUNNER = os.path.dirname(__file__)
 MAX_TEXT = 1_000_000
 MAX_EXCEPTION = 65_536
+MAX_FRAMES, LAST_FRAMES = 5_000, 200
 TAIL = "compute_nb:1:"
 NOTE = "compute_nb_note"  # what is known of an error besides its text
 
 
 def error_text(error: BaseException) -> str:
     """Returns the traceback of a task's error without this program's frames, then the line for programs."""
+    short = MEMORY.note(error)  # first of all, since it makes room
     own = str_of(error)
     if own.rsplit("\n", 1)[-1].startswith(TAIL):
         return printable(own)
     text = "".join(formatted(error)).rstrip("\n")
     if isinstance(error, (ModuleNotFoundError, FileNotFoundError)):
         text += f"\n(on {os.uname().nodename}, in {folder()}, with {sys.executable})"
-    text += getattr(error, NOTE, "")
+    text += getattr(error, NOTE, "") + short
     if isinstance(error, SystemExit):
         text += "\n(the code asked its process to exit; a task ends by returning)"
     return f"{shortened(printable(text))}\n{tail(error)}"
@@ -47,9 +50,19 @@ def formatted(error: BaseException) -> list[str]:
     import traceback
 
     try:
-        return traceback.format_exception(type(error), error, below_runner(error.__traceback__))
+        trace = below_runner(error.__traceback__)
+        return traceback.format_exception(type(error), error, trace, limit=limit_of(trace))
     except Exception as broken:
         return [f"{type(error).__qualname__} (its text can't be made: {broken!r})"]
+
+
+def limit_of(trace: TracebackType | None) -> int | None:
+    """Returns how much of a traceback can be formatted: millions of frames take minutes, so the last ones."""
+    for _ in range(MAX_FRAMES):
+        if trace is None:
+            return None
+        trace = trace.tb_next
+    return -LAST_FRAMES
 
 
 def below_runner(trace: TracebackType | None) -> TracebackType | None:

@@ -23,10 +23,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+from .leftovers import LATE, is_written
+from .tail import Tail
+from .voice import LAST_CHARS, Voice
+
 LENGTH = struct.Struct("!I")
 MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 LOG = "worker-0.log"  # a cell reads what programs print from a file that is called so
-RING_BYTES = 32 + 65_536
+LISTEN_S = 0.1  # so often a task is listened to that has run for a while
+LIVE_LOG_BYTES = 64 * 1024 * 1024  # of the log while it does
 # Places in the file of words: a record of serial, count, begun, limit; then those of `slots`.
 RECORD, CANCEL, LOG_WORD, BEGUN_DOUBLE, WORDS_BYTES = 0, 8, 10, 6, 64
 NO_LIMIT = 0xFFFFFFFF
@@ -82,8 +87,10 @@ class Keeper:
 
     Args:
         setup: `python` (None: the host's own), `folder` where tasks run, `packages` that holds dill or None,
-            `limit` of a result in characters, `environ` that is added, `kill_s` that a task may take to end;
-            perhaps `preload`, modules that a worker imports first, and `max_tasks` that one may run.
+            `limit` of a result in characters, `memory` in bytes that a process may take or None,
+            `environ` that is added, `live` where the agent hears what tasks print or None, `kill_s`
+            that a task may take to end; perhaps `preload`, modules that a worker imports first, and
+            `max_tasks` that one may run.
     """
 
     def __init__(self, setup: dict[str, Any]) -> None:
@@ -91,7 +98,7 @@ class Keeper:
 
         self.setup, self.python = setup, setup["python"] or sys.executable
         sweep()
-        self.place = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_")
+        self.place = os.path.realpath(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}_"))
         self.folder = setup["folder"] or self.place
         self.process: Any = None
         self.exit = (0, 0)
@@ -102,6 +109,8 @@ class Keeper:
         self.doom: str | None = None
         self.due: tuple[float, Callable[[], None]] | None = None
         self.ears, self.mouth = os.pipe()
+        self.voice = Voice(setup["live"])
+        self.tail: Any = None
         with open(os.path.join(self.place, "words"), "w+b") as file:
             file.truncate(WORDS_BYTES)
             self.map = mmap.mmap(file.fileno(), WORDS_BYTES)
@@ -154,6 +163,7 @@ class Keeper:
     def close(self) -> None:
         """Ends the worker and removes what is left of it."""
         self.kill()
+        self.voice.close()
         shutil.rmtree(self.place, ignore_errors=True)
 
     def tried(self, call: Call) -> Answer:
@@ -183,8 +193,11 @@ class Keeper:
             return
         os.makedirs(self.folder, exist_ok=True)
         log = os.path.join(self.place, LOG)
-        with tempfile.TemporaryFile() as live, open(log, "wb") as output:
-            live.truncate(RING_BYTES)
+        if is_written(log):
+            os.replace(log, log + LATE)
+        with open(log, "wb"):
+            self.tail = Tail(log)
+        with open(log, "ab") as output:
             self.process = subprocess.Popen(
                 [self.python, MAIN, str(os.getpid())],
                 stdin=subprocess.PIPE,
@@ -193,7 +206,7 @@ class Keeper:
                 cwd=self.folder,
                 env={**os.environ, **self.setup["environ"]},
                 start_new_session=True,
-                pass_fds=(live.fileno(),),
+                pass_fds=(self.tail.file,),
                 bufsize=0,
             )
             self.known, self.first = "", self.serial
@@ -202,15 +215,17 @@ class Keeper:
                 "cancel": CANCEL,
                 "begun": BEGUN_DOUBLE,
                 "log": LOG_WORD,
+                "file": log,
                 "records": [RECORD, RECORD],
                 "folder": self.folder,
                 "packages": self.setup["packages"],
                 "limit": self.setup["limit"],
+                "memory": self.setup["memory"],
                 "preload": self.setup.get("preload"),
-                "live": live.fileno(),
+                **self.tail.setup(),
             }
             self.send(json.dumps(setup))
-            if self.receive(listens=False) is None:
+            if self.receive() is None:
                 raise OSError(f"it {self.buried()} before it was up; its last words: {self.last_words()}")
 
     def kill(self) -> None:
@@ -227,6 +242,7 @@ class Keeper:
             os.killpg(process.pid, signal.SIGKILL)
         process.stdin.close()
         process.stdout.close()
+        self.tail.close()
         self.exit = process.pid, code
         return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
@@ -244,12 +260,13 @@ class Keeper:
         except OSError:
             return ""
 
-    def bound_log(self) -> None:
+    def bound_log(self, max_bytes: int = MAX_LOG_BYTES) -> None:
         """Begins the worker's log anew if it has grown large; the worker writes on."""
-        log = os.path.join(self.place, LOG)
-        with contextlib.suppress(OSError):
-            if os.path.getsize(log) > MAX_LOG_BYTES:
-                os.truncate(log, 0)
+        for name in (LOG, LOG + LATE):
+            log = os.path.join(self.place, name)
+            with contextlib.suppress(OSError):
+                if os.path.getsize(log) > max_bytes:
+                    os.truncate(log, 0)
 
     # one task
 
@@ -272,8 +289,10 @@ class Keeper:
             self.bound_log()
         with contextlib.suppress(OSError):  # it is dead, which is told below
             self.send(json.dumps(frame))
-        found = self.receive(call.options.get("walltime_s"))
+        found = self.receive(call.options.get("walltime_s"), call.task_id)
         if found is None:
+            if words[RECORD + 2]:
+                self.hear(call.task_id, is_last=True)
             self.buried()
             if self.doom is not None:
                 return self.answer(self.doom, "", None)
@@ -297,25 +316,29 @@ class Keeper:
         while rest:
             rest = rest[os.write(self.process.stdin.fileno(), rest) :]
 
-    def receive(self, walltime_s: float | None = None, *, listens: bool = True) -> Any:
+    def receive(self, walltime_s: float | None = None, task_id: str = "") -> Any:
         """Waits for a frame and ends the task on the way if it is to end; None if the worker has ended.
 
         Args:
             walltime_s: Of the task.
-            listens: Whether there is a task that can be interrupted.
+            task_id: Of the task, which is listened to and can be interrupted; empty if there is none.
         """
         source = self.process.stdout.fileno()
-        sources = [source, self.ears] if listens else [source]
+        sources = [source, self.ears] if task_id else [source]
         data = b""
         size = None
         ends_at = None if walltime_s is None else time.monotonic() + walltime_s
         kills_at = None
+        listens_at = time.monotonic() + LISTEN_S if task_id else None
         while size is None or len(data) < size:
             acts_at = None if self.due is None else self.due[0]
-            dues = [due for due in (ends_at, kills_at, acts_at) if due is not None]
+            dues = [due for due in (ends_at, kills_at, acts_at, listens_at) if due is not None]
             pause_s = min(max(0.0, min(dues) - time.monotonic()), 86_400.0) if dues else None
             news = select.select(sources, [], [], pause_s)[0]
             now = time.monotonic()
+            if listens_at is not None and now >= listens_at:
+                listens_at = now + LISTEN_S
+                self.hear(task_id)
             if source in news:
                 part = os.read(source, 1 << 16)
                 if not part:
@@ -339,6 +362,13 @@ class Keeper:
                     self.doom = self.doom or WALLTIME
                 kills_at = self.interrupt(now)
         return json.loads(data[4:])
+
+    def hear(self, task_id: str, is_last: bool = False) -> None:
+        """Tells what the running task has printed since it was heard last."""
+        piece = self.tail.news(self.serial, 0, self.words[LOG_WORD], LAST_CHARS)
+        if piece is not None:
+            self.voice.say(task_id, piece.start, piece.text, is_last)
+            self.bound_log(LIVE_LOG_BYTES)
 
     def interrupt(self, now: float) -> float:
         """Asks the task to end; returns when that is to be enforced."""

@@ -11,6 +11,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from .memory import MEMORY
 from .pickles import Unfit, dill
 from .pipe import Pipe
 from .preload import imported
@@ -57,13 +58,6 @@ def about() -> dict[str, Any]:
     }
 
 
-def line_by_line() -> None:
-    """Has what functions print in the log while they run, where the engine reads it."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(line_buffering=True)
-
-
 def main() -> None:
     """Is a worker until the engine closes the pipe."""
     if sys.argv[1:] == ["--about"]:
@@ -75,12 +69,12 @@ def main() -> None:
     faulthandler.enable()
     pipe = Pipe()
     os.environ.setdefault("MPLBACKEND", "Agg")
-    line_by_line()
     sys.modules["__main__"] = types.ModuleType("__main__")  # user code finds nothing of ours there
     die_with(parent)
     setup = pipe.receive()
     if setup is None:
         return
+    MEMORY.limit(setup.get("memory"))
     failed = imported(setup.get("preload") or ())
     if threads:
         from .crowd import Crowd

@@ -39,6 +39,11 @@ class Slot:
             return False
         return True
 
+    def move_log(self, file: int) -> None:
+        """Goes on with another log, under the same descriptors; takes `file` over."""
+        os.dup2(file, self.log, inheritable=False)
+        os.close(file)
+
     def wanted_gone(self, serial: int, index: int) -> bool:
         """True if the engine has asked for exactly this task to end."""
         return (self.words[self.cancel], self.words[self.cancel + 1]) == (serial, index + 1)

@@ -110,6 +110,12 @@ def _hide(told: Any, hidden: tuple[str, ...], seen: Any) -> None:
         _hide(other, hidden, seen)
 
 
+def memory_note(error: BaseException) -> str:
+    """Returns which limit of the worker an error comes from, "" for other errors; makes room to tell it."""
+    runner = sys.modules.get("_compute_nb_runner.memory")
+    return "" if runner is None else str(runner.MEMORY.note(error))
+
+
 def place_note(error: BaseException, folder: str | None) -> str:
     """Returns where a file, a module or a keyboard was missed, "" for other errors."""
     if isinstance(error, EOFError) and error.args == ("EOF when reading a line",):

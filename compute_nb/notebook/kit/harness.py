@@ -29,6 +29,7 @@ from .failure import (
     absence_note,
     end_child,
     exception_buffer,
+    memory_note,
     message,
     own_files,
     place_note,
@@ -298,10 +299,11 @@ class Turn:
             return self._packed((None, {}))
 
     def _fail(self, error: BaseException) -> NoReturn:
+        short = memory_note(error)
         own = (self._cell.label,) if "$" in self._swept else ()  # a command's text is not in these frames
         hidden, folder = own_files() + own, None if self._around is None else self._around.folder
         text, trace = traceback_text(error, hidden), trace_of(error, hidden)
-        note = place_note(error, folder) + absence_note(error, self._cell.notes)
+        note = place_note(error, folder) + absence_note(error, self._cell.notes) + short
         text += note
         if trace:
             trace[-1]["text"] += note

@@ -71,6 +71,7 @@ class Items:
         self._shown = self._shown_size = 0
         self._clears = False
         self.live = _live()
+        _let_go(self.thread)
         LOG.begin()
 
     def outside(self) -> None:
@@ -250,6 +251,10 @@ def items_of_cell() -> Items | None:
 def end_cell() -> None:
     """Ends the cell that runs now; what its threads go on to write is nobody's."""
     current.pop()
+    _let_go(threading.get_ident())
+
+
+def _let_go(own: int) -> None:
+    """Has all threads but one print for nobody: they are not of the cell that comes."""
     if threading.active_count() > 1:
-        own = threading.current_thread()
-        outlived.update(thread for thread in threading.enumerate() if thread is not own)
+        outlived.update(thread for thread in threading.enumerate() if thread.ident != own)

@@ -6,7 +6,6 @@ Whatever an engine can't do, its capabilities say, and then the task is told so.
 import os
 import threading
 import time
-from pathlib import Path
 from uuid import uuid4
 
 import psutil
@@ -27,36 +26,6 @@ GATE = (  # it says that it runs, and goes on when the file is gone
     "def wait(path):\n    import os, time\n    open(path + '.begun', 'w').close()\n"
     "    while os.path.exists(path):\n        time.sleep(0.01)\n    return os.getpid()\n"
 )
-
-
-class Hold:
-    """A file that keeps tasks of `GATE` going."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.path = folder / name
-        self.path.touch()
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    def begun(self) -> bool:
-        return self.path.with_name(self.path.name + ".begun").exists()
-
-    def release(self) -> None:
-        self.path.unlink(missing_ok=True)
-
-
-@pytest.fixture
-def holds(tmp_path):
-    made = []
-
-    def make(name="hold"):
-        made.append(Hold(tmp_path, name))
-        return made[-1]
-
-    yield make
-    for hold in made:
-        hold.release()
 
 
 def until(condition, what: str, seconds: float = 30.0) -> None:
@@ -97,6 +66,41 @@ def test_whatever_a_task_raises_is_its_own_failure(engine, statement, said):
     result = engine.failure(f"def go():\n    {statement}\n")
     assert result.outcome is Outcome.ERROR
     assert said in result.data
+    assert engine.call(IDENTITY, 1) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "bytearray(10**12)",
+        "bytearray(250_000_000)",
+        "[bytes(1000) + bytes([i % 250]) for i in range(500_000)]",  # nothing is left to tell it with
+    ],
+)
+def test_a_task_beyond_the_memory_limit_fails_and_is_told_which(engine, statement):
+    source = f"def fill():\n    kept = {statement}\n    return len(kept)\n"
+    result = engine.failure(source)
+    assert (result.outcome, result.error_code) == (Outcome.ERROR, ErrorCode.REMOTE)
+    assert "MemoryError" in result.data
+    assert "200 MB of memory, `memory_limit` in its endpoint.toml" in result.data
+    assert statement in result.data
+    for _ in range(3):
+        assert engine.call("def half():\n    return len(bytes(100_000_000))\n") == 100_000_000
+
+
+def test_many_tasks_beyond_the_memory_limit_each_fail_by_themselves(engine):
+    source = "def fill(i):\n    return i if i % 3 else bytearray(10**12)\n"
+    results = engine.results(engine.submit(source, *range(1, 16)))
+    assert [result.outcome for result in results].count(Outcome.SUCCESS) == 10
+    assert [result.data.count("200 MB of memory") for result in results] == [0, 0, 1] * 5
+
+
+def test_a_cell_beyond_the_memory_limit_fails_and_is_told_which(engine):
+    cell = Cell("Cell In[3]", "kept = []\nwhile True:\n    kept.append(bytes(1001))\n0", *rest())
+    result = engine.failure(function_source(cell), 0, {})
+    assert result.outcome is Outcome.ERROR
+    assert "Cell In[3], line 3" in result.data
+    assert "200 MB of memory, `memory_limit` in its endpoint.toml" in result.data
     assert engine.call(IDENTITY, 1) == 1
 
 

@@ -1,8 +1,11 @@
 """The engine on a Dask scheduler that somebody else has started."""
 
+import pickle
+
 import distributed
 import pytest
 
+from compute_nb.endpoint.engines.dask import _plugins
 from compute_nb.tasks import Outcome
 
 ONCE = (
@@ -42,3 +45,10 @@ def test_a_scheduler_that_is_not_there_fails_tasks_with_its_address(fresh, monke
     assert result.outcome is Outcome.ERROR
     assert "tcp://127.0.0.1:9" in result.data
     assert "has not begun" in result.data
+
+
+def test_what_is_sent_to_a_scheduler_is_text():
+    """A pickled class would hold the bytecode of this Python, which another one can't run."""
+    for plugin in _plugins():
+        again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(plugin))))
+        assert again.name == plugin.name

@@ -9,7 +9,7 @@ import zmq
 from compute_nb.endpoint.engines.line import Lines
 from compute_nb.endpoint.runner import line
 
-WAIT_S = 30.0
+WAIT_S = 60
 PORTS = (54000, 55000)
 
 
@@ -21,6 +21,11 @@ class Ends:
         self.lines = Lines(
             ["127.0.0.1"], PORTS, self.told.put, lambda name, asked: self.absent.put((name, asked))
         )
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    monkeypatch.setattr(line, "WELCOME_MS", 1_000 * WAIT_S)
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_a_config_for_slurm_starts_its_jobs_and_ends_them(fresh, slurm, tmp_path
         assert f"#SBATCH {line}\n" in script
     rig.engine.stop()
     rig.stop = lambda: None
-    limit, pause = time.monotonic() + 30, threading.Event()
+    limit, pause = time.monotonic() + 60, threading.Event()
     while is_there(job):
         assert time.monotonic() < limit, "the job was not cancelled"
         pause.wait(0.05)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compute_nb.endpoint import runner
-from compute_nb.endpoint.agent import about_python, lend_dill
+from compute_nb.endpoint.interpreter import about_python, lend_dill
 
 FOLDER = Path(runner.__file__).parent
 

@@ -18,7 +18,7 @@ SOURCE = (
     "    while os.path.exists(hold):\n        time.sleep(0.01)\n"
 )
 CODE = pack_buffers([f"st\ngo:{SOURCE}"])
-WAIT_S = 30.0
+WAIT_S = 60
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_long_task_gives_back_what_waits_behind_it(jobs):
 
 
 def test_what_has_ended_is_told_while_a_long_task_runs_and_that_is_ended(keeper, jobs, tmp_path, monkeypatch):
-    monkeypatch.setattr("compute_nb.endpoint.runner.round.LONG_S", 1.0)  # of which a short one may take some
+    monkeypatch.setattr("compute_nb.endpoint.runner.round.LONG_S", 3.0)  # of which a short one may take some
     assert keeper.call(Call("t", "f", CODE, arguments(tmp_path, 9), {})).kind == SUCCESS
     job = jobs(held=1)
     told = {name: kind for name, kind, *_ in job.told.get(timeout=WAIT_S)}

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from compute_nb.endpoint import runner
-from compute_nb.endpoint.engines.tail import Tail
+from compute_nb.endpoint.runner.tail import Tail
 from compute_nb.endpoint.slots import Slot, Slots
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.wire import pack_buffers
@@ -28,7 +28,7 @@ class Line:
         self.slot = Slot(Slots(folder / "slots", uuid4(), 1), 0)
         log = folder / "log"
         log.touch()
-        self.tail = Tail(log)
+        self.tail = Tail(str(log))
         program = Path(runner.__file__).parent / "__main__.py"
         self.process = subprocess.Popen(
             [sys.executable, program, str(os.getpid())],

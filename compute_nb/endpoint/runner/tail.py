@@ -12,7 +12,6 @@ import mmap
 import os
 import re
 import tempfile
-from pathlib import Path
 from typing import NamedTuple
 
 RING_BYTES = 65_536
@@ -39,12 +38,13 @@ class Tail:
         file: Descriptor of the ring, for the worker.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: str) -> None:
         self.file = _memory()
         os.truncate(self.file, _HEADER + RING_BYTES)
         self._map = mmap.mmap(self.file, 0)
         view = memoryview(self._map)
         self._words, self._counts, self._ring = view.cast("I"), view.cast("Q"), view[_HEADER:]
+        self._path = log
         self._log = os.open(log, os.O_RDONLY)
         self._task = (0, 0)
         self._begin((0, 0), 0)
@@ -70,8 +70,11 @@ class Tail:
             log_start: Where the log stood when it began, modulo 2**32.
             limit: How many characters at most; of more the end.
         """
+        is_next = (serial, index) != self._task
+        if is_next:
+            self._find_log()
         size = os.lseek(self._log, 0, os.SEEK_END)
-        if (serial, index) != self._task:
+        if is_next:
             self._begin((serial, index), max(0, size - ((size - log_start) & 0xFFFFFFFF)))
         skipped, body = self._ring_news()
         self._count += skipped
@@ -79,7 +82,7 @@ class Tail:
             return None
         parts = _MARK.split(body)
         text = parts[0].decode("utf-8", "replace")
-        for place, part in zip(parts[1::2], parts[2::2], strict=True):
+        for place, part in zip(parts[1::2], parts[2::2]):
             text += self._log_until(min(int(place), size), limit) + part.decode("utf-8", "replace")
         text += self._log_until(size, limit)
         start = self._count
@@ -87,6 +90,14 @@ class Tail:
         if len(text) > limit:
             start, text = start + len(text) - limit, text[-limit:]
         return Piece(start, text) if text else None
+
+    def _find_log(self) -> None:
+        """Opens the log that the worker writes now, if that is another one."""
+        with contextlib.suppress(OSError):
+            if not os.path.samestat(os.stat(self._path), os.fstat(self._log)):
+                file = os.open(self._path, os.O_RDONLY)
+                os.close(self._log)
+                self._log = file
 
     def _begin(self, task: tuple[int, int], log_at: int) -> None:
         self._task = task

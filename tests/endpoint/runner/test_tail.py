@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute_nb.endpoint.engines.tail import RING_BYTES, Tail
 from compute_nb.endpoint.runner.live import Live
+from compute_nb.endpoint.runner.tail import RING_BYTES, Tail
 
 PLENTY = 10 * RING_BYTES
 
