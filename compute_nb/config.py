@@ -20,23 +20,8 @@ from uuid import UUID
 from compute_nb.errors import ComputeError
 from compute_nb.home import NAME, Home
 from compute_nb.loopback import is_loopback
-from compute_nb.private import read_private, write_private
+from compute_nb.private import read_private
 from compute_nb.proof import Prove
-
-__all__ = [
-    "ENVIRONMENT_VARIABLE",
-    "GLOBUS",
-    "LOCAL",
-    "TOKEN_VARIABLE",
-    "URL_VARIABLE",
-    "VERIFY_VARIABLE",
-    "Alias",
-    "Home",
-    "ServiceSettings",
-    "Settings",
-    "read_private",
-    "write_private",
-]
 
 LOCAL = "local"
 GLOBUS = "globus"

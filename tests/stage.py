@@ -21,8 +21,9 @@ import pytest
 from rabbit import RabbitMQ, Vhost
 from small_disk import SmallDisk
 
-from compute_nb.config import TOKEN_VARIABLE, URL_VARIABLE, read_private
+from compute_nb.config import TOKEN_VARIABLE, URL_VARIABLE
 from compute_nb.connection import Connection
+from compute_nb.private import read_private
 
 CLI = (sys.executable, "-m", "compute_nb.cli")
 UP_S = 90.0

@@ -125,8 +125,8 @@ def test_a_missing_token_is_named(home):
 
 def test_reading_settings_loads_nothing_heavy():
     code = (
-        "import sys, compute_nb.config as c; from pathlib import Path\n"
-        "c.Settings.load(c.Home(Path('/nonexistent')), {})\n"
+        "import sys, compute_nb.config as c; from compute_nb.home import Home; from pathlib import Path\n"
+        "c.Settings.load(Home(Path('/nonexistent')), {})\n"
         "assert not {'requests', 'pika', 'dill'} & set(sys.modules)\n"
     )
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
