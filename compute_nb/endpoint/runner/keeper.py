@@ -113,7 +113,7 @@ class Keeper:
         self.doom: str | None = None
         self.due: tuple[float, Callable[[], None]] | None = None
         self.ears, self.mouth = os.pipe()
-        self.voice = Voice(setup["live"])
+        self.voice = Voice(setup.get("live"))
         self.tail: Any = None
         with open(os.path.join(self.place, "words"), "w+b") as file:
             file.truncate(WORDS_BYTES)
@@ -225,7 +225,7 @@ class Keeper:
                 "folder": self.folder,
                 "packages": self.setup["packages"],
                 "limit": self.setup["limit"],
-                "memory": self.setup["memory"],
+                "memory": self.setup.get("memory"),
                 "preload": self.setup.get("preload"),
                 **self.tail.setup(),
             }
