@@ -11,7 +11,10 @@ from compute_nb.endpoint.journal import open_journal
 from compute_nb.endpoint.runner.keeper import Keeper
 
 JOURNAL = UUID(int=3)
-SETUP = {"python": None, "folder": None, "packages": None, "limit": 1000, "environ": {}, "kill_s": 1.0}
+SETUP = {
+    **dict.fromkeys(("python", "folder", "packages", "memory", "live", "custody")),
+    **{"limit": 1000, "environ": {}, "kill_s": 1.0},
+}
 
 
 def test_what_is_handed_over_is_there_until_it_is_removed(tmp_path):

@@ -309,7 +309,7 @@ class Keeper:
 
     def mark(self, place: int) -> None:
         """Lets the agent's next life know that a task has begun, or may have."""
-        path = self.setup.get("custody")
+        path = self.setup["custody"]
         if path is None:
             return
         if self.custody is None:

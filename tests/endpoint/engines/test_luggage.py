@@ -9,7 +9,10 @@ from compute_nb.endpoint.engines.luggage import visitor
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.wire import pack_buffers
 
-SETUP = {"python": None, "folder": None, "packages": None, "limit": 1000, "environ": {}, "kill_s": 1.0}
+SETUP = {
+    **dict.fromkeys(("python", "folder", "packages", "memory", "live", "custody")),
+    **{"limit": 1000, "environ": {}, "kill_s": 1.0},
+}
 CODE = (
     "st\nf:def f(x):\n    from importlib.util import find_spec\n"
     "    return [x + 1, find_spec('compute_nb') is None]\n"
