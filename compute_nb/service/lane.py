@@ -92,11 +92,10 @@ class Lane:
 
     def sent(self, owner: bytes, tasks: Iterable[tuple[int, int]]) -> None:
         """Tasks of a user, each a number with the characters of its arguments, are out."""
-        claim = self.claim(owner)
-        for number, characters in tasks:
-            self.out[number] = characters, owner
-            self.characters += characters
-            claim.out += 1
+        sizes = {number: (characters, owner) for number, characters in tasks}
+        self.out |= sizes
+        self.characters += sum([characters for characters, _ in sizes.values()])
+        self.claim(owner).out += len(sizes)
 
     def freed(self, numbers: Iterable[int]) -> None:
         """Tasks are not out any more, if they were."""

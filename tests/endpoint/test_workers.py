@@ -46,11 +46,10 @@ def test_workers_start_on_demand_and_end_down_to_those_that_are_kept(rigs, tmp_p
     rig = rigs(workers=3, min_workers=1, idle_s=0.1)
     assert rig.call(PID)
     assert rig.engine.status().alive == 1
-    pids = all_at_once(rig, tmp_path / "gate", 3)
-    until(lambda: rig.engine.status().alive == 1)
-    (kept,) = (pid for pid in pids if running(pid))
-    for _ in range(3):
-        threading.Event().wait(0.12)  # longer than a worker may be idle
+    for turn in range(3):  # while the others come to their end, the one that is kept is idle as long
+        pids = all_at_once(rig, tmp_path / f"gate{turn}", 3)
+        until(lambda: rig.engine.status().alive == 1)
+        (kept,) = (pid for pid in pids if running(pid))
         assert rig.call(PID) == kept
 
 
