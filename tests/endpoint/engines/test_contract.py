@@ -275,6 +275,7 @@ def test_a_resource_specification_is_met_or_refused(engine):
 
 
 def test_figures(engine, holds):
+    assert engine.call(IDENTITY, 1) == 1  # Parsl and Dask take their time to start
     hold = holds()
     numbers = engine.submit(GATE, *[((str(hold),), {}) for _ in range(200)])
     until(hold.begun, "nothing runs")
