@@ -28,9 +28,10 @@ check: $(VENV)/.test ## Lint, format and types, as CI does
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/.test ## Measure against the peers, as ratios in one run
+bench: $(VENV)/.test system ## Measure against the peers, as ratios in one run
 	$(PY) benchmarks/run.py
 	$(PY) benchmarks/prompt.py
+	$(PY) benchmarks/faults.py
 
 .PHONY: million
 million: $(VENV)/.test system # A million stored tasks: cost, bytes and sweeps, in SQLite and PostgreSQL (half an hour)

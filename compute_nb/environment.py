@@ -25,9 +25,7 @@ def warning_of(endpoint_id: object, agent: Mapping[str, Any]) -> str | None:
     if not differing:
         return None
     there, here = (", ".join(side) for side in zip(*differing, strict=True))
-    serious = _minor(str(agent.get("python") or platform.python_version())) != _minor(
-        platform.python_version()
-    )
+    serious = _other_minor(agent)
     risk = (
         "functions travel as bytecode of this Python, which another one may refuse, crash on or run to a "
         "wrong value"
@@ -35,6 +33,20 @@ def warning_of(endpoint_id: object, agent: Mapping[str, Any]) -> str | None:
         else "that is usually safe, and nobody promises that what one of them writes the other can read"
     )
     return f"endpoint {endpoint_id} runs tasks by {there}, and here is {here}: {risk}. {_MEND}"
+
+
+def suspicion_of(agent: Mapping[str, Any]) -> str | None:
+    """Returns what to add to the failure of a function that went as bytecode, None if its Python is as ours.
+
+    Args:
+        agent: As `warning_of` has it.
+    """
+    if not _other_minor(agent):
+        return None
+    return (
+        f"the function went as bytecode of Python {platform.python_version()} and ran by Python "
+        f"{agent['python']}, where it may crash or go wrong: that may be why. {_MEND}"
+    )
 
 
 def _differences(agent: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -46,6 +58,11 @@ def _differences(agent: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     machine = str(agent.get("platform") or "")
     if machine and not (machine.startswith(platform.system()) and platform.machine() in machine):
         yield machine, platform.platform()
+
+
+def _other_minor(agent: Mapping[str, Any]) -> bool:
+    ours = platform.python_version()
+    return _minor(str(agent.get("python") or ours)) != _minor(ours)
 
 
 def _minor(version: str) -> str:

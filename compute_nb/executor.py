@@ -389,6 +389,7 @@ class Executor(Conditions, concurrent.futures.Executor):
         client, serializer = self.client, self.serializer
         code = serializer.serialize(fn)
         if sends_bytecode(serializer.code_serializer) and not isinstance(fn, ShellFunction):
+            self._ledger.sent_bytecode = True
             self._compare()
         function_id = UUID(
             self._destination.ready().ask(lambda _: client.register_serialized(fn, code, **registration))

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 from uuid import UUID
 
+from compute_nb.environment import suspicion_of
 from compute_nb.errors import (
     ComputeError,
     DeserializationError,
@@ -293,6 +294,7 @@ class ComputeFuture(LeanFuture):
         if self.state is not TaskState.SUCCEEDED:
             ended_at, code = self.ended_at, self._error_code
             error = failure(raw, serializer, state=self.state, code=code, ended_at=ended_at)
+            self._suspect(error)
             self._exception = error
             return error
         try:
@@ -304,6 +306,13 @@ class ComputeFuture(LeanFuture):
         except SerializationError as error:  # it never left the worker, which is what came instead says
             return error
         return None
+
+    def _suspect(self, error: BaseException) -> None:
+        """Adds that another Python ran bytecode of this one: the warning before it may be long forgotten."""
+        if self.terms is None or not self.terms.ledger.sent_bytecode:
+            return
+        if (note := suspicion_of(self.environment)) is not None:
+            error.add_note(note)
 
     def _why_cancelled(self) -> str:
         if self.sent and self._keeper is not None and not self._keeper.can_cancel:

@@ -15,6 +15,7 @@ class Ledger:
 
     Attributes:
         accepted_count: Tasks that are on the service's disk.
+        sent_bytecode: Whether functions of this Executor went as bytecode of this Python.
         listeners: Called on the watcher's thread with the futures that have news.
     """
 
@@ -24,6 +25,7 @@ class Ledger:
         self._settled = 0
         self._refusal: BaseException | None = None
         self.accepted_count = 0
+        self.sent_bytecode = False
         self.listeners: list[Callable[[list[Any]], None]] = []
 
     def enter(self, count: int = 1) -> None:

@@ -5,7 +5,7 @@ import platform
 import dill
 import pytest
 
-from compute_nb.environment import warning_of
+from compute_nb.environment import suspicion_of, warning_of
 
 SAME = {"python": platform.python_version(), "dill": dill.__version__, "platform": platform.platform()}
 MAJOR, MINOR, MICRO = map(int, platform.python_version_tuple())
@@ -33,3 +33,11 @@ def test_what_differs_is_told(differing, told, risk):
     assert risk in text
     assert "--python PATH" in text
     assert "DillCodeSource" in text
+
+
+def test_only_another_minor_version_is_under_suspicion():
+    for agent in ({}, SAME, {"python": f"{MAJOR}.{MINOR}.{MICRO + 1}"}, {"dill": "0.0.1"}):
+        assert suspicion_of(agent) is None
+    note = suspicion_of({"python": f"{MAJOR}.{MINOR + 1}.0"})
+    assert note.startswith(f"the function went as bytecode of Python {MAJOR}.{MINOR}.{MICRO} and ran by")
+    assert "DillCodeSource" in note

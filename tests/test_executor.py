@@ -653,6 +653,21 @@ def test_source_may_go_anywhere(client):
             assert warnings_of(lambda: one.submit(double, 2).result(WAIT_S)) == []
 
 
+def test_the_failure_of_what_went_as_bytecode_says_that_another_python_ran_it(client):
+    with strange(client, "failing", python="3.99.1") as agent, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        source = ComputeSerializer(strategy_code=PureSourceTextInspect())
+        told = []
+        for serializer in (None, source):
+            with Executor(agent.endpoint_id, client, serializer=serializer) as one:
+                error = one.submit(double, None).exception(WAIT_S)
+                told.append(getattr(error, "__notes__", []))
+                assert "TypeError" in str(error)
+    ((note,), none) = told
+    assert "ran by Python 3.99.1" in note
+    assert none == []
+
+
 def test_an_endpoint_that_is_not_known_yet_is_compared_with_its_first_answer(client):
     answer = client.register_endpoint("later", metadata={"compute_nb": {"version": 1}})
     with Executor(answer["endpoint_id"], client) as one:

@@ -37,7 +37,9 @@ def launch(folder: Folder, words: Sequence[str], timeout_s: float = START_S) -> 
         folder.log.replace(folder.log.with_suffix(".log.1"))
     start = folder.log.stat().st_size if folder.log.exists() else 0
     reader, writer = os.pipe()
-    command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", *words, f"--ready-fd={writer}"]
+    # -P: a module of the folder where this is typed, its random.py say, would be taken for the library's.
+    run = [sys.executable, "-P", "-m", "compute_nb.cli", "endpoint", "run"]
+    command = [*run, *words, f"--ready-fd={writer}"]
     with append(folder.log) as log:
         try:
             process = subprocess.Popen(

@@ -402,6 +402,9 @@ def _show(found: Roster) -> None:
     if not console.is_terminal:
         console.width = WIDE
     console.print(table, highlight=False)
+    for row in found.rows:
+        if row.trouble:
+            click.echo(f"{row.name}: {row.trouble}")
 
 
 def _state(row: Row) -> str:

@@ -28,6 +28,7 @@ class Row:
         memory_bytes: Of the machines of its workers; `available_bytes` are free.
         version: Of compute_nb, or of the published endpoint's program.
         folder: On this host, if it has one.
+        trouble: What keeps it from its work now and what to do.
     """
 
     id: str | None
@@ -48,6 +49,7 @@ class Row:
     dill: str | None = None
     version: str | None = None
     folder: str | None = None
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,4 +166,5 @@ def _with(row: Row, answer: Mapping[str, Any]) -> Row:
         python=agent.get("python") or details.get("python_version") or row.python,
         dill=agent.get("dill") or details.get("dill_version"),
         version=agent.get("version") or details.get("endpoint_version"),
+        trouble=details.get("compute_nb_trouble") if live else None,
     )

@@ -78,8 +78,13 @@ class Agent:
                 return self._run()
         except Timeout:
             _log.error("another agent runs in %s; this one ends", self._folder)
-        except (ComputeError, OSError, sqlite3.Error) as error:
+        except ComputeError as error:
             _log.error("the agent of %s can't run: %s", self._config.name, error)
+        except (OSError, sqlite3.Error) as error:
+            _log.error(
+                "the agent of %s can't run: %s: %s; see that %s can be written and has room, then start it",
+                *(self._config.name, type(error).__name__, error, self._folder),
+            )
         return 1
 
     def _run(self) -> int:
@@ -269,20 +274,19 @@ def settle_past(journal: Journal, folder: Path) -> None:
         journal: Opened, not recovered.
         folder: Of the endpoint, with the slots or the custody file of that agent's engine.
     """
-    slots, mark = folder / SLOTS, str(journal.journal_id)
-    leftovers = read_leftovers(slots, journal.journal_id)
-    handed_over = read_custody(folder / CUSTODY, journal.journal_id)
+    slots, custody, journal_id = folder / SLOTS, folder / CUSTODY, journal.journal_id
+    leftovers = read_leftovers(slots, journal_id)
     if not journal.same_boot:
         journal.recover(None, "the machine was restarted while the endpoint held this task")
-    elif leftovers is None and handed_over is None:
+    elif leftovers is None and read_custody(custody, journal_id) is None:
         journal.recover(None, "the endpoint's record of begun tasks was lost while it held this one")
     else:
-        _wait_for_end(machine.kill_marked(mark) if handed_over is not None else [])
-        _end_workers(leftovers or [], mark)
-        after = read_leftovers(slots, journal.journal_id) or leftovers or []
+        handed_over = _begun_of_custody(custody, journal_id) or []
+        _end_workers(leftovers or [], str(journal_id))
+        after = read_leftovers(slots, journal_id) or leftovers or []
         begun = [number for leftover in after for number in leftover.begun]
         reason = "the endpoint's agent was killed or stopped while this task ran"
-        journal.recover([*begun, *(handed_over or ())], reason)
+        journal.recover([*begun, *handed_over], reason)
 
 
 def begun_in(folder: Path, journal_id: UUID) -> list[int] | None:
@@ -293,10 +297,21 @@ def begun_in(folder: Path, journal_id: UUID) -> list[int] | None:
         journal_id: The journal that the numbers belong to.
     """
     leftovers = read_leftovers(folder / SLOTS, journal_id)
-    handed_over = read_custody(folder / CUSTODY, journal_id)
+    handed_over = _begun_of_custody(folder / CUSTODY, journal_id)
     if leftovers is None and handed_over is None:
         return None
     return [*(number for one in leftovers or () for number in one.begun), *(handed_over or ())]
+
+
+def _begun_of_custody(path: Path, journal_id: UUID) -> list[int] | None:
+    """Ends what holds tasks of an engine that is over, so that none of them begins later; returns which had.
+
+    Where that does not end, all that it was given counts as begun.
+    """
+    if read_custody(path, journal_id) is None:
+        return None
+    is_over = _wait_for_end(machine.kill_marked(str(journal_id)))
+    return [entry.number for entry in read_custody(path, journal_id) or () if entry.begun or not is_over]
 
 
 def engine_facts(engine: Engine) -> dict[str, Any]:
@@ -313,7 +328,9 @@ def _end_workers(leftovers: list[Leftover], worker_mark: str) -> None:
     _wait_for_end(doomed)
 
 
-def _wait_for_end(doomed: list[psutil.Process]) -> None:
+def _wait_for_end(doomed: list[psutil.Process]) -> bool:
+    """Returns whether all have ended."""
     _, alive = psutil.wait_procs(doomed, timeout=DEATH_TIMEOUT_S)
     for process in alive:
         _log.warning("process %d of an earlier agent does not end", process.pid)
+    return not alive

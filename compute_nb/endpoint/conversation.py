@@ -380,11 +380,12 @@ class Conversation:
         """Keeps results in memory and tasks unacknowledged until the disk takes them."""
         if not self._said_full:
             self._said_full = True
-            _log.error(
-                "the journal can't be written (%s): what has ended is kept in memory, what runs goes on, "
-                "nothing new is taken; it is tried again every %.0f s, free some space",
-                *(error, FULL_S),
+            self._pulse.trouble = (
+                f"the journal can't be written ({error}): what has ended is kept in memory, what runs goes "
+                f"on, nothing new is taken; it is tried again every {FULL_S:g} s, free some space"
             )
+            _log.error("%s", self._pulse.trouble)
+            self._tell_trouble()
         self._journal_is_full = True
         assert self._link is not None
         self._link.call_later(FULL_S, self._try_again)
@@ -394,10 +395,15 @@ class Conversation:
         self._write_ends()
         self._take_tasks()
         if not self._journal_is_full:
-            self._said_full = False
+            self._said_full, self._pulse.trouble = False, ""
             _log.info("the journal can be written again")
+            self._tell_trouble()
 
     # heartbeats
+
+    def _tell_trouble(self) -> None:
+        if self._link is not None and self._session is not None:
+            self._tell_state(self._link)
 
     def _beat(self, link: Wire, session: UUID | None) -> None:
         """Tells how the endpoint is: now and then, and soon after that has changed."""

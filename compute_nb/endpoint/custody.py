@@ -1,18 +1,32 @@
-"""This module is the custody file: tasks that an engine has handed to workers whose marks it can't see.
+"""This module is the custody file: tasks that an engine has handed over, and which of them have begun.
 
-Each place of the file holds a journal number, or 0. It is written before the task is handed over, and
-survives a kill of the agent; so what stands in it counts as begun.
+Each place of the file holds a journal number, or 0, and whether its task counts as begun. The number is
+written before the task is handed over. Where the keepers of an engine are sure to be on this machine they
+set the second word just before a task begins (`endpoint.runner.keeper`); else a task counts as begun from
+the start. Both survive a kill of the agent and of the keeper.
+
+    file    header | place | place | ...
+    header  magic (8 bytes), journal id (16), places, free up to 64 bytes
+    place   journal number (8 bytes), begun (8)
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
-from compute_nb.endpoint.words import HEADER_BYTES, make_words, read_words
+from compute_nb.endpoint.runner.keeper import CUSTODY_BEGUN, CUSTODY_HEADER, CUSTODY_PLACE
+from compute_nb.endpoint.words import make_words, read_words
 
-_MAGIC = b"cnbcust1"
-_PLACE_BYTES = 8
+_MAGIC = b"cnbcust2"
+
+
+class Entrusted(NamedTuple):
+    """A task that an engine had handed over, by its journal number, and whether it counts as begun."""
+
+    number: int
+    begun: bool
 
 
 class Custody:
@@ -22,11 +36,13 @@ class Custody:
         path: The file; made new, an old one is replaced.
         journal_id: The journal whose numbers stand in it.
         places: How many tasks it holds at most.
+        marked: Whether keepers mark here what they begin.
     """
 
-    def __init__(self, path: Path, journal_id: UUID, places: int) -> None:
-        self._map = make_words(path, _MAGIC, journal_id, places, _PLACE_BYTES)
-        self._numbers = memoryview(self._map)[HEADER_BYTES:].cast("Q")
+    def __init__(self, path: Path, journal_id: UUID, places: int, *, marked: bool = False) -> None:
+        self._map = make_words(path, _MAGIC, journal_id, places, CUSTODY_PLACE)
+        self._words = memoryview(self._map)[CUSTODY_HEADER:].cast("Q")
+        self._marked = marked
         self._free = list(range(places))
 
     @property
@@ -42,24 +58,32 @@ class Custody:
     def add(self, number: int) -> int:
         """Notes a task; returns its place."""
         place = self._free.pop()
-        self._numbers[place] = number
+        self._words[self._at(place) + CUSTODY_BEGUN // 8] = not self._marked
+        self._words[self._at(place)] = number
         return place
 
     def remove(self, place: int) -> None:
         """Forgets a task whose end is in the journal."""
-        self._numbers[place] = 0
+        self._words[self._at(place)] = 0
         self._free.append(place)
+
+    def _at(self, place: int) -> int:
+        return place * CUSTODY_PLACE // 8
 
     def close(self) -> None:
         """Unmaps the file, which stays."""
-        self._numbers.release()
+        self._words.release()
         self._map.close()
 
 
-def read_custody(path: Path, journal_id: UUID) -> list[int] | None:
-    """Returns the journal numbers that the last engine left, or None if that is not known any more.
+def read_custody(path: Path, journal_id: UUID) -> list[Entrusted] | None:
+    """Returns what the last engine had handed over, or None if that is not known any more.
 
     Not known: no file, another journal's, or a damaged one.
     """
-    data = read_words(path, _MAGIC, journal_id, _PLACE_BYTES)
-    return None if data is None else [number for number in data[HEADER_BYTES:].cast("Q") if number]
+    data = read_words(path, _MAGIC, journal_id, CUSTODY_PLACE)
+    if data is None:
+        return None
+    words = data[CUSTODY_HEADER:].cast("Q")
+    entries = zip(words[:: CUSTODY_PLACE // 8], words[CUSTODY_BEGUN // 8 :: CUSTODY_PLACE // 8], strict=True)
+    return [Entrusted(number, bool(begun)) for number, begun in entries if number]

@@ -17,8 +17,8 @@ LOOK_S = 2.0
 class Pulse:
     """Says what a heartbeat tells, and when one is due; for one thread.
 
-    One is due every 30 s, and 2 s after workers or tasks were last told otherwise than they are: who lists
-    endpoints sees what is so now. Free memory moves all the time and makes none due.
+    One is due every 30 s, and 2 s after workers, tasks or trouble were last told otherwise than they are: who
+    lists endpoints sees what is so now. Free memory moves all the time and makes none due.
 
     Args:
         engine: What runs the tasks is called.
@@ -26,6 +26,9 @@ class Pulse:
         facts: What hello has told of the endpoint.
         modules: Those of the workers' Python, told again when they have changed.
         workers: The most that there may be, told as long as the engine does not say.
+
+    Attributes:
+        trouble: What keeps the endpoint from its work and what to do, for people; empty if nothing does.
     """
 
     def __init__(
@@ -38,7 +41,8 @@ class Pulse:
     ) -> None:
         self._engine, self._status, self._facts, self._modules = engine, status, facts, modules
         self._workers = workers
-        self._told: EngineStatus | None = None
+        self.trouble = ""
+        self._told: tuple[EngineStatus, str] | None = None
         self._told_at = 0.0
 
     def again(self) -> None:
@@ -50,7 +54,7 @@ class Pulse:
         status = self._status()
         status = status._replace(workers=status.workers or self._workers)
         now = time.monotonic()
-        counts = status._replace(resources=None)
+        counts = status._replace(resources=None), self.trouble
         if counts == self._told and now - self._told_at < HEARTBEAT_S - LOOK_S / 2:
             return None
         self._told, self._told_at = counts, now
@@ -62,6 +66,7 @@ class Pulse:
             "dill_version": self._facts.get("dill"),
             "endpoint_version": self._facts.get("version"),
             **figures(status),
+            **({"compute_nb_trouble": self.trouble} if self.trouble else {}),
             **self._new_modules(),
         }
 

@@ -58,9 +58,12 @@ class Keeper(Calls):
         return await self._timed(stride, lambda tx: retention.sweep(tx, kept, after, stride.tasks, at))
 
     async def _timed(self, stride: Stride, operation: Callable[[Transaction], T]) -> T:
-        began = time.perf_counter()
-        done = await self._run(operation)
-        stride.took(time.perf_counter() - began)
+        def timed(tx: Transaction) -> tuple[T, float]:
+            began = time.perf_counter()
+            return operation(tx), time.perf_counter() - began
+
+        done, seconds = await self._run(timed)
+        stride.took(seconds)
         return done
 
     async def delete(

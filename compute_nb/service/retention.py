@@ -18,8 +18,8 @@ from compute_nb.service.transaction import Transaction
 
 DAY_S = 86_400.0
 # Tasks that a step looks at: few where a step takes long (a busy machine, a slow disk), since others wait.
-FEWEST, FIRST, PART = 25, 50, 200
-_SHORT_S, _LONG_S = 0.01, 0.03
+FEWEST, FIRST, PART = 50, 100, 200
+_SHORT_S, _LONG_S = 0.02, 0.05
 # Pages that a step gives back to the disk, 4 KB each.
 PAGES = 100
 
@@ -64,7 +64,7 @@ class Stride:
         self.tasks = FIRST
 
     def took(self, seconds: float) -> None:
-        """A step of this size took so long, from being asked for to its commit."""
+        """A step of this size took so long, without its commit: that is as long for a smaller one."""
         if seconds > _LONG_S:
             self.tasks = max(self.tasks // 2, FEWEST)
         elif seconds < _SHORT_S:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 
 from .conftest import COMMAND, WAIT_S
@@ -76,3 +77,14 @@ def test_a_file_or_an_option_that_can_not_be_is_one_line(compute_nb, tmp_path):
     refused = compute_nb("endpoint", "run", "lab", "--workers", "1", "--min-workers", "2")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "min_workers must be at most `workers`, which is 1 here, not 2" in refused.stderr
+
+
+def test_start_takes_no_module_of_the_folder_where_it_is_typed(compute_nb, environment, tmp_path):
+    for name in ("random", "logging"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken for the library')")
+    typed = [sys.executable, "-P", "-m", "compute_nb.cli", "endpoint", "start", "lab", "--workers", "1"]
+    done = subprocess.run(typed, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    try:
+        assert (done.returncode, done.stderr) == (0, "")
+    finally:
+        assert compute_nb("endpoint", "stop", "lab").returncode == done.returncode

@@ -6,10 +6,12 @@ import pytest
 
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.agent import settle_past
-from compute_nb.endpoint.custody import Custody, read_custody
+from compute_nb.endpoint.custody import Custody, Entrusted, read_custody
 from compute_nb.endpoint.journal import open_journal
+from compute_nb.endpoint.runner.keeper import Keeper
 
 JOURNAL = UUID(int=3)
+SETUP = {"python": None, "folder": None, "packages": None, "limit": 1000, "environ": {}, "kill_s": 1.0}
 
 
 def test_what_is_handed_over_is_there_until_it_is_removed(tmp_path):
@@ -19,11 +21,25 @@ def test_what_is_handed_over_is_there_until_it_is_removed(tmp_path):
     assert custody.is_full
     custody.remove(places[1])
     assert not custody.is_full
-    assert sorted(read_custody(path, JOURNAL)) == [7, 9]
-    assert sorted([7, 9, custody.add(10)][:2]) == [7, 9]
-    assert sorted(read_custody(path, JOURNAL)) == [7, 9, 10]
+    assert sorted(read_custody(path, JOURNAL)) == [(7, True), (9, True)]
+    custody.add(10)
+    assert sorted(read_custody(path, JOURNAL)) == [(7, True), (9, True), (10, True)]
     custody.close()
-    assert sorted(read_custody(path, JOURNAL)) == [7, 9, 10]
+    assert sorted(read_custody(path, JOURNAL)) == [(7, True), (9, True), (10, True)]
+
+
+def test_a_keeper_marks_what_begins_and_a_place_that_is_used_again_is_unmarked(tmp_path):
+    path = tmp_path / "custody"
+    custody = Custody(path, JOURNAL, 2, marked=True)
+    places = {number: custody.add(number) for number in (7, 8)}
+    keeper = Keeper({**SETUP, "custody": str(path)})
+    keeper.mark(places[8])
+    keeper.close()
+    assert sorted(read_custody(path, JOURNAL)) == [Entrusted(7, False), Entrusted(8, True)]
+    custody.remove(places[8])
+    custody.add(9)
+    custody.close()
+    assert sorted(read_custody(path, JOURNAL)) == [Entrusted(7, False), Entrusted(9, False)]
 
 
 @pytest.mark.parametrize("spoil", ["gone", "other", "short", "text"])

@@ -498,8 +498,8 @@ def test_tables_of_tasks_endpoints_and_service(nb, capsys):
     nb.here("%compute endpoints")
     head, first, *_ = capsys.readouterr().out.splitlines()
     counted = ["workers", "busy", "queued", "cores", "free", "memory"]
-    assert head.split() == ["endpoint", "state", "Python", *counted, "id"]
-    assert first.startswith("local (default)  ● online ")
+    assert head.split() == ["endpoint", "state", "engine", "Python", *counted, "id"]
+    assert re.match(r"local \(default\)  ● online +processes +3\.\d", first)
     nb.here("%compute service")
     assert "endpoints  local (online)" in capsys.readouterr().out
 

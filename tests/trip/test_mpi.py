@@ -54,5 +54,6 @@ def test_hello_by_cells(home: Home) -> None:
 def test_more_than_the_endpoint_has_is_refused(home: Home) -> None:
     with Executor("lab") as executor:
         executor.resource_specification = {"num_nodes": 1, "ranks_per_node": 5}
-        with pytest.raises(TaskExecutionFailed, match="this endpoint has 1 with 4"):
+        refusal = "for 1 node with 5 ranks each, and this endpoint has 1 with 4"
+        with pytest.raises(TaskExecutionFailed, match=refusal):
             executor.submit(MPIFunction(HELLO)).result(timeout=60)

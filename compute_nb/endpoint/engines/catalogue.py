@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,8 +18,10 @@ from compute_nb.endpoint.engines.ear import Ear
 from compute_nb.endpoint.engines.pool import Pool, PoolEngine
 from compute_nb.endpoint.engines.worker import WorkerPlan
 from compute_nb.endpoint.settings import Settings
+from compute_nb.errors import ComputeError
 
 SLOTS, CUSTODY = "slots", "custody"
+_BUILT_ON = {"parsl": ("parsl", "Parsl"), "dask": ("distributed", "Dask")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,9 @@ def make_engine(settings: Settings, site: Site) -> Engine:
     """Makes an engine that is not started; what it is built on is imported at its start.
 
     Raises:
-        ComputeError: The nodes of an MPI job can't be read.
+        ComputeError: The nodes of an MPI job can't be read, or what the engine is built on is not here.
     """
+    _require(settings)
     if settings.engine == "processes":
         from compute_nb.endpoint.engines.processes import ProcessEngine
 
@@ -66,10 +71,24 @@ def make_engine(settings: Settings, site: Site) -> Engine:
     }[settings.engine]
 
     def custody(places: int) -> Custody:
-        return Custody(site.folder / CUSTODY, site.journal_id, places)
+        return Custody(site.folder / CUSTODY, site.journal_id, places, marked=_keepers_are_here(settings))
 
     ear = Ear()
     return PoolEngine(make(settings, site, ear.path), custody, settings.limits, ear)
+
+
+def _require(settings: Settings) -> None:
+    """Sees that what an engine is built on is here, before tasks come that would fail of it."""
+    engine = settings.engine
+    if engine == "mpi":
+        from compute_nb.endpoint.engines.mpi import require
+
+        require(settings.mpi_launcher)
+    elif engine in _BUILT_ON:
+        module, name = _BUILT_ON[engine]
+        if find_spec(module) is None:
+            mend = f"`{sys.executable} -m pip install 'compute_nb[{engine}]'`"
+            raise ComputeError(f"the engine {engine} needs {name}, which {sys.executable} lacks: run {mend}")
 
 
 def _threads(settings: Settings, site: Site, live: str) -> Pool:
@@ -103,6 +122,15 @@ def _mpi(settings: Settings, site: Site, live: str) -> Pool:
     return MPIPool(cluster, setup, min_workers=settings.min_workers, idle_s=settings.idle_s)
 
 
+def _keepers_are_here(settings: Settings) -> bool:
+    """Whether all keepers are surely on this machine, where a kill of all that is marked ends them."""
+    return {
+        "parsl": settings.parsl_config is None,
+        "dask": settings.dask_address is None,
+        "mpi": True,
+    }.get(settings.engine, False)
+
+
 def _keeper_setup(settings: Settings, site: Site, live: str) -> dict[str, Any]:
     """What a keeper needs on a machine of which nothing is known: its own Python, unless one is named."""
     environ = {**settings.environ, machine.WORKER_MARK: str(site.journal_id)}
@@ -117,4 +145,5 @@ def _keeper_setup(settings: Settings, site: Site, live: str) -> dict[str, Any]:
         "preload": settings.preload,
         "max_tasks": settings.max_tasks,
         "environ": environ,
+        "custody": os.fspath(site.folder / CUSTODY) if _keepers_are_here(settings) else None,
     }

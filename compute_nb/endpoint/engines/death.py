@@ -67,6 +67,11 @@ def lost(text: str) -> End:
     return End(Outcome.DIED, text, ErrorCode.WORKER_DIED)
 
 
+def gone(what: str) -> End:
+    """Returns the end of a task that may have begun, where its worker went with the worker's own host."""
+    return lost(f"WorkerDied: {what}. {_RETRIES}")
+
+
 def frames_in(dump: str) -> str:
     """Returns the frames of the task's own code in what faulthandler wrote last, innermost first.
 

@@ -58,6 +58,19 @@ class Wish:
     launcher_options: str
 
 
+def require(program: str) -> None:
+    """Sees that a launcher is here.
+
+    Raises:
+        ComputeError: There is no such program on this machine.
+    """
+    if shutil.which(program) is None:
+        raise ComputeError(
+            f"the engine mpi needs {program}, which is not on this machine: install an MPI, on Debian by "
+            "`apt-get install openmpi-bin`, or name another launcher in endpoint.toml"
+        )
+
+
 class Launcher:
     """Spells the command that starts ranks on nodes.
 
@@ -68,11 +81,7 @@ class Launcher:
     def __init__(self, program: str) -> None:
         self.program = program
         self.kind = Path(program).name
-        if shutil.which(program) is None:
-            raise ComputeError(
-                f"the engine mpi needs {program}, which is not on this machine: install an MPI, on Debian by "
-                "`apt-get install openmpi-bin`, or name another launcher in endpoint.toml"
-            )
+        require(program)
         self.is_open_mpi = self.kind == "mpiexec" and any(name in _version(program) for name in _OPEN_MPI)
 
     def variables(self, wish: Wish, nodes: Sequence[str]) -> dict[str, str]:
@@ -195,7 +204,7 @@ class MPIPool:
         nodes, slots = len(self._cluster.nodes), self._cluster.slots
         if wish.num_nodes > nodes or wish.ranks_per_node > slots:
             raise ComputeError(
-                f"the engine mpi can't start this task: it asks for {wish.num_nodes} nodes with "
+                f"the engine mpi can't start this task: it asks for {_nodes(wish.num_nodes)} with "
                 f"{wish.ranks_per_node} ranks each, and this endpoint has {nodes} with {slots} "
                 f"({', '.join(self._cluster.nodes)}): ask for less"
             )
@@ -327,3 +336,7 @@ def nodes_here(environ: Mapping[str, str]) -> tuple[str, ...]:
             "endpoint.toml"
         ) from error
     return ("localhost",)
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'s' * (count != 1)}"

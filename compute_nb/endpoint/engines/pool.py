@@ -2,7 +2,7 @@
 
 At most `window` chunks are handed over at a time, each of one task or of several short ones; the rest waits
 here, so that task groups take turns and a cancel of what waits is exact. What is handed over stands in the
-custody file and counts as begun, until it comes back from there.
+custody file, which says after a kill what had begun.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from compute_nb.endpoint.engine import (
     News,
     Resources,
 )
-from compute_nb.endpoint.engines.death import death, lost
+from compute_nb.endpoint.engines.death import death, gone
 from compute_nb.endpoint.engines.ear import Ear
 from compute_nb.endpoint.engines.force import CANCELLED, End
 from compute_nb.endpoint.engines.intake import Intake
@@ -340,8 +340,9 @@ class PoolEngine:
         self._chunks += 1
         flights = []
         for task in tasks:
-            call = Call(str(task.run.task_id), function_id, batch.code, task.args, options)
-            flight = Flight(chunk, task, call, self._custody.add(task.number))
+            place = self._custody.add(task.number)
+            call = Call(str(task.run.task_id), function_id, batch.code, task.args, options, place)
+            flight = Flight(chunk, task, call, place)
             self._flights[task.number] = self._talking[call.task_id] = flight
             flights.append(flight)
         return flights
@@ -388,7 +389,7 @@ class PoolEngine:
         assert flight.future is not None
         self._hear()
         if flight.future.cancelled():
-            end = flight.doom or lost("WorkerDied: the task was given up by what ran it")
+            end = flight.doom or gone("the task was given up by what ran it")
             self._land(flight, end)
             return
         error = flight.future.exception()
@@ -404,7 +405,7 @@ class PoolEngine:
         elif isinstance(error, ComputeError):
             self._land(flight, flight.doom or failed(str(error)))
         elif isinstance(error, WorkerLost):
-            self._land(flight, flight.doom or lost(f"WorkerDied: {error}"))
+            self._land(flight, flight.doom or gone(str(error)))
         else:
             name = self.capabilities.name
             text = f"the engine {name} could not run this task: {type(error).__name__}: {error}"

@@ -27,7 +27,10 @@ class Visit:
     def arguments(self, options: dict[str, Any]) -> tuple[Any, ...]:
         """Returns what `runner.visit` takes behind its setup."""
         first = self.chunk[0]
-        tasks = [(name, call.task_id, call.args) for name, call in zip(self.names, self.chunk, strict=True)]
+        tasks = [
+            (name, call.task_id, call.args, call.place)
+            for name, call in zip(self.names, self.chunk, strict=True)
+        ]
         return (first.function_id, first.code, options), tasks
 
 

@@ -35,6 +35,8 @@ LIVE_LOG_BYTES = 64 * 1024 * 1024  # of the log while it does
 # Places in the file of words: a record of serial, count, begun, limit; then those of `slots`.
 RECORD, CANCEL, LOG_WORD, BEGUN_DOUBLE, WORDS_BYTES = 0, 8, 10, 6, 64
 NO_LIMIT = 0xFFFFFFFF
+# Of the agent's custody file: bytes of its head and of a place, and where in that a keeper marks what begins.
+CUSTODY_HEADER, CUSTODY_PLACE, CUSTODY_BEGUN = 64, 16, 8
 PREFIX = "compute_nb_"  # of folders for a process whose id follows, also those of `arrival`
 MAX_STARTS = 3
 MAX_WORDS = 16_000
@@ -53,13 +55,14 @@ SUCCESS, ERROR, DIED, CANCELLED, WALLTIME, NO_WORKER, NOT_BEGUN = (
 
 
 class Call(NamedTuple):
-    """One task; `code` and `args` are packed."""
+    """One task; `code` and `args` are packed, `place` is that in the custody file."""
 
     task_id: str
     function_id: str
     code: str
     args: str
     options: dict[str, Any]
+    place: int = -1
 
 
 class Answer(NamedTuple):
@@ -89,8 +92,9 @@ class Keeper:
         setup: `python` (None: the host's own), `folder` where tasks run, `packages` that holds dill or None,
             `limit` of a result in characters, `memory` in bytes that a process may take or None,
             `environ` that is added, `live` where the agent hears what tasks print or None, `kill_s`
-            that a task may take to end; perhaps `preload`, modules that a worker imports first, and
-            `max_tasks` that one may run.
+            that a task may take to end, `custody`: the agent's custody file, if it is on this machine
+            for sure, else None; perhaps `preload`, modules that a worker imports first, and `max_tasks`
+            that one may run.
     """
 
     def __init__(self, setup: dict[str, Any]) -> None:
@@ -109,13 +113,14 @@ class Keeper:
         self.doom: str | None = None
         self.due: tuple[float, Callable[[], None]] | None = None
         self.ears, self.mouth = os.pipe()
-        self.voice = Voice(setup["live"])
+        self.voice = Voice(setup.get("live"))
         self.tail: Any = None
         with open(os.path.join(self.place, "words"), "w+b") as file:
             file.truncate(WORDS_BYTES)
             self.map = mmap.mmap(file.fileno(), WORDS_BYTES)
         self.words: Any = memoryview(self.map).cast("I")
         self.since: Any = memoryview(self.map).cast("d")
+        self.custody: Any = None
 
     def later(self, at: float, action: Callable[[], None]) -> None:
         """Has something done at a time, `time.monotonic`, if a task runs then; in place of what was to be."""
@@ -220,7 +225,7 @@ class Keeper:
                 "folder": self.folder,
                 "packages": self.setup["packages"],
                 "limit": self.setup["limit"],
-                "memory": self.setup["memory"],
+                "memory": self.setup.get("memory"),
                 "preload": self.setup.get("preload"),
                 **self.tail.setup(),
             }
@@ -275,6 +280,7 @@ class Keeper:
         self.serial += 1
         words = self.words
         words[RECORD : RECORD + 4] = memoryview(struct.pack("=4I", self.serial, 1, 0, NO_LIMIT)).cast("I")
+        self.mark(call.place)
         frame: dict[str, Any] = {
             "chunk": self.serial,
             "record": 0,
@@ -300,6 +306,17 @@ class Keeper:
         _, _, ok, data, code, started, ended = found
         kind = SUCCESS if ok else self.doom or ERROR
         return Answer(kind, data, code, started, ended, 0, "")
+
+    def mark(self, place: int) -> None:
+        """Lets the agent's next life know that a task has begun, or may have."""
+        path = self.setup.get("custody")
+        if path is None:
+            return
+        if self.custody is None:
+            with open(path, "r+b") as file:
+                self.custody = mmap.mmap(file.fileno(), 0)
+        begun = CUSTODY_HEADER + place * CUSTODY_PLACE + CUSTODY_BEGUN
+        self.custody[begun : begun + 8] = struct.pack("=Q", 1)
 
     def answer(self, kind: str, data: str, code: Any) -> Answer:
         """Returns the end of a task of which the worker has told nothing."""

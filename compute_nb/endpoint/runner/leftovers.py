@@ -11,7 +11,7 @@ import sys
 
 LATE = ".late"  # at the end of the name of a log that was put aside for another
 SUBREAPER = 36
-MAX_ZOMBIES = 64
+BURY_S = 0.5  # between two looks, while no task runs
 
 
 class Leftovers:
@@ -24,6 +24,7 @@ class Leftovers:
     def __init__(self, log: str | None) -> None:
         self.log = log
         self.looks = hasattr(os, "waitid")
+        self.some = False
         if sys.platform == "linux":
             try:
                 import ctypes
@@ -34,16 +35,21 @@ class Leftovers:
 
     def write(self) -> bool:
         """True if one of them can write to the log."""
-        if not self.looks or self.log is None:
-            return False
+        return (
+            self.bury()
+            and self.log is not None
+            and any(has_open(pid, self.log) for pid in descendants(os.getpid()))
+        )
+
+    def bury(self) -> bool:
+        """Takes leave of those that have ended, for which no task waits; True if there are others."""
+        self.some = self.looks
         try:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            while self.some and os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
+                pass
         except OSError:
-            return False
-        found = descendants(os.getpid())
-        if len(found) > MAX_ZOMBIES:
-            bury()
-        return any(has_open(pid, self.log) for pid in found)
+            self.some = False
+        return self.some
 
     def put_aside(self) -> int:
         """Begins another log; returns a descriptor of it.
@@ -98,12 +104,3 @@ def is_written(path: str) -> bool:
     except (ImportError, AttributeError, OSError):
         pass
     return False
-
-
-def bury() -> None:
-    """Waits for the children that have ended."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except OSError:
-        pass

@@ -59,6 +59,6 @@ class Pipe:
         while rest:
             rest = rest[os.write(self.sink, rest) :]
 
-    def quiet(self) -> bool:
-        """True if no frame is waiting."""
-        return not select.select([self.source], [], [], 0)[0]
+    def quiet(self, seconds: float = 0) -> bool:
+        """True if no frame comes for so long."""
+        return not select.select([self.source], [], [], seconds)[0]

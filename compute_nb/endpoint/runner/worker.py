@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .buffers import dump
 from .call import arguments, code_of
 from .failure import error_text, printable
-from .leftovers import Leftovers
+from .leftovers import BURY_S, Leftovers
 from .live import LIVE, Live
 from .memory import MEMORY
 from .pickles import Unfit
@@ -63,6 +63,8 @@ class Worker:
     def run(self) -> None:
         """Works until the engine closes the pipe."""
         while True:
+            while self.leftovers.some and self.pipe.quiet(BURY_S):
+                self.leftovers.bury()
             chunk = self.pipe.receive()
             if chunk is None:
                 return

@@ -78,13 +78,13 @@ class Destinations:
         default = self._default()
         several = len({one.service for one in answer.endpoints}) > 1
         counted = ["workers", "busy", "queued", "cores", "free memory"]
-        head = ["endpoint", "state", "Python", *counted, *["service"] * several, "id"]
+        head = ["endpoint", "state", "engine", "Python", *counted, *["service"] * several, "id"]
         rows = [_row(one, default, several) for one in answer.endpoints]
         strong = frozenset(n for n, one in enumerate(answer.endpoints) if one.name == default)
         lines = [f"▲ {line}" for line in answer.silent]
         if not strong:
             lines.append(f"default: {default}")
-        self._lay(Table(head, rows, lines=lines, strong=strong, numbers=frozenset(range(3, 8))))
+        self._lay(Table(head, rows, lines=lines, strong=strong, numbers=frozenset(range(4, 9))))
 
     def _restart(self, line: Line) -> None:
         name = line.words[0] if line.words else LOCAL
@@ -154,6 +154,7 @@ def _row(one: Endpoint, default: str, several: bool) -> list[str]:
     return [
         f"{one.name} (default)" if one.name == default else one.name,
         glyph + (one.state or "not known"),
+        one.engine or "-",
         one.python or "-",
         *counts,
         *([one.service] if several else []),

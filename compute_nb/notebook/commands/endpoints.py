@@ -35,6 +35,8 @@ class Endpoint:
         name: As a line names it.
         service: Who told of it.
         state: "online", "offline", or why that is not known.
+        engine: What runs its tasks: "processes", "parsl", a published endpoint's "GlobusComputeEngine".
+        workers: How many it has at most.
         busy: Workers that have a task, at its last heartbeat.
         queued: Tasks that wait there for a worker, at its last heartbeat.
         cores: Processors of the machines of its workers; `available_bytes` of their memory are free.
@@ -45,6 +47,7 @@ class Endpoint:
     endpoint_id: str = ""
     state: str = ""
     python: str = ""
+    engine: str = ""
     workers: int | None = None
     busy: int | None = None
     queued: int | None = None
@@ -193,24 +196,29 @@ def _read(name: str, service: str, endpoint_id: str, answer: Mapping[str, Any]) 
         endpoint_id,
         STARTS if name == LOCAL and not live else state,
         str(agent.get("python") or details.get("python_version") or own),
-        agent.get("workers") or details.get("total_workers"),
+        str((agent.get("engine") or {}).get("name") or details.get("engine_type") or ""),
+        _figures(details).get("workers") or agent.get("workers") or details.get("total_workers"),
         busy,
         queued,
         **(_machine(details) if live else {}),
     )
 
 
+def _figures(details: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the exact figures of the last heartbeat; an agent of another make tells none."""
+    told = details.get("compute_nb_figures")
+    return told if isinstance(told, Mapping) else {}
+
+
 def _machine(details: Mapping[str, Any]) -> dict[str, int | None]:
     """Returns what a heartbeat tells of the machines of the workers."""
-    told = details.get("compute_nb_figures")
-    known = told if isinstance(told, Mapping) else {}
-    return {"cores": known.get("cores"), "available_bytes": known.get("available_bytes")}
+    told = _figures(details)
+    return {"cores": told.get("cores"), "available_bytes": told.get("available_bytes")}
 
 
 def _busy(details: Mapping[str, Any]) -> tuple[int | None, int | None]:
     """Returns how many workers are busy, and how many tasks wait, as far as a heartbeat tells it."""
-    told = details.get("compute_nb_figures")
-    if isinstance(told, Mapping):
+    if told := _figures(details):
         return told.get("busy"), told.get("queued")
     waiting, outstanding = details.get("pending_tasks"), details.get("outstanding_tasks")
     if not isinstance(waiting, int) or not isinstance(outstanding, int):
@@ -219,7 +227,7 @@ def _busy(details: Mapping[str, Any]) -> tuple[int | None, int | None]:
 
 
 def _idle_local(service: str) -> Endpoint:
-    return Endpoint(LOCAL, service, state=STARTS, python=platform.python_version())
+    return Endpoint(LOCAL, service, state=STARTS, python=platform.python_version(), engine="processes")
 
 
 def _named(known: Iterable[Endpoint], settings: Settings) -> list[Endpoint]:

@@ -135,10 +135,11 @@ def output(run: Run, max_lines: int) -> str:
     """Returns what the one task of a run that has ended printed, and its traceback."""
     if len(run.futures) != 1 or not run.ended or not max_lines:
         return ""
-    told = facts(run.futures[0])
-    text = "" if holds_text(run) else said(run.futures[0])
-    if told.get("traceback"):
-        text += failures.text_of(run.futures[0])
+    (future,) = run.futures
+    text = "" if holds_text(run) else said(future)
+    if facts(future).get("traceback"):
+        trace = failures.text_of(future)
+        text += trace if trace.strip() != failures.reason(future) else ""  # that stands above already
     return capped(plain(text), max_lines)
 
 

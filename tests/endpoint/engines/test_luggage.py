@@ -32,7 +32,7 @@ def test_a_task_runs_where_there_is_no_compute_nb(tmp_path):
     place.mkdir()
     call = ("f", pack_buffers([CODE]), {"result_serializers": [JSON]})
     packed = ComputeSerializer().pack_call((41,), {})
-    tasks = [("1", "01234567-89ab-cdef-0123-456789abcdef", packed)]
+    tasks = [("1", "01234567-89ab-cdef-0123-456789abcdef", packed, 0)]
     raw = pickle.dumps((visitor("visit"), (SETUP, call, tasks)))
     done = subprocess.run(
         [bare / "bin" / "python", "-I", "-c", PROGRAM],

@@ -1,8 +1,10 @@
 """What tasks print, on every engine: each its own, while it runs and at its end, and within bounds."""
 
+import contextlib
 import os
 from uuid import UUID
 
+import psutil
 import pytest
 
 from compute_nb.notebook.cargo.payload import function_source
@@ -72,6 +74,25 @@ def test_what_outlives_its_task_prints_nothing_into_the_next_one(engine, tmp_pat
     envelope = on_worker(engine, pid, path)
     assert os.path.exists(path + ".done")
     assert text_of(envelope) == "first\nsecond\nthird\nlast\n"
+
+
+def test_what_has_outlived_its_task_is_buried(engine, tmp_path):
+    """By the worker, whose child it has become; the processes of threads are buried before the next task."""
+    if engine.engine.capabilities.shares_process:
+        return
+    source = (
+        "def leave(flag):\n    import os, subprocess\n"
+        "    text = f'(while [ -e {flag} ]; do sleep 0.02; done) >/dev/null 2>&1 & echo $!'\n"
+        "    return int(subprocess.run(['sh', '-c', text], stdout=subprocess.PIPE).stdout)\n"
+    )
+    second = tmp_path / "second"
+    second.touch()
+    pid = engine.call(source, str(second))
+    assert psutil.pid_exists(pid)
+    second.unlink()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait(30)
+    assert not psutil.pid_exists(pid)
 
 
 def test_what_outlives_its_worker_prints_nothing_into_the_next_one(engine, tmp_path, flag):

@@ -402,6 +402,14 @@ def test_details_of_the_only_task_of_a_run_without_failures():
     assert shown.widgets._after.layout.display is None
 
 
+def test_a_reason_of_one_line_stands_in_the_panel_of_the_only_task_once():
+    run = run_of(1)
+    end(run.futures[0], TaskState.FAILED, data="the engine mpi can't start this task: ask for less")
+    shown = Shown(run)
+    shown.panel.draw()
+    assert words(shown.kept()["text/html"]).count("ask for less") == 1
+
+
 def test_a_lost_task_has_the_name_of_its_error():
     run = run_of(3)
     end(run.futures[0], TaskState.SUCCEEDED)
