@@ -15,7 +15,8 @@ from compute_nb.endpoint import machine
 from compute_nb.endpoint.custody import Custody
 from compute_nb.endpoint.engine import Engine
 from compute_nb.endpoint.engines.ear import Ear
-from compute_nb.endpoint.engines.pool import Pool, PoolEngine
+from compute_nb.endpoint.engines.pool import Pool
+from compute_nb.endpoint.engines.pool_engine import PoolEngine
 from compute_nb.endpoint.engines.worker import WorkerPlan
 from compute_nb.endpoint.settings import Settings
 from compute_nb.errors import ComputeError
