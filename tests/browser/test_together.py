@@ -24,6 +24,12 @@ class Shared(Notebook):
 
     OWN = re.compile("Comm not found for comm id")  # of a comm of another's widgets that a new kernel refuses
 
+    def open(self, *, reset: bool = True) -> None:
+        """Goes on waiting where the document takes its time, of which collaboration asks after a while."""
+        asked = self.page.get_by_role("button", name="Continue waiting")
+        self.page.add_locator_handler(asked, lambda button: button.first.click())
+        super().open(reset=reset)
+
     @property
     def others(self) -> list[str]:
         return [error for error in self.errors if not self.OWN.search(error)]
