@@ -12,7 +12,7 @@ from typing import Any
 
 from compute_nb.notebook.memory.page import SNAPSHOT_PACE_S, Page
 from compute_nb.notebook.view.look import DEAD
-from compute_nb.tasks import TaskState
+from compute_nb.tasks import OPEN, TaskState
 
 PANEL_MIME = "application/vnd.compute-nb.panel+json"
 LIVE_MIME = "application/vnd.compute-nb.live+json"
@@ -69,8 +69,7 @@ class Outlet:
 
     def draw(self) -> int:
         """Tells pages how the run stands, while the panel says so in its widget only."""
-        if not self._ended():
-            self._page.snapshot(self._group_id, self._bundle)
+        self._page.snapshot(self._group_id, lambda: None if self._ended() else self._bundle())
         return 0
 
     def weight(self) -> int:
@@ -87,7 +86,7 @@ class Outlet:
                 data = {**data, "text/html": data.get("text/html", "") + DEAD}
             self._publish(data, metadata, display_id, update)
             self._page.shown(self._group_id)
-        if self._ended():
+        if self._ended() and _shows_end(data):  # it may have ended since the data was made
             self._page.snapshot(self._group_id, lambda: data, ended=True)
             self._over()
 
@@ -114,3 +113,7 @@ class Outlet:
         if self._resumed and self._view and self._view not in self._silent:
             self._silent.add(self._view)
             self._publish({LIVE_MIME: {"id": ""}, "text/plain": ""}, {}, self._view, True)
+
+
+def _shows_end(data: Any) -> bool:
+    return not any(state.value in data[PANEL_MIME].get("counts", {}) for state in OPEN)

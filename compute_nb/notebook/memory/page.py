@@ -100,8 +100,12 @@ class Page:
             self._recorded.pop(group_id, None)
             self._say({"kind": "forget", "id": group_id, "writer": self._writer})
 
-    def snapshot(self, group_id: str, bundle: Callable[[], Bundle], *, ended: bool = False) -> None:
-        """Tells how a group stands: at once if it has ended, otherwise every 2 s at most."""
+    def snapshot(self, group_id: str, bundle: Callable[[], Bundle | None], *, ended: bool = False) -> None:
+        """Tells how a group stands: at once if it has ended, otherwise every 2 s at most.
+
+        Args:
+            bundle: Its display data, made when it is told; None if there is nothing to tell any more.
+        """
         with self._lock:
             now = self._clock()
             if not ended and not self._known:
@@ -109,8 +113,11 @@ class Page:
                 return
             if not ended and now - self._sent_at.get(group_id, 0) < SNAPSHOT_PACE_S:
                 return
+            data = bundle()
+            if data is None:
+                return
             self._sent_at[group_id] = now
-            made = dict(bundle())
+            made = dict(data)
             if ended:
                 self._counts.pop(group_id, None)
                 self._ended[group_id] = made

@@ -10,7 +10,8 @@ from compute_nb.notebook.memory.outlet import LIVE_MIME, PANEL_MIME, WIDGET_MIME
 from compute_nb.notebook.memory.page import SNAPSHOT_PACE_S, Page
 
 GROUP = "0b1c7f52-96a1-4f0f-8b0f-0f5a3f1c2d10"
-STILL = {PANEL_MIME: {"version": 1}, "text/plain": "0 of 4 done"}
+STILL = {PANEL_MIME: {"version": 1, "counts": {"RUNNING": 1, "SUCCEEDED": 3}}, "text/plain": "3 of 4 done"}
+END = {PANEL_MIME: {"version": 1, "counts": {"SUCCEEDED": 4}}, "text/plain": "4 of 4 done"}
 VIEW = {LIVE_MIME: {"id": GROUP}, WIDGET_MIME: {"model_id": "71ab"}, "text/plain": ""}
 NOTHING = {WIDGET_MIME: {"model_id": ""}, "text/plain": ""}
 PICTURE = {"image/png": "iVBO", "text/plain": "a picture"}
@@ -85,7 +86,7 @@ def test_a_run_of_before_has_its_outputs_and_pages_put_its_end_there(both: Both)
     shown(outlet)
     assert both.kinds() == ["live"]
     both.ended = True
-    outlet(STILL, {}, "bundle", True)
+    outlet(END, {}, "bundle", True)
     outlet(PICTURE, {}, "results", True)
     assert not both.outputs
     assert both.kinds() == ["live", "snapshots", "results"]
@@ -110,3 +111,13 @@ def test_pages_hear_how_an_open_run_stands_until_it_has_ended(both: Both) -> Non
     outlet.draw()
     assert both.kinds() == ["snapshots"]
     assert outlet.next_draw_s() is None
+
+
+def test_what_was_drawn_before_the_end_is_not_told_as_the_end(both: Both) -> None:
+    both.greet()
+    outlet = both.outlet()
+    both.ended = True
+    outlet(STILL, {}, "bundle", False)
+    assert not both.sent
+    outlet(END, {}, "bundle", True)
+    assert [(said["ended"], said["bundles"]) for said in both.sent] == [([GROUP], {GROUP: END})]
