@@ -12,7 +12,10 @@ from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.wire import pack_buffers
 
 SERIALIZER = ComputeSerializer()
-SETUP = {"python": None, "folder": None, "packages": None, "limit": 10_000, "environ": {}, "kill_s": 5.0}
+SETUP = {
+    **{"python": None, "folder": None, "packages": None, "memory": None, "live": None, "custody": None},
+    **{"limit": 10_000, "environ": {}, "kill_s": 5.0},
+}
 SOURCE = (
     "def go(begun, hold):\n    import os, time\n    open(begun, 'w').close()\n"
     "    while os.path.exists(hold):\n        time.sleep(0.01)\n"
