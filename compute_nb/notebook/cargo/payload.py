@@ -23,6 +23,7 @@ from compute_nb.shell_result import revived
 FUNCTION_NAME = "compute_cell"
 _DOCSTRING = re.compile(r'^( *)"{3}.*?"{3}$', re.MULTILINE | re.DOTALL)  # the house writes no other text so
 _COMMENT = re.compile(r"(^ *|  )# .*$", re.MULTILINE)  # no text of the kit's has two blanks before it
+_INDENT = re.compile(r"^(?: {4})+", re.MULTILINE)
 _TEMPLATE = '''\
 def {name}(index, swept):
     """{label}, as sent by compute_nb: everything that it needs is in this text."""
@@ -62,11 +63,16 @@ def function_source(cell: Cell) -> str:
 def kit_texts() -> dict[str, str]:
     """Returns the text of each module of the kit by name, each after those that it imports.
 
-    Docstrings are empty in it and comments are gone; every line keeps its number.
+    Docstrings are empty in it, comments are gone, blocks stand in by one blank; every line keeps its number.
     """
     files = importlib.resources.files(kit)
     texts = {name: files.joinpath(f"{name}.py").read_text("utf-8") for name in kit.MODULES}
-    return {name: _COMMENT.sub("", _DOCSTRING.sub(_emptied, text)) for name, text in texts.items()}
+    return {name: _slim(text) for name, text in texts.items()}
+
+
+def _slim(text: str) -> str:
+    bare = _COMMENT.sub("", _DOCSTRING.sub(_emptied, text))
+    return _INDENT.sub(lambda found: " " * (len(found[0]) // 4), bare)
 
 
 def _emptied(docstring: re.Match[str]) -> str:

@@ -113,7 +113,8 @@ STUBBORN = """
 import os, signal, subprocess
 def tell(text):
     with open(gate, "w") as told: told.write(text)
-child = subprocess.Popen(["sh", "-c", "trap '' INT; exec sleep 600"])
+def deaf(): signal.signal(signal.SIGINT, signal.SIG_IGN)
+child = subprocess.Popen(["sleep", "600"], preexec_fn=deaf)
 try:
     tell(f"{os.getpid()} {child.pid}")
     child.wait()
