@@ -167,6 +167,7 @@ def test_a_server_that_is_started_again(notebook: Notebook, lab: Any) -> None:
 def test_notebook_7(notebook: Notebook) -> None:
     seven = Notebook7(notebook.lab, notebook.page, notebook.name)
     seven.begin()
+    seven.saves_by_itself()
     seven.open()
     assert_moves(seven)
     seven.restart()
