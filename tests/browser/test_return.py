@@ -26,6 +26,7 @@ def windowing(lab: Any) -> Iterator[None]:
 
 def test_restarts_a_kill_and_pages_that_are_loaded_again(notebook: Notebook) -> None:
     notebook.begin()
+    notebook.saves_by_itself()
     expect(notebook.page.locator(".jp-mod-dirty")).to_have_count(0)
     (group,) = notebook.groups()
     assert (group["name"], group["tasks"], group["map"]) == ("sweep", 4, ["s"])
@@ -56,6 +57,7 @@ def test_restarts_a_kill_and_pages_that_are_loaded_again(notebook: Notebook) -> 
 
 def test_the_end_comes_while_no_page_is_open(notebook: Notebook) -> None:
     notebook.begin()
+    notebook.saves_by_itself()
     expect(notebook.page.locator(".jp-mod-dirty")).to_have_count(0)  # else there is nothing to come back to
     notebook.page.goto("about:blank")
     notebook.release()
@@ -66,6 +68,7 @@ def test_the_end_comes_while_no_page_is_open(notebook: Notebook) -> None:
 
 def test_a_greeting_that_is_lost_on_its_way_is_said_again(notebook: Notebook) -> None:
     notebook.begin()
+    notebook.saves_by_itself()
     expect(notebook.page.locator(".jp-mod-dirty")).to_have_count(0)
     lost = loses_once(notebook.page, b'"kind":"notebook"')
     notebook.open(reset=False)
@@ -193,6 +196,7 @@ def test_cells_out_of_sight_that_were_copied_moved_and_cleared(notebook: Noteboo
 
 def test_two_tabs_of_one_notebook(notebook: Notebook, page: Page) -> None:
     notebook.begin()
+    notebook.saves_by_itself()
     with page.context.new_page() as second:
         other = notebook.seen_in(second)
         other.open(reset=False)
