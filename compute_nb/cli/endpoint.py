@@ -176,7 +176,13 @@ def start(
         words.append(f"--service={way.service}")
     if way.token_file is not None:
         words.append(f"--token-file={way.token_file}")
-    endpoint_id = launch(folder, words, timeout)
+    try:
+        endpoint_id = launch(folder, words, timeout)
+    except ComputeError:
+        if not folder.taken():
+            raise
+        _runs_already(folder, given, service)  # somebody else has started it meanwhile
+        return
     click.echo(
         f"endpoint {name} ({endpoint_id}) is online: {settings.engine}, at {way}; its log is {folder.log}"
     )
@@ -352,6 +358,8 @@ def _stop_here(home: Home, folder: Folder) -> str:
     process, note = folder.process(), folder.last()
     if process is None or note is None or _LOCAL.fullmatch(folder.name):
         Way(home).ask("POST", f"/v3/endpoints/{folder.endpoint_id()}/lock")
+        if not folder.free((note.stop_s if note else 0.0) + STOP_S):
+            raise ComputeError(f"{who} was told to stop, but {folder.lock} is held still; see {folder.log}")
         return f"{who} stopped"
     process.terminate()
     if note.stop_s > TOLD_S and not folder.free(TOLD_S):

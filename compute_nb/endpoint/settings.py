@@ -15,12 +15,13 @@ from uuid import UUID
 
 from compute_nb.endpoint import machine
 from compute_nb.endpoint.gate import MAX_RESULT_CHARS, Limits
-from compute_nb.endpoint.runner.memory import LEAST_BYTES, why_not
+from compute_nb.endpoint.runner.memory import LEAST_BYTES, MOST_BYTES, why_not
 from compute_nb.errors import ComputeError
 
 ENGINES = ("processes", "threads", "parsl", "dask", "mpi")
 NO_WALLTIME = frozenset({"threads"})
 FILE_NAME = "endpoint.toml"
+MOST_COUNT = 100_000  # of workers: the slots of so many take 100 MB
 ELSEWHERE = frozenset({"parsl", "dask"})  # their workers may be on another system
 
 _SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]?i?b)?\s*", re.IGNORECASE)
@@ -221,6 +222,8 @@ class _Reader:
         value = table.get(key)
         if value is not None and value < 1:
             self._refuse(prefix + key, value, "a count from 1")
+        if value is not None and value > MOST_COUNT:
+            self._refuse(prefix + key, value, f"at most {MOST_COUNT}")
         return value
 
     def _count_from_0(self, table: Mapping[str, Any], key: str, default: int) -> int:
@@ -293,7 +296,7 @@ class _Reader:
         value = table["memory_limit"]
         found = _SIZE.fullmatch(str(value))
         size = int(float(found[1]) * _UNITS[(found[2] or "B").upper()]) if found is not None else 0
-        if size < LEAST_BYTES:
+        if not LEAST_BYTES <= size <= MOST_BYTES:
             self._refuse("memory_limit", value, _TOP["memory_limit"][1])
         reason = why_not() if table.get("engine") not in ELSEWHERE else ""
         if reason:

@@ -297,3 +297,14 @@ def until(condition, what):
     while not condition():
         assert time.monotonic() < limit, what
         pause.wait(0.02)
+
+
+def test_of_two_who_start_at_once_both_find_it_running(compute_nb):
+    words = [*COMMAND, "endpoint", "start", "race"]
+    both = [
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    said = [one.communicate(timeout=2 * WAIT_S) for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    assert sum("is online" in out for out, _ in said) <= 1, said
+    compute_nb("endpoint", "stop", "race")

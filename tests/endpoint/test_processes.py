@@ -21,6 +21,14 @@ UNTIL = (
     "def wait(x):\n    import os, time\n"
     "    while not os.path.exists(x):\n        time.sleep(0.002)\n    return x\n"
 )
+FORGE = (
+    "def forge(text):\n    import os, stat, struct, threading\n    body = text.encode()\n"
+    "    for fd in range(3, 20):\n"
+    "        try:\n            if stat.S_ISFIFO(os.fstat(fd).st_mode):\n"
+    "                os.write(fd, struct.pack('!I', len(body)) + body)\n"
+    "        except OSError:\n            pass\n"
+    "    threading.Event().wait(20)\n"
+)
 SLEEP = "def nap(x):\n    import time\n    time.sleep(x)\n    return x\n"
 
 
@@ -119,6 +127,14 @@ def test_a_worker_that_writes_nonsense_to_its_pipe_fails_its_task_only(shared):
         "    time.sleep(20)\n"
     )
     assert shared.failure(source).outcome is Outcome.DIED
+    assert shared.call(IDENTITY, 1) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ['[1, -1, true, "", null, 1.0, 1.0]', "[1, 0]", "[[], {}]", "{}", "[" * 100_000]
+)
+def test_a_worker_that_tells_ends_that_are_none_fails_its_task_only(shared, text):
+    assert shared.failure(FORGE, text).outcome is Outcome.DIED
     assert shared.call(IDENTITY, 1) == 1
 
 

@@ -109,6 +109,14 @@ def test_modules_are_imported_before_a_worker_is_up(rigs):
     assert rig.values(rig.submit(source, "colorsys", "xml.dom.minidom", "ftplib")) == [True, True, False]
 
 
+def test_of_a_module_that_forks_one_worker_comes(rigs, tmp_path, monkeypatch):
+    (tmp_path / "forks.py").write_text("import os\nos.fork()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    rig = rigs(workers=1, plan={"preload": ("forks",)})
+    source = "def pid(x):\n    import os\n    return os.getpid()\n"
+    assert len(set(rig.values(rig.submit(source, *range(50))))) == 1
+
+
 def test_a_module_that_is_missing_or_broken_is_told_and_stops_nothing(rigs, tmp_path, monkeypatch, caplog):
     (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

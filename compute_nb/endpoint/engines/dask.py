@@ -156,6 +156,7 @@ class DaskPool:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
+            security=True,  # a scheduler runs what whoever reaches it says, and so could all on this machine
             dashboard_address="127.0.0.1:0",
             local_directory=os.fspath(self._folder),
             preload=[OWN_GROUP],

@@ -42,7 +42,7 @@ class Ear:
                 body = self._socket.recv(_MAX_BYTES)
             except OSError:
                 break
-            with contextlib.suppress(ValueError, TypeError):
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
                 found = Heard(*json.loads(body))
                 if (type(found.task_id), type(found.start), type(found.text)) == (str, int, str):
                     heard.append(found)

@@ -181,7 +181,7 @@ class Fleet:
             frames, at_end = worker.receive()
             for frame in frames:
                 self._on_frame(worker, frame)
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             _log.warning("worker %d, pid %d, writes nonsense (%s): killed", worker.place, worker.pid, error)
             worker.signal(signal.SIGKILL)
             worker.gag()

@@ -139,11 +139,18 @@ class Lines:
         try:
             token, kind, content = json.loads(frames[-1])
             known = secrets.compare_digest(token, self._token)
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, RecursionError):
             known = False
         if not known:
             _log.warning("a caller on the line of Parsl's workers is none of them: it is not heard")
-        elif kind == "hello":
+            return
+        try:
+            self._do(worker, kind, content)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:  # a task has found the line
+            _log.warning("a worker of Parsl says what can't be read (%s): it is not heard", error)
+
+    def _do(self, worker: bytes, kind: str, content: Any) -> None:
+        if kind == "hello":
             if len(self._lines) < MAX_LINES:
                 self._lines.add(worker)
                 self._send(worker, [*self._questions, *self._gone])

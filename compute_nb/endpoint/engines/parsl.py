@@ -286,6 +286,7 @@ def own_config(workers: int) -> Any:
 
     executor = HighThroughputExecutor(
         label="here",
+        encrypted=True,  # older versions of Parsl take what anybody on this machine sends
         address="127.0.0.1",
         loopback_address="127.0.0.1",
         max_workers_per_node=workers,

@@ -235,8 +235,11 @@ class ProcessEngine:
     def on_frame(self, worker: Worker, frame: list[Any]) -> None:
         """Takes a result, or the news that a worker has begun no more than so many tasks of a chunk."""
         chunk = worker.chunks[0]
-        if len(frame) == 2:
-            self._give_back(chunk, frame[1])
+        serial, index, *rest = frame
+        if (serial, index) != (chunk.serial, chunk.ended):  # an end that comes twice is not the worker's own
+            raise ValueError(f"a frame of task {index} of chunk {serial}")
+        if not rest:
+            self._give_back(chunk, index)
             self._chunk_over(worker, chunk)
         else:
             self._on_result(worker, chunk, frame)

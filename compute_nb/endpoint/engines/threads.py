@@ -148,7 +148,9 @@ class Child:
                 continue
             serial, ok, data, code, started, ended = frame
             with self._lock:
-                future, _ = self._open.pop(serial)
+                future, _ = self._open.pop(serial, (None, 0.0))
+            if future is None:  # it came twice, or the child does not write it: a task has found the pipe
+                break
             future.set_result(Answer(SUCCESS if ok else ERROR, data, code, started, ended, 0, ""))
             if self._leaving and not self._open:
                 self._kill_group()
@@ -273,6 +275,8 @@ def _frame(source: IO[bytes]) -> list[Any] | None:
     body = source.read(size)
     try:
         frame = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return frame if isinstance(frame, list) and len(frame) in (0, 1, 6) else None
+    if not isinstance(frame, list) or len(frame) not in (0, 1, 6):
+        return None
+    return None if len(frame) == 6 and (type(frame[0]), type(frame[2])) != (int, str) else frame

@@ -14,6 +14,7 @@ import sys
 
 RESERVE_BYTES = 64 * 1024 * 1024  # beyond the limit, to tell a failure when nothing is left
 LEAST_BYTES = 64_000_000  # Python, dill and a few threads
+MOST_BYTES = 1 << 60  # with the reserve, what the system counts with
 FIRST_LINUX = 4, 7  # before it only the heap counted
 UNITS = ("bytes", "KB", "MB", "GB", "TB")
 

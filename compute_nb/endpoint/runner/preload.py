@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,13 @@ if TYPE_CHECKING:
 
 def imported(names: Iterable[str]) -> list[Any]:
     """Imports modules; returns a text for each that can't be had, which is in the log, too."""
-    failed = []
+    failed, pid = [], os.getpid()
     for name in names:
         try:
             importlib.import_module(name)
         except BaseException as error:  # whatever is wrong with it, the worker works without
             failed.append(f"{name}: {type(error).__name__}: {error}")
             print(f"not preloaded: {failed[-1]}", file=sys.stderr, flush=True)
+        if os.getpid() != pid:  # a child of the module's, which came back here: there must be one worker
+            os._exit(0)
     return failed

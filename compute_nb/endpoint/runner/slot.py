@@ -14,8 +14,8 @@ class Slot:
     def __init__(self, setup: dict[str, Any]) -> None:
         with open(setup["slots"], "r+b") as file:
             self.map = mmap.mmap(file.fileno(), 0)
-        self.words = memoryview(self.map).cast("I")
-        self.doubles = memoryview(self.map).cast("d")
+        whole = memoryview(self.map)[: len(self.map) // 8 * 8]  # a task may have written to its end
+        self.words, self.doubles = whole.cast("I"), whole.cast("d")
         self.cancel, self.since = setup["cancel"], setup["begun"]
         self.records = setup["records"]
         self.log, self.log_place = os.dup(2), setup["log"]

@@ -36,7 +36,8 @@ class Voice:
         try:
             if is_last:
                 self.socket.settimeout(LAST_S)
-            self.socket.sendto(json.dumps([task_id, start, text], ensure_ascii=False).encode(), self.path)
+            said = json.dumps([task_id, start, text], ensure_ascii=False)
+            self.socket.sendto(said.encode("utf-8", "surrogatepass"), self.path)
         except (BlockingIOError, socket.timeout):
             if not is_last:
                 self.unsaid[task_id] = start, text

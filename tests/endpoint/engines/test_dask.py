@@ -38,6 +38,15 @@ def test_an_address_is_used_and_left_running(fresh, scheduler, tmp_path):
     assert scheduler.scheduler.status is distributed.Status.running
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_who_has_no_key_can_not_use_the_cluster_of_an_endpoint(fresh, scheme):
+    rig = fresh("dask")
+    assert rig.call("def f():\n    return 1\n") == 1
+    address = rig.engine._pool._cluster.scheduler_address
+    with pytest.raises((OSError, TypeError, RuntimeError)):
+        distributed.Client(address.replace("tls", scheme), timeout=2)
+
+
 def test_a_scheduler_that_is_not_there_fails_tasks_with_its_address(fresh, monkeypatch):
     monkeypatch.setattr("compute_nb.endpoint.engines.dask.CONNECT_S", 0.3)
     rig = fresh("dask", dask_address="tcp://127.0.0.1:9")

@@ -57,10 +57,16 @@ def test_what_nobody_has_room_for_is_said_later(ear, voices):
 
 def test_nonsense_is_dropped(ear):
     speaker = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    for body in (b"\xff", b"{}", json.dumps([1, 2, 3]).encode(), json.dumps(["a", 1]).encode(), b""):
+    wrong = json.dumps([1, 2, 3]).encode(), json.dumps(["a", 1]).encode()
+    for body in (b"[" * 100_000, b"\xff", b"{}", *wrong, b""):
         speaker.sendto(body, ear.path)
     speaker.close()
     assert ear.take() == []
+
+
+def test_half_a_pair_of_surrogates_is_said_too(ear, voices):
+    voices(ear.path).say("a", 0, "x\ud800y")
+    assert ear.take() == [("a", 0, "x\ud800y")]
 
 
 def test_a_voice_that_nobody_hears_goes_on(ear, voices):

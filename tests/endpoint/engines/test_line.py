@@ -67,6 +67,15 @@ def test_who_calls_later_hears_what_is_not_to_begin(agent):
     assert asked.get(timeout=WAIT_S) == "gone"
 
 
+def test_what_can_not_be_read_stops_nothing(agent, caplog):
+    one, _ = called(agent)
+    for content in (None, [1, 2, 3], {}):
+        one.outside.send(line.said(agent.lines.facts["token"], "asked", content))
+    agent.lines.end("other")
+    assert agent.absent.get(timeout=WAIT_S) == ("other", 1)
+    assert caplog.text.count("can't be read") == 3
+
+
 def test_a_process_has_one_line_to_an_agent(agent):
     stop = threading.Event().is_set
     assert line.line(agent.lines.facts, stop) is line.line(agent.lines.facts, stop)

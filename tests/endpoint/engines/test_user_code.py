@@ -41,6 +41,14 @@ def go(*lines: str) -> str:
     return "def go():\n    import os, sys, time\n" + "".join(f"    {line}\n" for line in lines)
 
 
+FORGE = (
+    "def forge(text):\n    import os, stat, struct, threading\n    body = text.encode()\n"
+    "    for fd in range(3, 20):\n"
+    "        try:\n            if stat.S_ISFIFO(os.fstat(fd).st_mode):\n"
+    "                os.write(fd, struct.pack('!I', len(body)) + body)\n"
+    "        except OSError:\n            pass\n"
+    "    threading.Event().wait(20)\n"
+)
 FORK = "child = os.fork()"
 CASES = {
     "returns from a fork": (go(FORK, "return child > 0"), SUCCESS, True),
@@ -209,3 +217,10 @@ def test_the_next_task_finds_all_as_it_was(engine, before, name):
         assert said in result.data
     found = engine.values(engine.submit(LOOK, *[((), {})] * 4))
     assert not [changed(one, before) for one in found if changed(one, before)]
+
+
+def test_threads_whose_process_tells_ends_that_are_none_are_started_anew(fresh):
+    rig = fresh("threads")
+    for text in ('[99, true, "", null, 1.0, 1.0]', '[[], true, "", null, 1.0, 1.0]', "[" * 100_000):
+        assert rig.failure(FORGE, text).outcome is DIED
+    assert rig.call("def same(x):\n    return x\n", 5) == 5
