@@ -28,7 +28,7 @@ DEBUGGER = "Could not restore the debugger state: Canceled future"
 
 SAVED = """async ([name, mime, counts]) => {
   const file = await (await fetch(`/api/contents/${name}?content=1`)).json();
-  const shown = file.content.cells[1].outputs.map(one => one.data?.[mime]?.counts).filter(Boolean);
+  const shown = (file.content?.cells[1].outputs ?? []).map(one => one.data?.[mime]?.counts).filter(Boolean);
   return counts ? JSON.stringify(shown) === JSON.stringify([counts]) : shown.length === 1;
 }"""
 
