@@ -64,6 +64,9 @@ class Source(Protocol):
         """
 
 
+OFFLINE = "its endpoint is offline, and what has not begun runs when that is back"
+
+
 class ComputeFuture(LeanFuture):
     """The result to come of one task.
 
@@ -280,7 +283,8 @@ class ComputeFuture(LeanFuture):
 
     def _still_open(self, timeout: float) -> TimeoutError:
         """As in `LeanFuture`."""
-        return StillOpen(f"{self._told} has not ended within {timeout:.3g} s; it goes on ({self.state.word})")
+        goes_on = "it goes on" if self.endpoint_online is not False else OFFLINE
+        return StillOpen(f"{self._told} has not ended within {timeout:.3g} s; {goes_on} ({self.state.word})")
 
     def _has_value(self) -> bool:
         """As in `LeanFuture`."""

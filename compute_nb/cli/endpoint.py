@@ -253,6 +253,10 @@ def delete(name: str, service: str | None, token_file: Path | None, force: bool,
             f"endpoint {row.name} runs ({who}): `compute-nb endpoint stop {row.name}` first, or --force"
         )
     open_tasks = _open_tasks(way, row)
+    if not yes and open_tasks and not sys.stdin.isatty():
+        raise ComputeError(
+            f"{_what(row, open_tasks)}: nothing is deleted yet, since nobody can be asked; say --yes"
+        )
     if not yes and sys.stdin.isatty():
         click.confirm(f"delete {_what(row, open_tasks)} for good?", abort=True)
     if row.running:

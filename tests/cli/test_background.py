@@ -213,6 +213,10 @@ def test_delete_ends_what_is_open_and_leaves_nothing(compute_nb, home, script):
     assert "endpoint stop gone" in refused.stderr
     compute_nb("endpoint", "stop", "gone")
     task_id = script(OPEN).strip()
+    refused = compute_nb("endpoint", "delete", "gone")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "1 open task" in refused.stderr
+    assert "--yes" in refused.stderr
     deleted = compute_nb("endpoint", "delete", "gone", "--yes")
     assert (deleted.returncode, deleted.stderr) == (0, "")
     assert "1 open task" in deleted.stdout

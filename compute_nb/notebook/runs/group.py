@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, overload
 
 from compute_nb.errors import ComputeError, SerializationError, StillOpen, TaskWithdrawn
-from compute_nb.future import ComputeFuture
+from compute_nb.future import OFFLINE, ComputeFuture
 from compute_nb.notebook.runs.results import facts, own_values
 from compute_nb.tasks import TaskState
 
@@ -156,8 +156,9 @@ class ComputeGroup(Sequence[ComputeFuture]):
         left = None if until is None else max(0.0, until - time.monotonic())
         if not future.done() and not concurrent.futures.wait([future], left).done:
             done = sum(one.done() for one in self._futures)
+            goes_on = "the others go on" if future.endpoint_online is not False else OFFLINE
             raise StillOpen(
-                f"{self.name or 'the group'}: {done} of {len(self)} tasks ended in time; the others go on"
+                f"{self.name or 'the group'}: {done} of {len(self)} tasks ended in time; {goes_on}"
             )
 
     def first_error(self) -> BaseException | None:
