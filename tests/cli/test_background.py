@@ -200,7 +200,13 @@ from compute_nb import Executor
 executor = Executor("gone")
 future = executor.submit(abs, -1)
 executor.wait_accepted(60)
-print(future.task_id, flush=True)
+said = ""
+while "offline" not in said:  # the watcher hears of it in its own time
+    try:
+        future.result(0.1)
+    except TimeoutError as error:
+        said = str(error)
+print(future.task_id, said, flush=True)
 import os
 os._exit(0)
 """
@@ -212,7 +218,8 @@ def test_delete_ends_what_is_open_and_leaves_nothing(compute_nb, home, script):
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "endpoint stop gone" in refused.stderr
     compute_nb("endpoint", "stop", "gone")
-    task_id = script(OPEN).strip()
+    task_id, _, said = script(OPEN).strip().partition(" ")
+    assert said.endswith("its endpoint is offline, and what has not begun runs when that is back (waiting)")
     refused = compute_nb("endpoint", "delete", "gone")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "1 open task" in refused.stderr
