@@ -6,13 +6,12 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
+from compute_nb.cli.background import begin
 from compute_nb.endpoint.folder import Folder
 from compute_nb.errors import ComputeError
-from compute_nb.service.logfile import append
 
 START_S = 60.0
 END_S = 5.0
@@ -37,21 +36,7 @@ def launch(folder: Folder, words: Sequence[str], timeout_s: float = START_S) -> 
         folder.log.replace(folder.log.with_suffix(".log.1"))
     start = folder.log.stat().st_size if folder.log.exists() else 0
     reader, writer = os.pipe()
-    # -P: a module of the folder where this is typed, its random.py say, would be taken for the library's.
-    run = [sys.executable, "-P", "-m", "compute_nb.cli", "endpoint", "run"]
-    command = [*run, *words, f"--ready-fd={writer}"]
-    with append(folder.log) as log:
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=[writer],
-            )
-        finally:
-            os.close(writer)
+    process = begin(["endpoint", "run", *words], folder.log, writer)
     try:
         said = _line(reader, time.monotonic() + timeout_s)
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -15,13 +14,13 @@ from urllib.parse import urlsplit
 import click
 
 from compute_nb.cli import broker, settings
+from compute_nb.cli.background import begin
 from compute_nb.cli.stopping import stop_service
 from compute_nb.errors import ComputeError
 from compute_nb.home import Home
 from compute_nb.service.config import ServiceConfig
 from compute_nb.service.habits import Habits
 from compute_nb.service.lock import running
-from compute_nb.service.logfile import append
 
 STARTER_S = 30.0
 _HABITS = tuple(one.name for one in fields(Habits))
@@ -239,21 +238,11 @@ def launch(home: Home, told: dict[str, Any]) -> str:
         ComputeError: It could not begin; the text is what it said.
     """
     reader, writer = os.pipe()
-    words = [sys.executable, "-m", "compute_nb.cli", "service", "run", f"--home={home.root}"]
+    words = ["service", "run", f"--home={home.root}"]
     for name, value in told.items():
         words += settings.words(name, value)
-    with os.fdopen(reader, encoding="utf-8") as pipe, append(home.service_log) as log:
-        try:
-            process = subprocess.Popen(
-                [*words, f"--ready-fd={writer}"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=[writer],
-            )
-        finally:
-            os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as pipe:
+        process = begin(words, home.service_log, writer)
         word, _, text = pipe.readline().rstrip("\n").partition(" ")
     if word == "ready":
         process.returncode = 0  # it lives on: nobody here waits for it

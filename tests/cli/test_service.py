@@ -47,6 +47,15 @@ def test_start_status_stop(home, compute_nb):
     assert compute_nb("service", "stop").stdout == "not running\n"
 
 
+def test_start_takes_no_module_of_the_folder_where_it_is_typed(environment, compute_nb, tmp_path):
+    for name in ("random", "logging"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken for the library')")
+    typed = [sys.executable, "-P", "-m", "compute_nb.cli", "service", "start"]
+    done = subprocess.run(typed, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert compute_nb("service", "stop").returncode == 0
+
+
 def test_restart_keeps_the_address_and_clears_the_mark(home, compute_nb):
     url = compute_nb("service", "start").stdout
     pid = running(home).pid
