@@ -5,7 +5,6 @@ Allowing one of them to be read allows its parts inside it.
 
 from __future__ import annotations
 
-import ast
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from compute_nb.serialize.source import (
     PureSourceTextInspect,
 )
 from compute_nb.serialize.strategy import IDENTIFIER_LENGTH, SerializationStrategy, by_identifier
+from compute_nb.syntax import parse
 
 
 class ComboSerializationStrategy(SerializationStrategy):
@@ -132,7 +132,7 @@ def _end_of_source(text: str) -> int:
 
 def _parses(source: str) -> bool:
     try:
-        ast.parse(source)
+        parse(source)
     except (SyntaxError, ValueError):
         return False
     return True

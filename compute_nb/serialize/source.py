@@ -19,6 +19,7 @@ from compute_nb.errors import DeserializationError, SerializationError
 from compute_nb.serialize import pickled
 from compute_nb.serialize.reads import names_read, names_set
 from compute_nb.serialize.strategy import SerializationStrategy
+from compute_nb.syntax import beside_others, parse
 
 
 class _Source(SerializationStrategy):
@@ -97,14 +98,14 @@ class _Pickled(_Source):
 
 class _Inspected(_Source):
     def _find(self, data: Any) -> str:
-        return inspect.getsource(data)
+        return beside_others(inspect.getsource, data)
 
 
 class _FoundByDill(_Source):
     def _find(self, data: Any) -> str:
         from dill import source
 
-        found: str = source.getsource(data)  # its own lstrip shifts the text in strings too
+        found: str = beside_others(source.getsource, data)  # its own lstrip shifts the text in strings too
         return found
 
 
@@ -172,7 +173,7 @@ def flush_left(source: str) -> str:
 def _shape(source: str) -> list[str] | None:
     """Returns what tells whether two sources mean the same; None for what is none by itself."""
     try:
-        body = ast.parse(source).body
+        body = parse(source).body
     except SyntaxError:
         return None
     return [ast.dump(statement) for statement in _inner(body)]
@@ -210,7 +211,7 @@ def _left_behind(data: Any, name: str, source: str) -> str:
 def _names_defined(source: str) -> set[str]:
     """Returns the names that a source defines at its top."""
     try:
-        body = _inner(ast.parse(source).body)
+        body = _inner(parse(source).body)
     except (SyntaxError, ValueError, IndexError):
         return set()
     assigned = [node for one in body if isinstance(one, ast.Assign) for node in one.targets]
@@ -221,7 +222,7 @@ def _names_defined(source: str) -> set[str]:
 def _names_to_define(source: str) -> list[str]:
     """Returns the names that a definition's decorators, defaults, annotations and bases read."""
     try:
-        statement = _inner(ast.parse(source).body)[0]
+        statement = _inner(parse(source).body)[0]
     except (SyntaxError, ValueError, IndexError):
         return []
     if isinstance(statement, _DEFINITIONS):

@@ -16,6 +16,7 @@ from compute_nb.notebook.body.imported import Import, imports_of
 from compute_nb.notebook.body.reads import Read
 from compute_nb.notebook.kit.source import POSTPONED
 from compute_nb.notebook.refusal import CellRefused
+from compute_nb.syntax import parse
 
 _MAGIC = re.compile(r"^\s*(%|!|\?|[\w.]+\s*=\s*[%!]\S|.*\w\?\s*$)")
 _MENDS = {
@@ -104,7 +105,7 @@ def _without_common_indent(source: str) -> str:
 
 def _parsed(source: str, postponed: bool) -> ast.Module:
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
         compile(tree, "<cell>", "exec", flags=POSTPONED if postponed else 0, dont_inherit=True)
     except SyntaxError as error:
         raise CellRefused(_syntax_problem(source, error)) from None

@@ -10,6 +10,7 @@ from types import CodeType
 from compute_nb.notebook.body.names import global_reads, global_writes
 from compute_nb.notebook.body.reads import Reads
 from compute_nb.notebook.kit.source import walk_code
+from compute_nb.syntax import beside_others
 
 
 class Scopes(Reads):
@@ -45,7 +46,7 @@ class Scopes(Reads):
         self.visit(node)
         for text in _quoted(node):
             try:
-                inner = ast.parse(text, mode="eval")
+                inner = beside_others(ast.parse, text, mode="eval")
             except (SyntaxError, ValueError):
                 continue
             self._guards += 1

@@ -18,6 +18,7 @@ from compute_nb.notebook.kit.packer import pack
 from compute_nb.notebook.kit.source import walk_code
 from compute_nb.notebook.refusal import CellRefused, nearest
 from compute_nb.serialize import JSONData
+from compute_nb.syntax import parse
 
 _SECRET_PARTS = ("token", "password", "passwd", "secret", "api_key", "apikey", "private_key")
 
@@ -118,7 +119,7 @@ def _submodules(
     waiting = list(modules)
     if not waiting:
         return ()
-    names = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    names = {node.attr for node in ast.walk(parse(source)) if isinstance(node, ast.Attribute)}
     for code in codes_of(things):
         for part in walk_code(code):
             names.update(part.co_names)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from compute_nb.notebook.kit.travelled import Module
 from compute_nb.notebook.refusal import CellRefused
+from compute_nb.syntax import parse
 
 LIMIT_CHARACTERS = 1_000_000
 
@@ -142,7 +143,7 @@ def _read(name: str, folders: list[Path]) -> Module | None:
 def _asked(module: Module) -> Iterator[str]:
     """Yields what may be a module among all that the text imports."""
     try:
-        tree = ast.parse(module.text)
+        tree = parse(module.text)
     except (SyntaxError, ValueError):  # said by the worker, with the line
         return
     package = module.name if module.package else module.name.rpartition(".")[0]

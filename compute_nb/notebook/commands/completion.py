@@ -21,6 +21,7 @@ from compute_nb.home import Home
 from compute_nb.notebook.line.arguments import SUBCOMMANDS, parser
 from compute_nb.notebook.line.manner import JSON, PICKLE
 from compute_nb.notebook.memory.recent import recent
+from compute_nb.syntax import parse
 
 if TYPE_CHECKING:
     from compute_nb.notebook.magic import ComputeMagics
@@ -215,7 +216,7 @@ def _unbroken(kind: str) -> str:
 def _names(body: str, kind: type) -> list[str]:
     """Returns the names that a body reads or binds somewhere, in order; nothing if it is no Python yet."""
     try:
-        tree = ast.parse(body)
+        tree = parse(body)
     except (SyntaxError, ValueError, RecursionError):
         return []
     named = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, kind)]

@@ -41,7 +41,7 @@ from .home import Home
 from .items import STREAMS, Items, current, end_cell
 from .packer import pack
 from .settings import own_decimals
-from .source import POSTPONED, forget_all, remember
+from .source import POSTPONED, beside_others, forget_all, remember
 from .surroundings import Surroundings
 from .trace import trace_of
 from .travelled import Travelled
@@ -191,7 +191,7 @@ class Turn:
         remember(cell.label, 1, cell.source)
         flags = POSTPONED if cell.postponed else 0
         flags |= ast.PyCF_ONLY_AST
-        tree: Any = compile(cell.source, cell.label, "exec", flags=flags, dont_inherit=True)
+        tree: Any = beside_others(compile, cell.source, cell.label, "exec", flags=flags, dont_inherit=True)
         last = tree.body.pop() if cell.shows else None
         flags &= ~ast.PyCF_ONLY_AST
         exec(compile(tree, cell.label, "exec", flags=flags, dont_inherit=True), self._space)

@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from .source import POSTPONED, CodeText, alike, codes_in, first_line_of
+from .source import POSTPONED, CodeText, alike, beside_others, codes_in, first_line_of
 
 MAIN = "__main__"
 
@@ -107,7 +107,7 @@ class Home:
 def _spans(text: str) -> list[tuple[int, int]]:
     """Returns first and last line of each statement."""
     try:
-        statements = ast.parse(text).body
+        statements = beside_others(ast.parse, text).body
     except (SyntaxError, ValueError):
         return []
     return [(first_line_of(found), found.end_lineno or found.lineno) for found in statements]

@@ -8,7 +8,7 @@ import linecache
 import marshal
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 POSTPONED = __future__.annotations.compiler_flag  # the one `from __future__ import` that changes code
@@ -32,6 +32,16 @@ class CodeBytes(NamedTuple):
     data: bytes
     version: tuple[int, int]
     name: str
+
+
+def beside_others(parse: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Returns a tree, whoever else parses: Python 3.11 counts all threads' depths as one, SystemError."""
+    for _ in range(20):
+        try:
+            return parse(*args, **options)
+        except SystemError as error:
+            problem = error
+    raise problem
 
 
 def first_line_of(statement: ast.AST) -> int:

@@ -25,6 +25,7 @@ from compute_nb.notebook.kit.unpacker import unpack
 from compute_nb.notebook.refusal import CellRefused
 from compute_nb.routes import Inputs
 from compute_nb.serialize.serializer import ComputeSerializer
+from compute_nb.syntax import parse
 
 _SERIALIZER = ComputeSerializer()
 
@@ -98,7 +99,7 @@ def rerun(inputs: TaskInputs) -> Ended:
 
 def _cell(source: str) -> Cell:
     try:
-        (function,) = ast.parse(source).body
+        (function,) = parse(source).body
         assert isinstance(function, ast.FunctionDef)
         for node in function.body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "cell":

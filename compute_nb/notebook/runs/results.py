@@ -13,6 +13,7 @@ from compute_nb.notebook.cargo.payload import CellResult, is_cell_envelope, read
 from compute_nb.notebook.kit.home import Home
 from compute_nb.serialize import JSONData, PureSourceTextInspect, SerializationStrategy
 from compute_nb.serialize.serializer import ComputeSerializer
+from compute_nb.syntax import beside_others
 from compute_nb.tasks import TaskState
 
 _PLAIN = ComputeSerializer()
@@ -137,7 +138,7 @@ def own_values(future: ComputeFuture) -> dict[str, Any]:
 
 def _literal(text: str) -> Any:
     try:
-        return ast.literal_eval(text)
+        return beside_others(ast.literal_eval, text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
 
