@@ -93,7 +93,7 @@ class Home:
 
     @property
     def service_key(self) -> Path:
-        """The secret from which the service derives AMQP passwords."""
+        """The secret from which the service derives AMQP passwords and the pseudonyms of users."""
         return self.state / "service.key"
 
     @property
