@@ -97,6 +97,11 @@ class Home:
         return self.state / "service.key"
 
     @property
+    def service_certificate(self) -> Path:
+        """The certificate that the service shows, as PEM; there if it has one."""
+        return self.state / "service.pem"
+
+    @property
     def stopped_mark(self) -> Path:
         """There after `service stop`: only a submit or `service start` may start the service again."""
         return self.state / "stopped"

@@ -300,7 +300,8 @@ class Service:
             facts["local_url"] = reached.local_url
             facts["tls_sha256"] = self._certificate.sha256 if self._certificate else None
         assert self._files is not None
-        self._files.announce(json.dumps(facts, indent=1) + "\n")
+        shown = self._certificate.pem if self._certificate else None
+        self._files.announce(json.dumps(facts, indent=1) + "\n", shown)
 
     async def _end_agents(self, parts: Parts) -> None:
         if self._keep_agents:
