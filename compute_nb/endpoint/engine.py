@@ -83,6 +83,7 @@ class EngineStatus(NamedTuple):
         queued: Tasks that no worker runs yet.
         resources: Of the workers, where those stand elsewhere; None if nobody has told.
         elsewhere: Whether workers may stand on other machines than the agent's.
+        trouble: What keeps workers from their work and what to do, for people.
     """
 
     workers: int
@@ -93,6 +94,7 @@ class EngineStatus(NamedTuple):
     queued: int = 0
     resources: Resources | None = None
     elsewhere: bool = False
+    trouble: str = ""
 
     @property
     def counts(self) -> tuple[int, int, int, int, int, int]:

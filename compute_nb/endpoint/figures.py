@@ -28,7 +28,7 @@ class Pulse:
         workers: The most that there may be, told as long as the engine does not say.
 
     Attributes:
-        trouble: What keeps the endpoint from its work and what to do, for people; empty if nothing does.
+        trouble: What keeps the endpoint from its work, beside what its engine says, and what to do.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class Pulse:
         status = self._status()
         status = status._replace(workers=status.workers or self._workers)
         now = time.monotonic()
-        counts = status._replace(resources=None), self.trouble
+        trouble = self.trouble or status.trouble
+        counts = status._replace(resources=None), trouble
         if counts == self._told and now - self._told_at < HEARTBEAT_S - LOOK_S / 2:
             return None
         self._told, self._told_at = counts, now
@@ -66,7 +67,7 @@ class Pulse:
             "dill_version": self._facts.get("dill"),
             "endpoint_version": self._facts.get("version"),
             **figures(status),
-            **({"compute_nb_trouble": self.trouble} if self.trouble else {}),
+            **({"compute_nb_trouble": trouble} if trouble else {}),
             **self._new_modules(),
         }
 

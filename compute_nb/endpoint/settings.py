@@ -56,7 +56,10 @@ _TOP: Mapping[str, tuple[type | tuple[type, ...], str]] = {
 }
 _TABLES: Mapping[str, Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "parsl": {"config": (str, "the path of a Python file")},
-    "dask": {"address": (str, "the address of a scheduler, such as tcp://host:8786")},
+    "dask": {
+        "address": (str, "the address of a scheduler, such as tcp://host:8786"),
+        "dashboard": (bool, "true or false"),
+    },
     "mpi": {
         "launcher": (str, "mpiexec, srun, aprun or the path of one"),
         "nodes": (list, "a list of host names"),
@@ -91,6 +94,7 @@ class Settings:
         stop_s: How long running tasks may go on when the agent is asked to end.
         parsl_config: A Python file with a Parsl `config`.
         dask_address: Of a scheduler.
+        dask_dashboard: True if the cluster of this machine has Dask's web pages, which ask nobody who he is.
         mpi_launcher, mpi_nodes, mpi_slots: What MPI tasks are started with, and where.
     """
 
@@ -109,6 +113,7 @@ class Settings:
     stop_s: float = 0.0
     parsl_config: Path | None = None
     dask_address: str | None = None
+    dask_dashboard: bool = False
     mpi_launcher: str = "mpiexec"
     mpi_nodes: tuple[str, ...] = ()
     mpi_slots: int | None = None
@@ -176,6 +181,7 @@ class _Reader:
             stop_s=self._seconds(table, "stop_s", 0.0),
             parsl_config=self._path(table.get("parsl", {}), "config"),
             dask_address=dask.get("address"),
+            dask_dashboard=dask.get("dashboard", False),
             mpi_launcher=mpi.get("launcher", "mpiexec"),
             mpi_nodes=self._texts(mpi, "nodes", "mpi."),
             mpi_slots=self._count(mpi, "slots_per_node", "mpi."),

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import psutil
 
+from compute_nb.endpoint.engines import fleet
+from compute_nb.endpoint.figures import Pulse
+
 PID = "def pid():\n    import os\n    return os.getpid()\n"
 GATED = (  # as many run at a time as have left a file, and they wait for each other
     "def gated(folder, count):\n    import os, time\n"
@@ -115,6 +118,24 @@ def test_of_a_module_that_forks_one_worker_comes(rigs, tmp_path, monkeypatch):
     rig = rigs(workers=1, plan={"preload": ("forks",)})
     source = "def pid(x):\n    import os\n    return os.getpid()\n"
     assert len(set(rig.values(rig.submit(source, *range(50))))) == 1
+
+
+def test_a_module_that_hangs_is_named_until_it_ends(rigs, tmp_path, monkeypatch):
+    monkeypatch.setattr(fleet, "SLOW_S", 0.0)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "hangs.py").write_text(f"open({str(tmp_path / 'fifo')!r}).read()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    rig = rigs(workers=1, plan={"preload": ("colorsys", "hangs")})
+    until(lambda: "has been importing 'hangs' since 2" in rig.engine.status().trouble)
+    pulse = Pulse("processes", rig.engine.status, {})
+    told = pulse.due()["compute_nb_trouble"]
+    assert "take it out of `preload` and start the endpoint again" in told
+    assert str(rig.folder / "worker-0.log") in told
+    assert pulse.due() is None  # it says so once
+    with open(tmp_path / "fifo", "w"):
+        until(lambda: rig.engine._fleet.workers[0].importing == "hangs")
+    assert rig.call(PID) > 0
+    assert "compute_nb_trouble" not in pulse.due()
 
 
 def test_a_module_that_is_missing_or_broken_is_told_and_stops_nothing(rigs, tmp_path, monkeypatch, caplog):

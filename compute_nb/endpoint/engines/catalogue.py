@@ -110,7 +110,9 @@ def _dask(settings: Settings, site: Site, live: str) -> Pool:
     from compute_nb.endpoint.engines.dask import DaskPool
 
     setup = _keeper_setup(settings, site, live)
-    return DaskPool(settings.dask_address, site.workers, setup, site.folder / "dask")
+    return DaskPool(
+        *(settings.dask_address, site.workers, setup, site.folder / "dask"), dashboard=settings.dask_dashboard
+    )
 
 
 def _mpi(settings: Settings, site: Site, live: str) -> Pool:

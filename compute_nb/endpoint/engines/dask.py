@@ -85,6 +85,8 @@ VISIT = (
     "for module in [__import__('sys').modules[name]]][0]"
 )
 
+SCHEDULER_PAGES, WORKER_PAGES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"
+
 _log = logging.getLogger(__name__)
 
 
@@ -96,14 +98,23 @@ class DaskPool:
         workers: How many that gets.
         setup: For the keepers of Dask's workers.
         folder: Where Dask's workers of this machine write.
+        dashboard: Whether that cluster has Dask's web pages.
     """
 
     capabilities = CAPABILITIES
     most = MOST
 
-    def __init__(self, address: str | None, workers: int, setup: Mapping[str, Any], folder: Path) -> None:
+    def __init__(
+        self,
+        address: str | None,
+        workers: int,
+        setup: Mapping[str, Any],
+        folder: Path,
+        *,
+        dashboard: bool = False,
+    ) -> None:
         self._address, self._workers, self._setup = address, workers, dict(setup)
-        self._folder = folder
+        self._folder, self._dashboard = folder, dashboard
         self._client: Any = None
         self._cluster: Any = None
         self._below: dict[str, tuple[Any, bool]] = {}  # by name; True if nothing else is in it
@@ -147,20 +158,29 @@ class DaskPool:
         self.window = WINDOW * max(figures.workers, figures.alive, 1)
 
     def _own_cluster(self, distributed: Any) -> Any:
+        import dask
+
         mark = self._setup["environ"].get(WORKER_MARK)
         if mark:  # so that the next agent finds what this one has left
             os.environ[WORKER_MARK] = mark
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._cluster = distributed.LocalCluster(
-            n_workers=self._workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            security=True,  # a scheduler runs what whoever reaches it says, and so could all on this machine
-            dashboard_address="127.0.0.1:0",
-            local_directory=os.fspath(self._folder),
-            preload=[OWN_GROUP],
-        )
+        # Dask's web pages ask nobody who he is; its ports stay, with nothing to show.
+        no_pages: Any = {} if self._dashboard else {SCHEDULER_PAGES: [], WORKER_PAGES: []}
+        with dask.config.set(no_pages):
+            self._cluster = distributed.LocalCluster(
+                n_workers=self._workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                security=True,  # a scheduler runs what whoever reaches it says: all on this machine could
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": self._dashboard},
+                local_directory=os.fspath(self._folder),
+                preload=[OWN_GROUP],
+                config=no_pages,
+            )
+        if self._dashboard:
+            _log.info("Dask's dashboard: %s", self._cluster.dashboard_link)
         return self._cluster
 
     def submit(self, chunks: Sequence[Sequence[Call]]) -> Sequence[Future[Answer]]:

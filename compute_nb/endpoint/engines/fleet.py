@@ -22,6 +22,7 @@ SLOW_S = 30.0
 LOG_LOOK_S = 60.0
 GROWTH_LOOK_S, FAST_LOOK_S = 1.0, 0.1
 START_LIMIT = 3
+MAX_NAME = 200
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +82,24 @@ class Fleet:
             if worker.ready and not worker.closing and not worker.chunks and worker.free:
                 return worker
         return None
+
+    @property
+    def trouble(self) -> str:
+        """Says of a worker that does not come up what keeps it and what to do; from any thread."""
+        for worker in tuple(self.workers):
+            if not worker.ready and time.time() - worker.started_at > SLOW_S:
+                since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(worker.started_at))
+                who = f"worker {worker.place} (process {worker.pid})"
+                if not worker.importing:
+                    return (
+                        f"{who} has been starting since {since} and takes no task: see its log {worker.log}"
+                    )
+                return (
+                    f"{who} has been importing {worker.importing!r} since {since}, as `preload` says, and "
+                    "takes no task: if that never ends, take it out of `preload` and start the endpoint again; "
+                    f"its log is {worker.log}"
+                )
+        return ""
 
     @property
     def starting(self) -> int:
@@ -162,7 +181,7 @@ class Fleet:
 
     def _tell_slow(self, worker: Worker) -> None:
         if worker in self.workers and not worker.ready:
-            preload = f"; before, it imports {', '.join(self._plan.preload)}" if self._plan.preload else ""
+            preload = f"; it imports {worker.importing}, as `preload` says" if worker.importing else ""
             _log.warning(
                 "worker %d, pid %d, is not up after %.0f s%s", worker.place, worker.pid, SLOW_S, preload
             )
@@ -192,6 +211,9 @@ class Fleet:
     def _on_frame(self, worker: Worker, frame: list[Any]) -> None:
         if worker.ready:
             self._owner.on_frame(worker, frame)
+            return
+        if frame[:1] == [None]:
+            worker.importing, worker.started_at = str(frame[1])[:MAX_NAME], time.time()
             return
         worker.ready = self._keeps = True
         worker.idle_since = time.monotonic()

@@ -131,7 +131,8 @@ class ProcessEngine:
         workers, flying = tuple(self._fleet.workers), len(self._flying)
         busy, waiting = sum(bool(worker.chunks) for worker in workers), len(self._turns)
         queued = max(0, waiting + flying - busy)
-        return EngineStatus(self._max, len(workers), waiting, flying, busy, queued)
+        counts = self._max, len(workers), waiting, flying, busy, queued
+        return EngineStatus(*counts, trouble=self._fleet.trouble)
 
     def stop(self, patience_s: float = 0.0) -> None:
         """Takes back what has not begun, waits for what has, kills all workers and waits for the thread."""

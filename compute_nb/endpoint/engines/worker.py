@@ -100,7 +100,8 @@ class Chunk:
 class Worker:
     """A worker process; all methods are called on the engine's thread.
 
-    `watched` are the descriptors that the engine's selector has.
+    `watched` are the descriptors that the engine's selector has; `importing` is the module of `preload` that
+    it imports now.
 
     Raises:
         OSError: The interpreter can't be started.
@@ -112,6 +113,7 @@ class Worker:
         self.chunks: deque[Chunk] = deque()
         self.watched: set[int] = set()
         self.idle_since = time.monotonic()
+        self.importing, self.started_at = "", time.time()
         self.done, self._max_tasks = 0, plan.max_tasks
         self._known: OrderedDict[int, str] = OrderedDict()
         self._out, self._in = bytearray(), bytearray()
@@ -160,6 +162,7 @@ class Worker:
             "limit": plan.result_chars,
             "memory": plan.memory_bytes,
             "preload": plan.preload,
+            "tells_preload": True,
         }
 
     def watch_exit(self) -> int:

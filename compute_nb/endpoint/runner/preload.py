@@ -8,13 +8,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
-def imported(names: Iterable[str]) -> list[Any]:
-    """Imports modules; returns a text for each that can't be had, which is in the log, too."""
+def imported(names: Iterable[str], begins: Callable[[str], object] | None = None) -> list[Any]:
+    """Imports modules; returns a text for each that can't be had, which is in the log, too.
+
+    Args:
+        names: Of the modules.
+        begins: Called with each before it is imported, which may take for ever; None for nobody.
+    """
     failed, pid = [], os.getpid()
     for name in names:
+        if begins is not None:
+            begins(name)
         try:
             importlib.import_module(name)
         except BaseException as error:  # whatever is wrong with it, the worker works without

@@ -75,7 +75,10 @@ def main() -> None:
     if setup is None:
         return
     MEMORY.limit(setup.get("memory"))
-    failed = imported(setup.get("preload") or ())
+    failed = imported(
+        setup.get("preload") or (),
+        (lambda name: pipe.send([None, name])) if setup.get("tells_preload") else None,
+    )
     if threads:
         from .crowd import Crowd
 

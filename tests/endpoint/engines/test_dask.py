@@ -1,5 +1,6 @@
 """The engine on a Dask scheduler that somebody else has started."""
 
+import http.client
 import pickle
 
 import distributed
@@ -45,6 +46,32 @@ def test_who_has_no_key_can_not_use_the_cluster_of_an_endpoint(fresh, scheme):
     address = rig.engine._pool._cluster.scheduler_address
     with pytest.raises((OSError, TypeError, RuntimeError)):
         distributed.Client(address.replace("tls", scheme), timeout=2)
+    assert pages(rig) == {"scheduler": [], "worker": []}
+
+
+PAGES = ("/health", "/status", "/metrics", "/info/main/workers.html", "/json/identity.json")
+
+
+def pages(rig):
+    """The web pages that scheduler and a worker of an endpoint's own cluster show."""
+    cluster = rig.engine._pool._cluster
+    (worker, *_) = cluster.scheduler_info["workers"].values()
+    ports = {"scheduler": cluster.scheduler.http_server.port, "worker": worker["services"]["dashboard"]}
+    return {who: [page for page in PAGES if answer(port, page) != 404] for who, port in ports.items()}
+
+
+def test_web_pages_of_the_cluster_are_there_if_its_owner_wants_them(fresh):
+    rig = fresh("dask", dask_dashboard=True)
+    assert rig.call("def f():\n    return 1\n") == 1
+    assert all("/health" in shown for shown in pages(rig).values())
+
+
+def answer(port, page):
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    link.request("GET", page)
+    status = link.getresponse().status
+    link.close()
+    return status
 
 
 def test_a_scheduler_that_is_not_there_fails_tasks_with_its_address(fresh, monkeypatch):
