@@ -129,7 +129,7 @@ def test_a_module_that_hangs_is_named_until_it_ends(rigs, tmp_path, monkeypatch)
     until(lambda: "has been importing 'hangs' since 2" in rig.engine.status().trouble)
     pulse = Pulse("processes", rig.engine.status, {})
     told = pulse.due()["compute_nb_trouble"]
-    assert "take it out of `preload` and start the endpoint again" in told
+    assert "take it out of `preload` and start it again" in told
     assert str(rig.folder / "worker-0.log") in told
     assert pulse.due() is None  # it says so once
     with open(tmp_path / "fifo", "w"):

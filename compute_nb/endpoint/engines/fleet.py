@@ -96,7 +96,7 @@ class Fleet:
                     )
                 return (
                     f"{who} has been importing {worker.importing!r} since {since}, as `preload` says, and "
-                    "takes no task: if that never ends, take it out of `preload` and start the endpoint again; "
+                    "takes no task: if that never ends, take it out of `preload` and start it again; "
                     f"its log is {worker.log}"
                 )
         return ""
