@@ -7,7 +7,10 @@ the start. Both survive a kill of the agent and of the keeper.
 
     file    header | place | place | ...
     header  magic (8 bytes), journal id (16), places, free up to 64 bytes
-    place   journal number (8 bytes), begun (8)
+    place   journal number (8 bytes), begun (4), withdrawn (4)
+
+Withdrawn is a task whose worker is lost: it goes to another one if it had not begun. Should that worker live
+after all, it sees this once it has marked the task, and lets it be. So whoever of both is later knows.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ class Custody:
     def __init__(self, path: Path, journal_id: UUID, places: int, *, marked: bool = False) -> None:
         self._map = make_words(path, _MAGIC, journal_id, places, CUSTODY_PLACE)
         self._words = memoryview(self._map)[CUSTODY_HEADER:].cast("Q")
+        self._halves = memoryview(self._map)[CUSTODY_HEADER:].cast("I")
         self._marked = marked
         self._free = list(range(places))
 
@@ -58,7 +62,8 @@ class Custody:
     def add(self, number: int) -> int:
         """Notes a task; returns its place."""
         place = self._free.pop()
-        self._words[self._at(place) + CUSTODY_BEGUN // 8] = not self._marked
+        begun = self._half(place, CUSTODY_BEGUN)
+        self._halves[begun], self._halves[begun + 1] = not self._marked, 0
         self._words[self._at(place)] = number
         return place
 
@@ -67,12 +72,23 @@ class Custody:
         self._words[self._at(place)] = 0
         self._free.append(place)
 
+    def withdraw(self, place: int) -> bool:
+        """True if a task had not begun, and will not begin now unless it is handed over again."""
+        begun = self._half(place, CUSTODY_BEGUN)
+        self._halves[begun + 1] = 1
+        return not self._halves[begun]
+
+    @staticmethod
+    def _half(place: int, offset: int) -> int:
+        return (place * CUSTODY_PLACE + offset) // 4
+
     def _at(self, place: int) -> int:
         return place * CUSTODY_PLACE // 8
 
     def close(self) -> None:
         """Unmaps the file, which stays."""
         self._words.release()
+        self._halves.release()
         self._map.close()
 
 
@@ -84,6 +100,6 @@ def read_custody(path: Path, journal_id: UUID) -> list[Entrusted] | None:
     data = read_words(path, _MAGIC, journal_id, CUSTODY_PLACE)
     if data is None:
         return None
-    words = data[CUSTODY_HEADER:].cast("Q")
-    entries = zip(words[:: CUSTODY_PLACE // 8], words[CUSTODY_BEGUN // 8 :: CUSTODY_PLACE // 8], strict=True)
+    words, halves = data[CUSTODY_HEADER:].cast("Q"), data[CUSTODY_HEADER:].cast("I")
+    entries = zip(words[:: CUSTODY_PLACE // 8], halves[CUSTODY_BEGUN // 4 :: CUSTODY_PLACE // 4], strict=True)
     return [Entrusted(number, bool(begun)) for number, begun in entries if number]

@@ -36,13 +36,30 @@ def test_a_keeper_marks_what_begins_and_a_place_that_is_used_again_is_unmarked(t
     custody = Custody(path, JOURNAL, 2, marked=True)
     places = {number: custody.add(number) for number in (7, 8)}
     keeper = Keeper({**SETUP, "custody": str(path)})
-    keeper.mark(places[8])
+    assert keeper.mark(places[8], 8)
+    assert not keeper.mark(places[7], 6)  # its task was withdrawn, and another one has the place
     keeper.close()
     assert sorted(read_custody(path, JOURNAL)) == [Entrusted(7, False), Entrusted(8, True)]
     custody.remove(places[8])
     custody.add(9)
     custody.close()
     assert sorted(read_custody(path, JOURNAL)) == [Entrusted(7, False), Entrusted(9, False)]
+
+
+def test_a_task_is_withdrawn_or_begins_and_never_both(tmp_path):
+    path = tmp_path / "custody"
+    custody = Custody(path, JOURNAL, 2, marked=True)
+    places = {number: custody.add(number) for number in (7, 8)}
+    keeper = Keeper({**SETUP, "custody": str(path)})
+    assert keeper.mark(places[7], 7)
+    assert not custody.withdraw(places[7])
+    assert custody.withdraw(places[8])
+    assert not keeper.mark(places[8], 8)
+    keeper.close()
+    custody.remove(places[8])
+    assert custody.add(9) == places[8]
+    assert custody.withdraw(places[8])
+    custody.close()
 
 
 @pytest.mark.parametrize("spoil", ["gone", "other", "short", "text"])

@@ -44,6 +44,7 @@ from compute_nb.tasks import ErrorCode, Outcome, Printed, RunResult
 LOOK_S = 0.25
 LISTEN_S = 0.1
 IDLE_LOOK_S = 5.0
+MAX_LOSSES = 3
 UNSETTLED = 4
 MAX_PLACES = 1 << 16
 
@@ -91,6 +92,7 @@ class PoolEngine:
         self._memory_bytes = limits.memory_bytes
         self._timers, self._paces = Timers(), Paces(MOST)
         self._flights: dict[int, Flight] = {}
+        self._losses: dict[int, int] = {}
         self._ear, self._talking = ear, dict[str, Flight]()
         self._unsaid: dict[int, tuple[int, str]] = {}
         self._chunks = 0
@@ -256,7 +258,9 @@ class PoolEngine:
         flights = []
         for task in tasks:
             place = self._custody.add(task.number)
-            call = Call(str(task.run.task_id), function_id, batch.code, task.args, options, place)
+            call = Call(
+                str(task.run.task_id), function_id, batch.code, task.args, options, place, task.number
+            )
             flight = Flight(chunk, task, call, place)
             self._flights[task.number] = self._talking[call.task_id] = flight
             flights.append(flight)
@@ -319,12 +323,22 @@ class PoolEngine:
             self._land(flight, CANCELLED)
         elif isinstance(error, ComputeError):
             self._land(flight, flight.doom or failed(str(error)))
+        elif isinstance(error, WorkerLost) and self._may_begin_elsewhere(flight):
+            self._take_back(flight)
         elif isinstance(error, WorkerLost):
             self._land(flight, flight.doom or gone(str(error)))
         else:
             name = self.capabilities.name
             text = f"the engine {name} could not run this task: {type(error).__name__}: {error}"
             self._land(flight, flight.doom or failed(text))
+
+    def _may_begin_elsewhere(self, flight: Flight) -> bool:
+        """True if a task whose worker was lost had not begun, and this was not so time and again."""
+        assert self._custody is not None
+        if flight.doom is not None or flight.over or not self._custody.withdraw(flight.place):
+            return False
+        self._losses[flight.task.number] = losses = self._losses.get(flight.task.number, 0) + 1
+        return losses < MAX_LOSSES
 
     def _end_of(self, answer: Answer, flight: Flight) -> End:
         match answer.kind:
@@ -350,6 +364,7 @@ class PoolEngine:
     ) -> None:
         """A task has left the pool; it may have ended for its owner before."""
         self._leave(flight)
+        self._losses.pop(flight.task.number, None)
         if not flight.over:
             flight.over = True
             flight.last_news = self._end(flight.task, end, started_at, ended_at)

@@ -28,7 +28,7 @@ class Visit:
         """Returns what `runner.visit` takes behind its setup."""
         first = self.chunk[0]
         tasks = [
-            (name, call.task_id, call.args, call.place)
+            (name, call.task_id, call.args, call.place, call.number)
             for name, call in zip(self.names, self.chunk, strict=True)
         ]
         return (first.function_id, first.code, options), tasks

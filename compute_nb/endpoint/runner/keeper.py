@@ -55,7 +55,7 @@ SUCCESS, ERROR, DIED, CANCELLED, WALLTIME, NO_WORKER, NOT_BEGUN = (
 
 
 class Call(NamedTuple):
-    """One task; `code` and `args` are packed, `place` is that in the custody file."""
+    """One task; `code` and `args` are packed, `place` is that in the custody file, where `number` stands."""
 
     task_id: str
     function_id: str
@@ -63,6 +63,7 @@ class Call(NamedTuple):
     args: str
     options: dict[str, Any]
     place: int = -1
+    number: int = 0
 
 
 class Answer(NamedTuple):
@@ -280,7 +281,8 @@ class Keeper:
         self.serial += 1
         words = self.words
         words[RECORD : RECORD + 4] = memoryview(struct.pack("=4I", self.serial, 1, 0, NO_LIMIT)).cast("I")
-        self.mark(call.place)
+        if not self.mark(call.place, call.number):
+            return never(NOT_BEGUN)
         frame: dict[str, Any] = {
             "chunk": self.serial,
             "record": 0,
@@ -307,16 +309,20 @@ class Keeper:
         kind = SUCCESS if ok else self.doom or ERROR
         return Answer(kind, data, code, started, ended, 0, "")
 
-    def mark(self, place: int) -> None:
-        """Lets the agent's next life know that a task has begun, or may have."""
+    def mark(self, place: int, number: int) -> bool:
+        """Lets the agent and its next life know that a task has begun, or may have; False if it must not."""
         path = self.setup["custody"]
         if path is None:
-            return
+            return True
         if self.custody is None:
             with open(path, "r+b") as file:
                 self.custody = mmap.mmap(file.fileno(), 0)
-        begun = CUSTODY_HEADER + place * CUSTODY_PLACE + CUSTODY_BEGUN
-        self.custody[begun : begun + 8] = struct.pack("=Q", 1)
+        at = CUSTODY_HEADER + place * CUSTODY_PLACE
+        begun, whose = at + CUSTODY_BEGUN, struct.pack("=QII", number, 1, 0)
+        if self.custody[at:begun] != whose[:CUSTODY_BEGUN]:
+            return False
+        self.custody[begun : begun + 4] = whose[CUSTODY_BEGUN : CUSTODY_BEGUN + 4]
+        return bool(self.custody[at : at + CUSTODY_PLACE] == whose)
 
     def answer(self, kind: str, data: str, code: Any) -> Answer:
         """Returns the end of a task of which the worker has told nothing."""

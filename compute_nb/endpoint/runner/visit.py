@@ -26,7 +26,7 @@ TURN = threading.Lock()
 def visit(
     setup: dict[str, Any],
     call: tuple[str, str, dict[str, Any]],
-    tasks: list[tuple[str, str, str, int]],
+    tasks: list[tuple[str, str, str, int, int]],
     tell: Any = None,
 ) -> list[Any]:
     """Runs tasks of one function; returns `[name, *keeper.Answer]` for each.
@@ -34,7 +34,8 @@ def visit(
     Args:
         setup: For the keeper; `line` where the agent may be called.
         call: The function's id, its packed code and the options.
-        tasks: Of each a name that no other run has, its id, its packed arguments, its place in custody.
+        tasks: Of each a name that no other run has, its id, its packed arguments, its place in custody and
+            what stands there.
         tell: Sends such a list ahead, where this can be done.
     """
     function_id, code, options = call
@@ -43,7 +44,10 @@ def visit(
     if tell is None and setup.get("line"):
         up = line(setup["line"], stop)
         tell = up and up.tell
-    calls = {name: Call(task_id, function_id, code, args, options, at) for name, task_id, args, at in tasks}
+    calls = {
+        name: Call(task_id, function_id, code, args, options, *entrusted)
+        for name, task_id, args, *entrusted in tasks
+    }
     with TURN:
         gone = [name for name in calls if name in UNWANTED]
         for name in gone:

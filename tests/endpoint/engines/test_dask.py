@@ -39,6 +39,20 @@ def test_an_address_is_used_and_left_running(fresh, scheduler, tmp_path):
     assert scheduler.scheduler.status is distributed.Status.running
 
 
+def test_what_a_lost_worker_had_not_begun_begins_elsewhere(fresh, tmp_path):
+    source = (
+        "def mark(path, dies):\n    import os, time\n    with open(path, 'a') as file:\n"
+        "        file.write('x')\n    if dies:\n        os.kill(os.getppid(), 9)\n        time.sleep(60)\n"
+    )
+    rig = fresh("dask")
+    learnt = [((str(tmp_path / f"learnt{n}"), False), {}) for n in range(40)]
+    rig.values(rig.submit(source, *learnt))  # that they are short: they go in chunks now
+    paths = [tmp_path / f"task{n}" for n in range(40)]
+    results = rig.results(rig.submit(source, *[((str(path), path is paths[0]), {}) for path in paths]))
+    assert [one.outcome for one in results] == [Outcome.DIED, *[Outcome.SUCCESS] * 39]
+    assert {path.read_text() for path in paths} == {"x"}
+
+
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])
 def test_who_has_no_key_can_not_use_the_cluster_of_an_endpoint(fresh, scheme):
     rig = fresh("dask")
