@@ -770,6 +770,20 @@ def test_a_batch_of_the_client_is_loaded_by_an_executor(agent, client):
     assert found == {2 * n for n in range(10)}
 
 
+def test_a_batch_that_no_request_of_ours_would_have_is_taken_whole(agent, client):
+    """The published protocol limits a request's bytes, not its tasks."""
+    function_id = client.register_function(double)
+    batch = client.create_batch(task_group_id=new_id())
+    for n in range(2_500):
+        batch.add(function_id, (n,))
+    answer = client.batch_run(agent.endpoint_id, batch)
+    assert len(answer["tasks"][function_id]) == len(batch) == 2_500
+    with Executor(agent.endpoint_id, client, task_group_id=answer["task_group_id"]) as one:
+        futures = one.reload_tasks()
+        assert [future.task_id for future in futures] == answer["tasks"][function_id]
+        assert sum(future.result(WAIT_S) for future in futures) == sum(range(2_500)) * 2
+
+
 def test_metadata_has_the_published_names(executor, agent):
     future = executor.submit(double, 1)
     assert future._metadata["endpoint_uuid"] == str(agent.endpoint_id)
