@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import inspect
 import os
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from compute_nb.errors import (
     SubmitRefused,
     TaskExecutionFailed,
 )
+from compute_nb.parcel import MAX_TASKS
 from compute_nb.serialize import ComputeSerializer, JSONData, PureSourceTextInspect
 from compute_nb.tasks import TaskResult, TaskState, new_id, new_ids
 
@@ -694,6 +696,14 @@ def test_a_request_has_as_many_tasks_as_wanted(executor, agent):
     assert len(agent.calls) == before + 30
     with pytest.raises(ValueError, match="batch_size"):
         executor.batch_size = 0
+
+
+def test_the_published_batch_size_stands_for_as_many_as_there_may_be(agent, client):
+    one = Executor(agent.endpoint_id, client)
+    assert one.batch_size == inspect.signature(Executor).parameters["batch_size"].default == 128
+    assert one._current_terms().batch_size == MAX_TASKS
+    one.batch_size = 127
+    assert one._current_terms().batch_size == 127
 
 
 def test_a_failed_registration_leaves_the_executor(executor):
