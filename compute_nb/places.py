@@ -169,6 +169,13 @@ class Places:
         return [(UUID(one["uuid"]), one["name"]) for one in found]
 
     def _unknown(self, name: str, service: str | None) -> EndpointNotFound:
+        alias = self._settings.aliases.get(name)
+        if alias is not None:
+            asked = " and ".join(repr(reach.settings.name) for reach in self._reaches(service))
+            return EndpointNotFound(
+                f"{name!r} is an endpoint of service {alias.service!r}, and {asked} was asked: leave out the "
+                "client or service, or name that one"
+            )
         known = [LOCAL, *self._settings.aliases]
         for reach in self._reaches(service):
             try:
