@@ -20,7 +20,8 @@ from compute_nb.amqp import Incoming, LinkPlan
 from compute_nb.endpoint.engine import Ended, Engine, EngineBatch, EngineStatus
 from compute_nb.endpoint.figures import LOOK_S, Pulse
 from compute_nb.endpoint.folder import Farewell
-from compute_nb.endpoint.journal import Journal, JournalFull
+from compute_nb.endpoint.journal import Journal
+from compute_nb.endpoint.journal_file import JournalFull
 from compute_nb.endpoint.leaving import Leaving
 from compute_nb.endpoint.modules import Modules
 from compute_nb.endpoint.outbox import Outbox

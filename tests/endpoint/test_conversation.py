@@ -519,7 +519,7 @@ class FullDisk:
     """Lets the journal's file grow no more."""
 
     def __init__(self, journal):
-        self._db = journal._db
+        self._db = journal._file.db
         (pages,) = self._db.execute("PRAGMA page_count").fetchone()
         self._limit(pages)
 
