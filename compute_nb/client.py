@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 from uuid import UUID
 
-from compute_nb import hardware, registration, routes
+from compute_nb import globus_app, hardware, registration, routes
 from compute_nb.asker import Asker
 from compute_nb.batch import Batch
 from compute_nb.config import ServiceSettings
@@ -52,10 +52,8 @@ class Client:
         ValueError: Both `app` and `authorizer`; a client secret is set and no client id.
     """
 
-    FUNCX_SDK_CLIENT_ID = os.environ.get("FUNCX_SDK_CLIENT_ID", "4cf29807-cf21-49ec-9443-ff9a3fb9f81c")
-    FUNCX_SCOPE = os.environ.get(
-        "FUNCX_SCOPE", "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all"
-    )
+    FUNCX_SDK_CLIENT_ID = os.environ.get("FUNCX_SDK_CLIENT_ID", globus_app.NATIVE_CLIENT_ID)
+    FUNCX_SCOPE = os.environ.get("FUNCX_SCOPE", globus_app.SCOPE)
 
     def __init__(
         self,
