@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from compute_nb.endpoint.custody import Custody
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
 from compute_nb.endpoint.engines.force import End
-from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.runner.answer import Answer, Call
 
 
 @dataclass(slots=True, eq=False)

@@ -33,7 +33,7 @@ from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.engines.pool import MOST, NotBegun, OutOfReach, Pool
 from compute_nb.endpoint.engines.verdict import Verdict, failed
 from compute_nb.endpoint.gate import Gate, Limits
-from compute_nb.endpoint.runner.keeper import Answer
+from compute_nb.endpoint.runner.answer import Answer
 from compute_nb.endpoint.sizes import Paces
 from compute_nb.endpoint.timers import Timer, Timers
 from compute_nb.errors import ComputeError

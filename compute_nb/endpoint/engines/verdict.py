@@ -9,8 +9,8 @@ from compute_nb.endpoint.engines.death import death, gone
 from compute_nb.endpoint.engines.flights import Flight
 from compute_nb.endpoint.engines.force import CANCELLED, End
 from compute_nb.endpoint.engines.pool import WorkerLost
-from compute_nb.endpoint.runner import keeper
-from compute_nb.endpoint.runner.keeper import Answer
+from compute_nb.endpoint.runner import answer as kinds
+from compute_nb.endpoint.runner.answer import Answer
 from compute_nb.errors import ComputeError
 from compute_nb.tasks import ErrorCode, Outcome
 
@@ -30,17 +30,17 @@ class Verdict:
     def on_answer(self, flight: Flight, answer: Answer) -> End:
         """Returns how a task ended whose worker, or the worker's keeper, has answered."""
         match answer.kind:
-            case keeper.SUCCESS:
+            case kinds.SUCCESS:
                 return End(Outcome.SUCCESS, answer.data, None)
-            case keeper.DIED:
+            case kinds.DIED:
                 worker, is_shared = f"pid {answer.pid} on {answer.host}", self.capabilities.shares_process
                 limit = self.memory_bytes
                 return death(worker, answer.code, answer.data, is_shared=is_shared, memory_bytes=limit)
-            case keeper.CANCELLED:
+            case kinds.CANCELLED:
                 return CANCELLED
-            case keeper.WALLTIME:
+            case kinds.WALLTIME:
                 return out_of_time(flight.call.options.get("walltime_s") or 0.0)
-            case keeper.NO_WORKER:
+            case kinds.NO_WORKER:
                 return failed(
                     f"no worker could be started on {answer.host} with {answer.data}. The task has not "
                     "begun; give the endpoint a Python 3.8 or newer that works there (its option `python`)"

@@ -9,8 +9,8 @@ from compute_nb.endpoint.engines.flights import Chunk, Flight
 from compute_nb.endpoint.engines.force import CANCELLED
 from compute_nb.endpoint.engines.pool import WorkerLost
 from compute_nb.endpoint.engines.verdict import Verdict
-from compute_nb.endpoint.runner import keeper
-from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.runner import answer as kinds
+from compute_nb.endpoint.runner.answer import Answer, Call
 from compute_nb.errors import ComputeError
 from compute_nb.tasks import ErrorCode, Outcome, Run
 
@@ -31,12 +31,12 @@ def answer(kind, data="", code=None):
 @pytest.mark.parametrize(
     ("given", "outcome", "code", "said"),
     [
-        (answer(keeper.SUCCESS, "value"), Outcome.SUCCESS, None, "value"),
-        (answer(keeper.ERROR, "trace"), Outcome.ERROR, ErrorCode.REMOTE, "trace"),
-        (answer(keeper.CANCELLED), Outcome.CANCELLED, ErrorCode.CANCELLED, "was cancelled"),
-        (answer(keeper.WALLTIME), Outcome.ERROR, ErrorCode.WALLTIME, "walltime of 1.5 s"),
-        (answer(keeper.DIED, "", -9), Outcome.DIED, ErrorCode.WORKER_DIED, "pid 42 on node7"),
-        (answer(keeper.NO_WORKER, "python2"), Outcome.ERROR, ErrorCode.REMOTE, "on node7 with python2"),
+        (answer(kinds.SUCCESS, "value"), Outcome.SUCCESS, None, "value"),
+        (answer(kinds.ERROR, "trace"), Outcome.ERROR, ErrorCode.REMOTE, "trace"),
+        (answer(kinds.CANCELLED), Outcome.CANCELLED, ErrorCode.CANCELLED, "was cancelled"),
+        (answer(kinds.WALLTIME), Outcome.ERROR, ErrorCode.WALLTIME, "walltime of 1.5 s"),
+        (answer(kinds.DIED, "", -9), Outcome.DIED, ErrorCode.WORKER_DIED, "pid 42 on node7"),
+        (answer(kinds.NO_WORKER, "python2"), Outcome.ERROR, ErrorCode.REMOTE, "on node7 with python2"),
     ],
 )
 def test_an_answer_tells_how_it_ended(given, outcome, code, said):
@@ -63,5 +63,5 @@ def test_without_an_answer_the_cause_is_told_but_for_one_that_somebody_ended(err
 
 def test_what_was_computed_before_it_could_be_ended_is_kept():
     ended = flown(CANCELLED)
-    assert VERDICT.on_answer(ended, answer(keeper.SUCCESS, "value")).outcome is Outcome.SUCCESS
-    assert VERDICT.on_answer(ended, answer(keeper.ERROR, "KeyboardInterrupt")) == CANCELLED
+    assert VERDICT.on_answer(ended, answer(kinds.SUCCESS, "value")).outcome is Outcome.SUCCESS
+    assert VERDICT.on_answer(ended, answer(kinds.ERROR, "KeyboardInterrupt")) == CANCELLED
