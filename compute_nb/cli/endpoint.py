@@ -97,8 +97,8 @@ def run(
 
     home = Home.default().prepare()
     folder, way = _folder(home, name), Way(home, service, token_file)
-    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = _read(folder, options)
+    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     spelled = {key: _spelled(value) for key, value in options.items() if value is not None}
     if way.own:
         info = ensure_service(home)
