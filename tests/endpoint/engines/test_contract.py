@@ -28,7 +28,7 @@ GATE = (  # it says that it runs, and goes on when the file is gone
 )
 
 
-def until(condition, what: str, seconds: float = 30.0) -> None:
+def until(condition, what: str, seconds: float = 120.0) -> None:
     limit = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
