@@ -129,7 +129,7 @@ class Lines:
         ]
         rows += [_of_record(one) for one in reversed(noted)]
         head = ["cell", "name", "submitted", "endpoint", "tasks", "time", "task group"]
-        self._lay(Table(head, rows))
+        self._lay(Table(head, rows, folds=1))
 
     def _show_again(self, line: Line) -> None:
         self._show(self._one(line))
