@@ -94,15 +94,20 @@ def run(
     from compute_nb.endpoint.agent import run_agent
     from compute_nb.endpoint.config import AgentConfig
     from compute_nb.local import ensure_service
+    from compute_nb.trust import Own
 
     home = Home.default().prepare()
     folder, way = _folder(home, name), Way(home, service, token_file)
-    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = _read(folder, options)
+    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     spelled = {key: _spelled(value) for key, value in options.items() if value is not None}
     if way.own:
         info = ensure_service(home)
-        config = AgentConfig(name, folder.path, info.url, info.token, settings, home, options=spelled)
+        config = AgentConfig(
+            *(name, folder.path, info.url, info.token, settings, home),
+            ca=Own(home.service_certificate),
+            options=spelled,
+        )
     else:
         named = way.settings()
         config = AgentConfig(

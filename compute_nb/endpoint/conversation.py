@@ -11,7 +11,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -29,6 +28,7 @@ from compute_nb.endpoint.registration import Places
 from compute_nb.errors import ServiceUnreachable
 from compute_nb.published_messages import StatusReport
 from compute_nb.tasks import Dispatch, ErrorCode, Hello, Outcome, Run, RunResult, Started
+from compute_nb.trust import Authorities
 
 FLUSH_S = 1.0
 FULL_S = 2.0
@@ -71,7 +71,7 @@ class Conversation:
         begun: Returns the numbers of tasks that had begun and whose ends were not journalled; asked once the
             engine has stopped.
         on_welcome: Called with the endpoint's id each time that the service has taken this agent in.
-        ca: The certificate authorities that alone count for the service's broker, as in `trust.context`.
+        ca: The certificate authorities that count for the service's broker, as in `trust.context`.
 
     Attributes:
         failure: Why the link could not go on.
@@ -91,7 +91,7 @@ class Conversation:
         stop_s: float = 0.0,
         begun: Callable[[], Iterable[int]] = tuple,
         on_welcome: Callable[[UUID], object] | None = None,
-        ca: Path | None = None,
+        ca: Authorities = None,
     ) -> None:
         self._register, self._journal, self._engine = register, journal, engine
         self._boot_id, self._facts, self._modules = boot_id, facts, modules

@@ -29,6 +29,7 @@ from compute_nb.endpoint.registration import Places, places_of
 from compute_nb.errors import ComputeError, ServiceUnreachable
 from compute_nb.private import write_private
 from compute_nb.published_messages import StatusReport
+from compute_nb.trust import Authorities
 
 USERS = "users"
 
@@ -73,7 +74,7 @@ class Core:
         details: Mapping[str, Any],
         *,
         on_welcome: Callable[[UUID], object] | None = None,
-        ca: Path | None = None,
+        ca: Authorities = None,
     ) -> None:
         self._register, self._folder, self._house = register, folder / USERS, house
         self._details, self._tell_welcome, self._ca = details, on_welcome, ca

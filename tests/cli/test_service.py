@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 from filelock import FileLock
 
 from compute_nb.endpoint.machine import usable_cpus
+from compute_nb.local import answers, find_service
 from compute_nb.service.lock import running
 
 from .conftest import COMMAND, WAIT_S
@@ -45,6 +47,18 @@ def test_start_status_stop(home, compute_nb):
     assert (after.returncode, json.loads(after.stdout)["url"]) == (1, None)
     assert "service start" in compute_nb("service", "status").stderr
     assert compute_nb("service", "stop").stdout == "not running\n"
+
+
+def test_all_of_them_talk_to_programs(home, compute_nb):
+    started = json.loads(compute_nb("service", "start", "--json").stdout)
+    assert started == json.loads(compute_nb("service", "status", "--json").stdout)
+    assert (started["pid"], started["endpoints"]) == (running(home).pid, [])
+    again = json.loads(compute_nb("service", "start", "--json").stdout)
+    assert again["pid"] == started["pid"]
+    restarted = json.loads(compute_nb("service", "restart", "--json").stdout)
+    assert (restarted["url"], restarted["pid"]) == (started["url"], running(home).pid)
+    stopped = compute_nb("service", "stop", "--json")
+    assert (stopped.returncode, json.loads(stopped.stdout)["url"]) == (0, None)
 
 
 def test_start_takes_no_module_of_the_folder_where_it_is_typed(environment, compute_nb, tmp_path):
@@ -237,12 +251,21 @@ def test_one_that_starts_by_itself_is_as_last_time_too(home, environment, comput
     compute_nb("service", "start", *tls)
     os.kill(running(home).pid, signal.SIGKILL)
     program = (
-        "from compute_nb import Client; print(Client().web_service_address, len(Client().get_endpoints()))"
+        "from compute_nb import Client, Executor\n"
+        "print(Client().web_service_address, len(Client().get_endpoints()))\n"
+        "with Executor('local') as executor: print(executor.submit(pow, 2, 5).result())"
     )
-    environ = {**environment, "REQUESTS_CA_BUNDLE": tls[1]}
-    command = [sys.executable, "-c", program]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90, env=environ)
+    command = [sys.executable, "-c", program]  # a certificate of its own home needs no variable
+    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90, env=environment)
     assert asked.stdout.startswith("https://127.0.0.1:"), asked.stderr
+    assert asked.stdout.endswith("\n32\n"), asked.stderr
+    info = find_service(home)
+    assert answers(info)
+    assert not answers(replace(info, tls_sha256="0" * 64))
+    assert home.service_certificate.exists()
+    compute_nb("service", "restart", "--fresh")
+    assert not home.service_certificate.exists()
+    assert answers(find_service(home))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"host": 1}'])

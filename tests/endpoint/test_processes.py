@@ -238,7 +238,7 @@ def test_a_task_has_its_walltime_and_no_more(shared):
     assert result.outcome is Outcome.ERROR
     assert result.error_code == "WalltimeExceeded"
     assert "0.2 s" in result.data
-    assert shared.call(SLEEP, 0, walltime_s=5) == 0
+    assert shared.call(SLEEP, 0, walltime_s=60) == 0
 
 
 # --- sharing -------------------------------------------------------------------------------
@@ -342,12 +342,13 @@ def test_workers_end_with_the_engine_that_started_them(tmp_path):
         "engine = ProcessEngine(plan, folder / 'slots', uuid.uuid4(), 1)\nbell = threading.Event()\n"
         "engine.start(bell.set)\n"
         "code = pack_buffers(['st\\nf:def f():\\n    import os, time\\n"
-        '    print(os.getpid(), file=open("pid", "w"), flush=True)\\n    time.sleep(60)\\n\'])\n'
+        '    print(os.getpid(), file=open("pid", "w"))\\n    time.sleep(60)\\n\'])\n'
         "args = pack_buffers(['11\\n[]', '11\\n{}'])\n"
         "task = EngineTask(1, Run(new_id(), 0), args)\n"
         "engine.submit([EngineBatch(uuid.uuid4(), uuid.uuid4(), code, {}, (task,))])\n"
         "bell.wait()\nprint('begun', flush=True)\nsys.stdin.read()\n"
     )
+    os.mkfifo(tmp_path / "pid")
     host = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

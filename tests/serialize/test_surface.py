@@ -31,7 +31,6 @@ DIFFERENT = {
     ("Client", "__init__", "kwargs"): "called `ignored`, which says what becomes of them",
     ("Client", "batch_run", "batch"): "optional: the older form `batch_run(batch)` works too",
     ("Client", "register_endpoint", "endpoint_id"): "optional: None means a new one",
-    ("Executor", "__init__", "batch_size"): "1,000 by default, as nothing is gained by smaller requests",
     ("Executor", "__init__", "kwargs"): "a wrong name is a TypeError by the signature itself",
     ("Executor", "register_function", "func_register_kwargs"): "called `registration`",
     ("Executor", "register_source_code", "registration_kwargs"): "called `registration`",

@@ -207,7 +207,7 @@ def test_a_new_session_gets_what_the_old_one_lost(service, agent):
 def test_an_agent_is_online_while_it_reads(service, agent):
     path = f"/v2/endpoints/{agent.endpoint_id}/status"
     agent.expect(Welcome)
-    assert service.ok("GET", path)["status"] == "online"
+    service.becomes(path, lambda answer: answer["status"] == "online")
     agent.publish(StatusReport(agent.endpoint_id, {"heartbeat_period": 30.0}), "heartbeats")
     details = service.becomes(path, lambda answer: "heartbeat_period" in answer["details"])["details"]
     assert details["heartbeat_period"] == 30.0
