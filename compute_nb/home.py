@@ -93,8 +93,13 @@ class Home:
 
     @property
     def service_key(self) -> Path:
-        """The secret from which the service derives AMQP passwords."""
+        """The secret from which the service derives AMQP passwords and the pseudonyms of users."""
         return self.state / "service.key"
+
+    @property
+    def service_certificate(self) -> Path:
+        """The certificate that the service shows, as PEM; there if it has one."""
+        return self.state / "service.pem"
 
     @property
     def stopped_mark(self) -> Path:
