@@ -105,7 +105,11 @@ def test_a_run_that_is_over_before_it_was_drawn_is_drawn_whole_by_one_message():
     assert panel.draw() == 1
     assert panel._widgets is not None
     row = panel._widgets._row.children
-    assert [one.description for one in row if one.layout.display != "none"] == ["retry failed", "details", "id"]
+    assert [one.description for one in row if one.layout.display != "none"] == [
+        "retry failed",
+        "details",
+        "id",
+    ]
     assert row[0].disabled
     assert panel.draw() == 0
 
