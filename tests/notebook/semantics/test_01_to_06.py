@@ -96,6 +96,23 @@ def test_02_what_is_read_before_it_is_bound_travels(nb):
     nb.here("never.close()\ndel max")
 
 
+def test_02_what_a_helper_binds_or_shows_is_there(nb):
+    nb.here("def deeper():\n    def inner():\n        global found\n        found = 5\n    return inner")
+    nb.here("def search(): deeper()()")
+    assert nb.here("%%compute -w\nsearch()\nfound + 1") == 6
+    with pytest.raises(CellRefused, match="`foound` exists neither here nor in the cell"):
+        nb.here("%%compute -w\nsearch()\nfoound + 1")
+    nb.here("from IPython.display import clear_output, display as show\nfrom math import tau as display")
+    nb.here("def step(i):\n    clear_output(wait=True)\n    print('step', i)")
+    assert nb.here("%%compute -w -n f\nshow('a')\nstep(1)\nstep(2)\nclear_output.__name__, round(display)") == (
+        "clear_output",
+        6,
+    )
+    nb.here("del display")
+    assert "step 2" in str(nb.names["f"].raw)
+    assert "step 1" not in str(nb.names["f"].raw)
+
+
 def test_02_i_adds_names_and_replaces_none(nb):
     nb.here("df = __import__('pandas').DataFrame({'k': [1, 2, 3]})\nx, y = 2, 40")
     assert nb.here("%%compute -w -i x\nlen(df.query('k >= @x')) + y") == 42

@@ -31,7 +31,7 @@ def test_07_a_marker_stands_for_the_value_and_no_stale_one_is_used(nb, gate):
     marker = nb.names["x"]
     assert repr(marker) == f"<`x` of {cell}, 0 of 1 done>"
     assert marker.previous == "old"
-    told = f"`x` is being computed by {cell}, 0 of 1 done; `%compute wait f`, `await` or `-w`"
+    told = f"`x` is being computed by {cell}, 0 of 1 done; `%compute wait`, `await` or `-w`"
     for use in ("x + 1", "x[0]", "x.append(2)", "print(f'{x}')", "sorted([x, x])", "if x: pass"):
         with pytest.raises(OutputPending) as caught:
             nb.here(use)
