@@ -21,6 +21,7 @@ from compute_nb.notebook.refusal import CellRefused, nearest
 from compute_nb.serialize import JSONData
 from compute_nb.syntax import parse
 
+_OF_SITE = ("exit", "quit")  # of any Python; IPython has hidden them here
 _SECRET_PARTS = ("token", "password", "passwd", "secret", "api_key", "apikey", "private_key")
 
 
@@ -149,6 +150,7 @@ def _wanted(body: CellBody, notebook: Notebook, swept: Collection[str]) -> dict[
             or read.guarded
             or body.open_ended
             or hasattr(builtins, name)
+            or name in _OF_SITE
             or notebook.is_display(name)
         ):
             missing.append(read)
@@ -170,7 +172,9 @@ def _wanted(body: CellBody, notebook: Notebook, swept: Collection[str]) -> dict[
 def _bound_by_functions(notebook: Notebook) -> set[str]:
     """Returns the names that functions of the notebook bind once they are called (`global`)."""
     codes = [part for code in codes_of(notebook.home.namespace.values()) for part in walk_code(code)]
-    return {one.argval for code in codes for one in dis.get_instructions(code) if one.opname == "STORE_GLOBAL"}
+    return {
+        one.argval for code in codes for one in dis.get_instructions(code) if one.opname == "STORE_GLOBAL"
+    }
 
 
 def _check_secret(name: str, inputs: Collection[str], guard: bool) -> None:

@@ -213,6 +213,14 @@ def test_09_a_value_that_cannot_travel_leaves_its_display(nb, capsys):
         nb.names["f"].result(0)
 
 
+def test_09_what_displays_itself_is_shown_once(nb, capsys):
+    body = "class Own:\n    def _ipython_display_(self): print('mine')\nOwn()"
+    assert nb.here(f"%%compute -w -n f\n{body}") is None
+    assert capsys.readouterr().out == "mine\n"
+    assert type(nb.names["_"]).__name__ == "Own" == type(nb.names["f"].result()).__name__
+    assert nb.names["Out"][nb.ip.execution_count - 1] is nb.names["_"]
+
+
 def test_09_artists_are_shown_and_not_sent(nb):
     pytest.importorskip("matplotlib")
     nb.here("%%compute -n f\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])")
