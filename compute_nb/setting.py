@@ -11,6 +11,9 @@ from uuid import UUID
 from compute_nb.group_ids import group_ids
 from compute_nb.serialize.strategy import path_for_peers
 
+PUBLISHED_BATCH_SIZE = 128
+"""The published default of `batch_size`: nobody has asked for smaller requests than there may be."""
+
 
 class Setting:
     """An attribute of an Executor; its terms are made anew after an assignment.

@@ -11,7 +11,7 @@ import pika
 import pytest
 
 from compute_nb import wire
-from compute_nb.wire import PublishedResult, PublishedTask, StatusReport
+from compute_nb.published_messages import PublishedResult, PublishedTask, StatusReport
 
 from .conftest import WAIT_S, RunningService, both_brokers
 

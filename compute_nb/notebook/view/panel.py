@@ -12,6 +12,7 @@ is opened below them keep the focus; elsewhere these alone take the widget's pla
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections import deque
@@ -34,7 +35,7 @@ LIVE_MIME = "application/vnd.compute-nb.live+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 _HEART_S = 1.0
 _SOON_S = 0.02
-_END_MESSAGES, _FEW_MESSAGES = 9, 4
+_END_MESSAGES, _FEW_MESSAGES, _FIRST_MESSAGES = 9, 4, 1
 _TURN_MESSAGES = 3  # more, when buttons go or come because a cell waits or has stopped waiting
 _KEPT = 50
 
@@ -150,7 +151,10 @@ class Panel:
     def weight(self) -> int:
         """Returns how many messages the next drawing may take."""
         ends = self._run.ended and not self._final
-        turns = _TURN_MESSAGES if self._blocked != (self._run.blocks and not ends) else 0
+        blocks = self._run.blocks and not ends
+        if self._widgets is not None and self._widgets.tail is None:  # one message puts all into the box
+            return _FIRST_MESSAGES + (_TURN_MESSAGES if blocks else 0)
+        turns = _TURN_MESSAGES if self._blocked != blocks else 0
         return turns + (_END_MESSAGES if ends else max(_FEW_MESSAGES, self._last_sent + 1))
 
     def next_draw_s(self) -> float | None:
@@ -209,7 +213,7 @@ class Panel:
         """Moves again: tasks of a run that had ended were submitted anew."""
         self._final = False
         self._account.begin_again()
-        if self in _ended:
+        with contextlib.suppress(ValueError):  # another panel's end, on another thread, may let it go now
             _ended.remove(self)
         self._put_bundle(update=True)
         widgets = self._widgets
