@@ -547,13 +547,18 @@ def test_an_endpoint_is_found_by_its_own_name_and_id(agent, home):
     assert Executor(agent.endpoint_id, service="local").endpoint_id == agent.endpoint_id
 
 
-def test_an_alias_is_followed(agent, home):
+def test_an_alias_is_followed(agent, client, home):
     home.config_file.write_text(f'[endpoints.gpu]\nid = "{agent.endpoint_id}"\n')
     try:
         assert Executor("gpu").endpoint_id == agent.endpoint_id
         assert Executor("local:gpu").endpoint_id == agent.endpoint_id
         with pytest.raises(EndpointNotFound, match="did you mean 'gpu'"):
             Executor("gqu").submit(double, 1)
+        home.config_file.write_text(f'[endpoints.gpu]\nservice = "globus"\nid = "{new_id()}"\n')
+        with pytest.raises(
+            EndpointNotFound, match="'gpu' is an endpoint of service 'globus', and 'local' was"
+        ):
+            Executor("gpu", client).submit(double, 1)
     finally:
         home.config_file.unlink()
 

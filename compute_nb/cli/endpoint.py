@@ -331,12 +331,13 @@ def _stop_here(home: Home, folder: Folder) -> str:
     process, note = folder.process(), folder.last()
     if process is None or note is None or _LOCAL.fullmatch(folder.name):
         Way(home).ask("POST", f"/v3/endpoints/{folder.endpoint_id()}/lock")
-        if not folder.free((note.stop_s if note else 0.0) + STOP_S):
+        stop_s = note.stop_s if note else 0.0
+        _tell_waiting(folder, who, stop_s)
+        if not folder.free(stop_s + STOP_S):
             raise ComputeError(f"{who} was told to stop, but {folder.lock} is held still; see {folder.log}")
         return f"{who} stopped"
     process.terminate()
-    if note.stop_s > TOLD_S and not folder.free(TOLD_S):
-        click.echo(f"{who}: its running tasks have {note.stop_s:g} s", err=True)
+    _tell_waiting(folder, who, note.stop_s)
     if not folder.free(note.stop_s + STOP_S):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()  # the second one does not wait
@@ -346,6 +347,11 @@ def _stop_here(home: Home, folder: Folder) -> str:
             raise ComputeError(f"{who} did not end by itself and was killed; its log is {folder.log}")
     told = folder.last()
     return f"{who} stopped: {(told and told.farewell) or f'its log is {folder.log}'}"
+
+
+def _tell_waiting(folder: Folder, who: str, stop_s: float) -> None:
+    if stop_s > TOLD_S and not folder.free(TOLD_S):
+        click.echo(f"{who}: its running tasks have {stop_s:g} s", err=True)
 
 
 def _stopped(home: Home, row: Row, token_file: Path | None) -> str:

@@ -15,7 +15,7 @@ import click
 
 from compute_nb.cli import broker, settings
 from compute_nb.cli.background import begin
-from compute_nb.cli.stopping import stop_service
+from compute_nb.cli.stopping import longest_stop_s, stop_service
 from compute_nb.errors import ComputeError
 from compute_nb.home import Home
 from compute_nb.service.config import ServiceConfig
@@ -66,6 +66,9 @@ def start(home: Home, fresh: bool, as_json: bool, **given: Any) -> None:
     """
     wanted_broker = broker.check(given)
     service = running(home)
+    if service is not None and home.stopped_mark.exists():  # it is ending, and may take its time
+        stop_service(home)
+        service = None
     if service is None:
         home.prepare()
         _say(home, launch(home, _told(home, given, fresh)), as_json)
@@ -123,11 +126,16 @@ def _refuse_other_store(home: Home, url: str, asked: str | None) -> None:
 
 @group.command()
 @settings.HOME
+@click.option("--now", is_flag=True, help="Give tasks that local endpoints run no time to end.")
 @_JSON
-def stop(home: Home, as_json: bool) -> None:
-    """Stop the service and its local endpoints; nobody starts it again before the next submit or start."""
-    with _nobody_starting(home):
-        told = _stop(home)
+def stop(home: Home, now: bool, as_json: bool) -> None:
+    """Stop the service and its local endpoints; nobody starts it again before the next submit or start.
+
+    What those run may go on for `stop_s` of their endpoint.toml, and its results are kept.
+    """
+    # In a hurry nobody waits for another `stop`, which does wait.
+    with contextlib.nullcontext() if now and running(home) else _nobody_starting(home):
+        told = _stop(home, now)
     click.echo(json.dumps(NOT_RUNNING, indent=1) if as_json else told)
 
 
@@ -149,19 +157,20 @@ def _nobody_starting(home: Home) -> Iterator[None]:
         lock.release()
 
 
-def _stop(home: Home) -> str:
+def _stop(home: Home, now: bool) -> str:
     """Stops it and returns what there was to stop."""
     from compute_nb.service.local_agent import end_orphans
 
-    left = _open_tasks(home)
-    if stop_service(home):
+    stop_s = 0.0 if now else longest_stop_s(home)
+    left = _open_tasks(home, stop_s)
+    if stop_service(home, now=now):
         return "; ".join(["stopped", *left])
-    if orphans := end_orphans(home):
+    if orphans := end_orphans(home, stop_s):
         return f"not running; {_count(orphans, 'local endpoint')} of a killed service stopped"
     return "not running"
 
 
-def _open_tasks(home: Home) -> list[str]:
+def _open_tasks(home: Home, stop_s: float) -> list[str]:
     """Says what becomes of the tasks that the service holds; nothing if it has none, or does not answer."""
     from compute_nb.cli.control import ask
 
@@ -176,7 +185,8 @@ def _open_tasks(home: Home) -> list[str]:
         again = f"{they} after `compute-nb service start` or the next submit"
         text.append(f"{_count(waiting, 'open task')} stay{'s' * (waiting == 1)}: {again}")
     if begun:
-        text.append(f"{begun} that had begun end{'s' * (begun == 1)} as LOST where no retries are left")
+        late = f" and did not end within {stop_s:g} s" if stop_s else ""
+        text.append(f"{begun} that had begun{late} end{'s' * (begun == 1)} as LOST where no retries are left")
     return text
 
 

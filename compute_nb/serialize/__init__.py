@@ -18,7 +18,12 @@ from compute_nb.serialize.source import (
 )
 from compute_nb.serialize.strategy import SerializationStrategy
 
+DEFAULT_STRATEGY_CODE = DillCode()
+DEFAULT_STRATEGY_DATA = DillDataBase64()
+
 __all__ = [
+    "DEFAULT_STRATEGY_CODE",
+    "DEFAULT_STRATEGY_DATA",
     "AllCodeStrategies",
     "AllDataStrategies",
     "AllowlistWildcard",

@@ -12,6 +12,7 @@ import secrets
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -62,17 +63,25 @@ class Service:
         self._config = config
         self._stopping = asyncio.Event()
         self._keep_agents = False
+        self._hurry: Callable[[], None] | None = None
         self._files: OwnFiles | None = None
         self._certificate: Certificate | None = None
 
-    def stop(self, keep_agents: bool = False) -> None:
+    def stop(self, keep_agents: bool = False, now: bool = False) -> None:
         """Ends the service; returns at once.
 
         Args:
             keep_agents: True leaves local agents running, for the service that follows.
+            now: True waits for no task that local agents run, also if it was told to end before.
         """
         self._keep_agents = keep_agents
         self._stopping.set()
+        if now and self._hurry is not None:
+            self._hurry()
+
+    def interrupt(self) -> None:
+        """Ends the service; called again it waits for nothing more."""
+        self.stop(now=self._stopping.is_set())
 
     async def run(self, ready: asyncio.Future[str]) -> None:
         """Serves until it is stopped.
@@ -222,6 +231,7 @@ class Service:
         broker = _broker(site, keys, amqp_socket, self._tls)
         publisher = Publisher(broker)
         supervisor = Supervisor(home, store, lambda eid: publisher.command(eid, wire.Stop()))
+        self._hurry = supervisor.hurry
 
         async def url_of(username: str) -> str:
             return await parts.broker_url(username)

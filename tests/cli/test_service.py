@@ -191,6 +191,52 @@ def test_stop_says_what_it_leaves(home, environment, compute_nb, tmp_path):
     )
 
 
+@pytest.fixture
+def stopping(home, environment, tmp_path):
+    """A service that is being stopped while its local endpoint, which has a minute, runs a task."""
+    folder = home.endpoint_dir("local")
+    folder.mkdir(parents=True)
+    (folder / "endpoint.toml").write_text("stop_s = 60\n")
+    submit(environment, tmp_path / "go", 1)
+    stop = subprocess.Popen([*COMMAND, "service", "stop"], env=environment, stderr=subprocess.PIPE, text=True)
+    assert "has 60 s: `compute-nb service stop --now`" in stop.stderr.readline()
+    yield stop
+    stop.communicate(timeout=WAIT_S)
+
+
+def end_of_the_task(compute_nb):
+    """Starts the service and returns the state in which its only task ends."""
+    compute_nb("service", "start")
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        ((state,),) = [group["tasks"] for group in json.loads(compute_nb("tasks", "list", "--json").stdout)]
+        if state not in {"WAITING", "DELIVERED", "RUNNING"}:
+            return state
+    return "open"
+
+
+def test_a_stop_gives_tasks_of_local_endpoints_their_time(stopping, environment, compute_nb, tmp_path):
+    again = subprocess.Popen(
+        [*COMMAND, "service", "start"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert "has 60 s" in again.stderr.readline()  # it waits for the end of the old one
+    (tmp_path / "go").touch()
+    assert stopping.wait(WAIT_S) == 0
+    again.communicate(timeout=WAIT_S)
+    assert again.returncode == 0
+    assert end_of_the_task(compute_nb) == "SUCCEEDED"
+
+
+def test_a_stop_that_is_in_a_hurry_gives_them_none(home, stopping, compute_nb):
+    stopping.send_signal(signal.SIGINT)
+    assert "Ctrl-C again ends what runs too" in stopping.stderr.readline()
+    assert running(home) is not None
+    hurried = compute_nb("service", "stop", "--now")
+    assert (hurried.returncode, hurried.stderr) == (0, "")
+    assert stopping.wait(30) == 0  # of the 60 s
+    assert end_of_the_task(compute_nb) == "LOST"
+
+
 OPTIONS = (
     *("--durability", "process", "--limit", "open_tasks=5", "--limit", "burst=9", "--log-level", "debug"),
     *("--log-json", "--retention", "5d", "--expire", "2d", "--public-url", "https://localhost"),

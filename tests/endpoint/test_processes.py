@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from forgery import FORGE
 
+from compute_nb.endpoint.engines import fleet
 from compute_nb.endpoint.slots import MAX_CHUNK
 from compute_nb.tasks import Outcome
 
@@ -396,6 +398,34 @@ def test_a_task_before_which_every_worker_dies_is_ended(rigs):
     assert "before this task could begin" in results[0].data
     assert rig.values(good) == [3]
     assert not rig.engine._stillborn
+
+
+PRINTS = """
+import os, time
+size = 0
+while os.fstat(1).st_size >= size:  # until somebody else cuts it
+    size = os.fstat(1).st_size
+    os.write(1, b"x" * 1000)
+    time.sleep(0.001)
+with open({fifo!r}, "w") as fifo:
+    fifo.write(str(size))
+"""
+
+
+def test_what_a_task_has_left_printing_is_bounded_while_nothing_runs(rigs, tmp_path, monkeypatch):
+    monkeypatch.setattr(fleet, "LIVE_LOG_BYTES", 100_000)
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    fifo = os.open(path, os.O_RDWR)
+    rig = rigs(workers=1)
+    rig.call(
+        "def leave(code):\n    import subprocess, sys\n"
+        "    return subprocess.Popen([sys.executable, '-c', code]).pid\n",
+        PRINTS.format(fifo=path),
+    )
+    assert select.select([fifo], [], [], rig.wait_s)[0]
+    assert int(os.read(fifo, 100)) > 100_000
+    os.close(fifo)
 
 
 def test_a_log_that_grows_large_begins_anew(rigs):

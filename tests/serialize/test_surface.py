@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import compute_nb
-from compute_nb import Batch, Client, ComputeFuture, Executor, ShellResult, errors
+from compute_nb import Batch, Client, ComputeFuture, Executor, ShellResult, errors, serialize
 
 HERE = Path(__file__).parent
 SHELL_INSIDE = "how the published worker runs it, no part of its documentation"
@@ -73,6 +73,7 @@ def signature(function):
 
 def test_every_published_name_is_ours_too(published):
     assert set(published["names"]) <= {*compute_nb.__all__, "__author__"}
+    assert set(published["serialize"]) <= set(serialize.__all__)
     missing = {
         (kind, name)
         for kind, members in published["classes"].items()

@@ -345,7 +345,7 @@ class Keeper:
         piece = self.tail.news(self.serial, 0, self.words[LOG_WORD], LAST_CHARS)
         if piece is not None:
             self.voice.say(task_id, piece.start, piece.text, is_last)
-            self.bound_log(LIVE_LOG_BYTES)
+        self.bound_log(LIVE_LOG_BYTES)
 
     def interrupt(self, now: float) -> float:
         """Asks the task to end; returns when that is to be enforced."""

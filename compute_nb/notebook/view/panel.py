@@ -12,6 +12,7 @@ is opened below them keep the focus; elsewhere these alone take the widget's pla
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections import deque
@@ -212,7 +213,7 @@ class Panel:
         """Moves again: tasks of a run that had ended were submitted anew."""
         self._final = False
         self._account.begin_again()
-        if self in _ended:
+        with contextlib.suppress(ValueError):  # another panel's end, on another thread, may let it go now
             _ended.remove(self)
         self._put_bundle(update=True)
         widgets = self._widgets
