@@ -25,6 +25,7 @@ settings.register_profile(
 )
 settings.load_profile("busy")
 
+FAILED_TESTS_FILE = os.environ.pop("FAILED_TESTS_FILE", "")  # not for the pytest that a test starts
 PUBLISHED = "globus-compute-endpoint==4.19.0"  # needs, and so installs, the SDK of the same version
 
 
@@ -99,3 +100,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "failed"
         report.longrepr = f"skipped under CI, where all that it needs can be installed: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tells `lanes.py` which tests failed."""
+    if FAILED_TESTS_FILE:
+        stats = terminalreporter.stats
+        reports = [*stats.get("failed", []), *stats.get("error", [])]
+        Path(FAILED_TESTS_FILE).write_text("\0".join(report.nodeid for report in reports), "utf-8")

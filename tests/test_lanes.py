@@ -1,8 +1,11 @@
-"""The lanes: what failed stands at the end, whole but for the middle of what is long."""
+"""The lanes: what failed stands at the end, the middle of what is long left out; CI runs a few once more."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import lanes
+import pytest
 
 GREEN = ["=== test session starts ===\n", "tests/a.py ...\n", "=== 3 passed in 1.0s ===\n"]
 RED = [
@@ -36,3 +39,54 @@ def test_a_lane_that_ended_otherwise_is_told_by_its_last_lines():
     assert lanes.Lane(137, crashed).failures()[-1] == "Killed\n"
     assert len(lanes.Lane(137, crashed).failures()) == lanes.HEAD
     assert lanes.Lane(2, GREEN).failures() == GREEN[-1:]
+
+
+UNSTEADY = """
+import pathlib, pytest
+
+@pytest.mark.parametrize("word", ["a - b", "c"])
+def test_once(word):
+    seen = pathlib.Path("seen")
+    first = word != "c" and not seen.exists()
+    seen.touch()
+    assert not first
+"""
+BROKEN = "def test_never(): assert False"
+
+
+@pytest.mark.parametrize(
+    ("ci", "tests", "status", "told"),
+    [
+        ("true", {"once": UNSTEADY}, 0, "what failed, and was green by itself: unsteady"),
+        ("", {"once": UNSTEADY}, 1, "what failed, once more"),
+        ("true", {"once": UNSTEADY, "never": BROKEN}, 1, "what failed, once more"),
+    ],
+)
+def test_a_few_that_failed_run_again_by_themselves_under_ci(
+    ci: str,
+    tests: dict[str, str],
+    status: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, text in tests.items():
+        (tmp_path / f"test_{name}.py").write_text(text)
+    (tmp_path / "pytest.ini").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take longer than this test
+    monkeypatch.setattr(lanes, "PYTEST", lanes.PYTEST[:3])
+    monkeypatch.setattr(lanes, "FIRST", (".",))
+    monkeypatch.setattr(lanes, "LATER", ())
+    assert lanes.main(["-p", "conftest"]) == status
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "lane", [lanes.Lane(1, RED, tuple("abcd")), lanes.Lane(2, GREEN), lanes.Lane(137, GREEN)]
+)
+def test_many_failures_and_a_run_that_broke_are_no_chance(lane: lanes.Lane) -> None:
+    assert not lanes._passes(lane, ["--no-such-option"], "/nowhere")

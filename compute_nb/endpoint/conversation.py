@@ -19,12 +19,14 @@ from compute_nb.amqp import Incoming, LinkPlan
 from compute_nb.endpoint.engine import Ended, Engine, EngineBatch, EngineStatus
 from compute_nb.endpoint.figures import LOOK_S, Pulse
 from compute_nb.endpoint.folder import Farewell
-from compute_nb.endpoint.journal import Journal, JournalFull
+from compute_nb.endpoint.journal import Journal
+from compute_nb.endpoint.journal_file import JournalFull
 from compute_nb.endpoint.leaving import Leaving
 from compute_nb.endpoint.modules import Modules
 from compute_nb.endpoint.outbox import Outbox
 from compute_nb.endpoint.registration import Places
 from compute_nb.errors import ServiceUnreachable
+from compute_nb.published_messages import StatusReport
 from compute_nb.tasks import Dispatch, ErrorCode, Hello, Outcome, Run, RunResult, Started
 from compute_nb.trust import Authorities
 
@@ -416,6 +418,6 @@ class Conversation:
         state = self._pulse.due()
         if state is not None and self._places is not None:
             address = self._places.heartbeats
-            report = wire.StatusReport(self._places.endpoint_id, state)
+            report = StatusReport(self._places.endpoint_id, state)
             with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
                 link.publish(address.exchange, address.routing_key, wire.encode(report))

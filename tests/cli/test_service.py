@@ -49,6 +49,18 @@ def test_start_status_stop(home, compute_nb):
     assert compute_nb("service", "stop").stdout == "not running\n"
 
 
+def test_all_of_them_talk_to_programs(home, compute_nb):
+    started = json.loads(compute_nb("service", "start", "--json").stdout)
+    assert started == json.loads(compute_nb("service", "status", "--json").stdout)
+    assert (started["pid"], started["endpoints"]) == (running(home).pid, [])
+    again = json.loads(compute_nb("service", "start", "--json").stdout)
+    assert again["pid"] == started["pid"]
+    restarted = json.loads(compute_nb("service", "restart", "--json").stdout)
+    assert (restarted["url"], restarted["pid"]) == (started["url"], running(home).pid)
+    stopped = compute_nb("service", "stop", "--json")
+    assert (stopped.returncode, json.loads(stopped.stdout)["url"]) == (0, None)
+
+
 def test_start_takes_no_module_of_the_folder_where_it_is_typed(environment, compute_nb, tmp_path):
     for name in ("random", "logging"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('taken for the library')")

@@ -18,11 +18,12 @@ import subprocess
 import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+from .answer import CANCELLED, DIED, ERROR, NO_WORKER, NOT_BEGUN, SUCCESS, WALLTIME, Answer, Call, never
 from .leftovers import LATE, is_written
 from .tail import Tail
 from .voice import LAST_CHARS, Voice
@@ -42,48 +43,6 @@ MAX_STARTS = 3
 MAX_WORDS = 16_000
 MAX_LOG_BYTES = 10 * 1024 * 1024
 LOOK_AT_LOG = 16  # tasks: a host with threads pays for every call of the system
-
-SUCCESS, ERROR, DIED, CANCELLED, WALLTIME, NO_WORKER, NOT_BEGUN = (
-    "success",
-    "error",
-    "died",
-    "cancelled",
-    "walltime",
-    "no worker",
-    "not begun",
-)
-
-
-class Call(NamedTuple):
-    """One task; `code` and `args` are packed, `place` is that in the custody file, where `number` stands."""
-
-    task_id: str
-    function_id: str
-    code: str
-    args: str
-    options: dict[str, Any]
-    place: int = -1
-    number: int = 0
-
-
-class Answer(NamedTuple):
-    """How a task ended.
-
-    Attributes:
-        kind: SUCCESS, ERROR, DIED, CANCELLED, WALLTIME, NO_WORKER or NOT_BEGUN.
-        data: The packed value, the text of the error, or the last words of the worker.
-        code: The error's code; of a worker that died its exit code.
-        pid: Of that worker.
-        host: Where.
-    """
-
-    kind: str
-    data: str
-    code: Any
-    started: float
-    ended: float
-    pid: int
-    host: str
 
 
 class Keeper:
@@ -399,12 +358,6 @@ class Keeper:
         self.words[CANCEL] = self.serial
         self.signal(signal.SIGINT)
         return now + float(self.setup["kill_s"])
-
-
-def never(kind: str) -> Answer:
-    """Returns the end of a task that has not begun."""
-    now = time.time()
-    return Answer(kind, "", None, now, now, 0, os.uname().nodename)
 
 
 def sweep() -> None:

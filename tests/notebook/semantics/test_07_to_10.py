@@ -8,6 +8,7 @@ import signal
 from urllib.parse import urlsplit
 
 import pytest
+from interrupt import interrupted
 from own_home import lab, service
 from wires import Authority, TlsFront, serving, tls_before
 
@@ -31,7 +32,7 @@ def test_07_a_marker_stands_for_the_value_and_no_stale_one_is_used(nb, gate):
     marker = nb.names["x"]
     assert repr(marker) == f"<`x` of {cell}, 0 of 1 done>"
     assert marker.previous == "old"
-    told = f"`x` is being computed by {cell}, 0 of 1 done; `%compute wait f`, `await` or `-w`"
+    told = f"`x` is being computed by {cell}, 0 of 1 done; `%compute wait`, `await` or `-w`"
     for use in ("x + 1", "x[0]", "x.append(2)", "print(f'{x}')", "sorted([x, x])", "if x: pass"):
         with pytest.raises(OutputPending) as caught:
             nb.here(use)
@@ -213,6 +214,14 @@ def test_09_a_value_that_cannot_travel_leaves_its_display(nb, capsys):
         nb.names["f"].result(0)
 
 
+def test_09_what_displays_itself_is_shown_once(nb, capsys):
+    body = "class Own:\n    def _ipython_display_(self): print('mine')\nOwn()"
+    assert nb.here(f"%%compute -w -n f\n{body}") is None
+    assert capsys.readouterr().out == "mine\n"
+    assert type(nb.names["_"]).__name__ == "Own" == type(nb.names["f"].result()).__name__
+    assert nb.names["Out"][nb.ip.execution_count - 1] is nb.names["_"]
+
+
 def test_09_artists_are_shown_and_not_sent(nb):
     pytest.importorskip("matplotlib")
     nb.here("%%compute -n f\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])")
@@ -241,7 +250,7 @@ def test_10_a_group_is_accepted_whole_or_not_at_all(nb, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_10_an_interrupt_while_submitting_withdraws_it(nb, home, interrupt_after):
+def test_10_an_interrupt_while_submitting_withdraws_it(nb, home):
     nb.here("%%compute -n before -w\n1")
     known = tasks_by_state(home)
     info = find_service(home)
@@ -249,8 +258,8 @@ def test_10_an_interrupt_while_submitting_withdraws_it(nb, home, interrupt_after
     os.kill(info.pid, signal.SIGSTOP)  # it accepts nothing now
     try:
         with (
-            interrupt_after(0.2),
             pytest.raises(CellRefused, match="interrupted while submitting: all of it"),
+            interrupted(),
         ):
             nb.here("%%compute -m k=range(7) -n g\nimport time\ntime.sleep(600 + k)")
     finally:
