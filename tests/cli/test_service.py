@@ -193,13 +193,13 @@ def test_stop_says_what_it_leaves(home, environment, compute_nb, tmp_path):
 
 @pytest.fixture
 def stopping(home, environment, tmp_path):
-    """A service that is being stopped while its local endpoint, which has a minute, runs a task."""
+    """A service that is being stopped while its local endpoint, which has ten minutes, runs a task."""
     folder = home.endpoint_dir("local")
     folder.mkdir(parents=True)
-    (folder / "endpoint.toml").write_text("stop_s = 60\n")
+    (folder / "endpoint.toml").write_text("stop_s = 600\n")
     submit(environment, tmp_path / "go", 1)
     stop = subprocess.Popen([*COMMAND, "service", "stop"], env=environment, stderr=subprocess.PIPE, text=True)
-    assert "has 60 s: `compute-nb service stop --now`" in stop.stderr.readline()
+    assert "has 600 s: `compute-nb service stop --now`" in stop.stderr.readline()
     yield stop
     stop.communicate(timeout=WAIT_S)
 
@@ -219,7 +219,7 @@ def test_a_stop_gives_tasks_of_local_endpoints_their_time(stopping, environment,
     again = subprocess.Popen(
         [*COMMAND, "service", "start"], env=environment, stderr=subprocess.PIPE, text=True
     )
-    assert "has 60 s" in again.stderr.readline()  # it waits for the end of the old one
+    assert "has 600 s" in again.stderr.readline()  # it waits for the end of the old one
     (tmp_path / "go").touch()
     assert stopping.wait(WAIT_S) == 0
     again.communicate(timeout=WAIT_S)
@@ -233,7 +233,7 @@ def test_a_stop_that_is_in_a_hurry_gives_them_none(home, stopping, compute_nb):
     assert running(home) is not None
     hurried = compute_nb("service", "stop", "--now")
     assert (hurried.returncode, hurried.stderr) == (0, "")
-    assert stopping.wait(30) == 0  # of the 60 s
+    assert stopping.wait(WAIT_S) == 0  # of the ten minutes
     assert end_of_the_task(compute_nb) == "LOST"
 
 
