@@ -14,7 +14,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import pika
@@ -46,13 +45,13 @@ class LinkPlan:
         url: An AMQP URL with user and password, as `pika.URLParameters` reads it.
         queues: The queues to consume.
         prefetch: How many unacknowledged messages the broker may send ahead; 0 is no limit.
-        ca: The certificate authorities that alone count for amqps, as in `trust.context`.
+        ca: The certificate authorities that count for amqps, as in `trust.context`.
     """
 
     url: str
     queues: tuple[str, ...]
     prefetch: int = 0
-    ca: Path | None = None
+    ca: trust.Authorities = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pika
 from pika.exceptions import (
     AuthenticationError,
@@ -19,12 +17,12 @@ from compute_nb.loopback import is_loopback
 ACCESS_REFUSED = 403
 
 
-def parameters(url: str, ca: Path | None) -> pika.URLParameters:
+def parameters(url: str, ca: trust.Authorities) -> pika.URLParameters:
     """Returns where and how to connect.
 
     Args:
         url: With user and password.
-        ca: The authorities that alone count for amqps, as in `trust.context`.
+        ca: The authorities that count for amqps, as in `trust.context`.
 
     Raises:
         ComputeError: The address is none, a password would be sent in the clear, or the certificate

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 from uuid import UUID
 
-from compute_nb import hardware, registration, routes
+from compute_nb import globus_app, hardware, registration, routes
+from compute_nb.asker import Asker
 from compute_nb.batch import Batch
 from compute_nb.config import ServiceSettings
-from compute_nb.connection import Connection, Repeat
-from compute_nb.errors import ComputeError, LoginWanted, TaskPending, VersionMismatch
+from compute_nb.connection import Repeat
+from compute_nb.errors import ComputeError, TaskPending
 from compute_nb.login import Login
 from compute_nb.places import Places
 from compute_nb.reach import Reach
@@ -22,10 +21,6 @@ from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.serialize.strategy import SerializationStrategy
 from compute_nb.standing import standing
 from compute_nb.tasks import new_id, new_ids
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 Id = UUID | str
 
@@ -57,10 +52,8 @@ class Client:
         ValueError: Both `app` and `authorizer`; a client secret is set and no client id.
     """
 
-    FUNCX_SDK_CLIENT_ID = os.environ.get("FUNCX_SDK_CLIENT_ID", "4cf29807-cf21-49ec-9443-ff9a3fb9f81c")
-    FUNCX_SCOPE = os.environ.get(
-        "FUNCX_SCOPE", "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all"
-    )
+    FUNCX_SDK_CLIENT_ID = os.environ.get("FUNCX_SDK_CLIENT_ID", globus_app.NATIVE_CLIENT_ID)
+    FUNCX_SCOPE = os.environ.get("FUNCX_SCOPE", globus_app.SCOPE)
 
     def __init__(
         self,
@@ -83,8 +76,7 @@ class Client:
         self.reach = Reach.chosen(service, app, authorizer)
         self.session_task_group_id = str(new_id())
         self.fx_serializer = ComputeSerializer(code_serialization_strategy, data_serialization_strategy)
-        self._unchecked = do_version_check
-        self._extended: bool | None = None
+        self._asker = Asker(self.reach, check_first=do_version_check)
         self._ended: dict[str, dict[str, Any]] = {}
 
     def __repr__(self) -> str:
@@ -111,7 +103,7 @@ class Client:
         Raises:
             VersionMismatch: It speaks another one, or asks for a newer endpoint.
         """
-        self._again(self._check_version)
+        self._asker.check_version()
         if endpoint_version is not None:
             self.reach.call(lambda connection: routes.check_endpoint(connection, endpoint_version))
 
@@ -174,11 +166,13 @@ class Client:
 
     def get_function(self, function_id: Id) -> dict[str, Any]:
         """Returns what the service has of a function."""
-        return self._dict(lambda c: c.get(f"/v2/functions/{function_id}"))
+        return self._asker.object(lambda c: c.get(f"/v2/functions/{function_id}"))
 
     def delete_function(self, function_id: Id) -> dict[str, Any]:
         """Has the service forget a function; tasks that were accepted still run."""
-        return self._dict(lambda c: c.send("DELETE", f"/v2/functions/{function_id}", None, Repeat.ALWAYS))
+        return self._asker.object(
+            lambda c: c.send("DELETE", f"/v2/functions/{function_id}", None, Repeat.ALWAYS)
+        )
 
     # -- tasks
 
@@ -231,15 +225,15 @@ class Client:
             raise TypeError(f"batch_run takes an endpoint and a Batch, not {type(batch).__name__}")
         body = batch.prepare()
         # Where tasks have no ids of ours, a request that arrived twice would run them twice.
-        extended = self._is_extended()
+        extended = self._asker.is_extended()
         if extended:
             body["compute_nb"] = {"task_ids": _new_ids_for(body["tasks"])}
         encoded = _encoded(body)
         routes.check_size(len(encoded), f"this batch of {len(batch):,} tasks")
         path = f"/v3/endpoints/{self._endpoint(endpoint_id)}/submit"
-        self._keep_pace(len(batch))
+        self._asker.keep_pace(len(batch))
         repeat = Repeat.ALWAYS if extended else Repeat.UNREAD
-        return self._dict(lambda c: c.send("POST", path, encoded, repeat), once=not extended)
+        return self._asker.object(lambda c: c.send("POST", path, encoded, repeat), once=not extended)
 
     def run(self, *args: Any, endpoint_id: Id, function_id: Id, **kwargs: Any) -> str:
         """Sends one call; returns the task's id."""
@@ -257,7 +251,7 @@ class Client:
         """
         known = self._ended.get(str(task_id))
         if known is None:
-            answer = self._dict(lambda c: c.get(f"/v2/tasks/{task_id}"))
+            answer = self._asker.object(lambda c: c.get(f"/v2/tasks/{task_id}"))
             known = self._stand(str(task_id), answer)
         if "exception" in known:
             raise known["exception"]
@@ -325,24 +319,26 @@ class Client:
             high_assurance=high_assurance,
         )
         if endpoint_id is None:
-            return self._dict(lambda c: c.post("/v3/endpoints", fields))
+            return self._asker.object(lambda c: c.post("/v3/endpoints", fields))
         body = _encoded(fields)
-        return self._dict(lambda c: c.send("PUT", f"/v3/endpoints/{endpoint_id}", body, Repeat.ALWAYS))
+        return self._asker.object(
+            lambda c: c.send("PUT", f"/v3/endpoints/{endpoint_id}", body, Repeat.ALWAYS)
+        )
 
     def get_endpoint_status(self, endpoint_uuid: Id) -> dict[str, Any]:
         """Returns `status` ("online" or "offline") and the `details` of the last heartbeat."""
         endpoint_id = self._endpoint(endpoint_uuid, start=False)
-        return self._dict(lambda c: c.get(f"/v2/endpoints/{endpoint_id}/status"))
+        return self._asker.object(lambda c: c.get(f"/v2/endpoints/{endpoint_id}/status"))
 
     def get_endpoint_metadata(self, endpoint_uuid: Id) -> dict[str, Any]:
         """Returns what an endpoint said of itself."""
         endpoint_id = self._endpoint(endpoint_uuid, start=False)
-        return self._dict(lambda c: c.get(f"/v2/endpoints/{endpoint_id}"))
+        return self._asker.object(lambda c: c.get(f"/v2/endpoints/{endpoint_id}"))
 
     def get_allowed_functions(self, endpoint_id: Id) -> dict[str, Any]:
         """Returns `endpoint_id`, `restricted` and, if that is true, the ids of the `functions` it takes."""
         known = self._endpoint(endpoint_id, start=False)
-        return self._dict(lambda c: c.get(f"/v3/endpoints/{known}/allowed_functions"))
+        return self._asker.object(lambda c: c.get(f"/v3/endpoints/{known}/allowed_functions"))
 
     def get_worker_hardware_details(self, endpoint_id: Id) -> str:
         """Has a worker report what its machine is; returns the id of that task, whose value is a text."""
@@ -352,70 +348,24 @@ class Client:
     def get_endpoints(self, role: str | None = None) -> list[dict[str, Any]]:
         """Returns your endpoints; with role "any" public ones too."""
         path = "/v2/endpoints" + (f"?role={role}" if role else "")
-        found = self._ask(lambda c: c.get(path))
+        found = self._asker.ask(lambda c: c.get(path))
         return list(found)
 
     def stop_endpoint(self, endpoint_id: Id) -> dict[str, Any]:
         """Stops an endpoint's agent."""
         path = f"/v3/endpoints/{self._endpoint(endpoint_id, start=False)}/lock"
-        return self._dict(lambda c: c.send("POST", path, None, Repeat.ALWAYS))
+        return self._asker.object(lambda c: c.send("POST", path, None, Repeat.ALWAYS))
 
     def delete_endpoint(self, endpoint_id: Id) -> dict[str, Any]:
         """Has the service forget an endpoint; its open tasks end."""
         path = f"/v2/endpoints/{self._endpoint(endpoint_id, start=False)}"
-        return self._dict(lambda c: c.send("DELETE", path, None, Repeat.ALWAYS))
+        return self._asker.object(lambda c: c.send("DELETE", path, None, Repeat.ALWAYS))
 
     def get_result_amqp_url(self) -> dict[str, Any]:
         """Returns `queue_prefix` and `connection_url` for a reader of task groups."""
-        return self._dict(lambda c: c.get("/v2/get_amqp_result_connection_url"))
+        return self._asker.object(lambda c: c.get("/v2/get_amqp_result_connection_url"))
 
     # -- inside
-
-    def _keep_pace(self, tasks: int) -> None:
-        pause_s = self.reach.pace.take_turn(tasks) if self.reach.pace else 0.0
-        if pause_s:
-            log.info("the service limits small requests: this one waits %.1f s", pause_s)
-            time.sleep(pause_s)
-
-    def _is_extended(self) -> bool:
-        """True if the service has our extensions; it is asked once, whether its version is checked or not."""
-        if self._extended is None:
-            self.reach.sign_in()
-            try:
-                self._again(self._check_version)
-            except VersionMismatch:
-                if self._unchecked:
-                    raise
-                self._extended = True
-            self._unchecked = False
-        return bool(self._extended)
-
-    def _ask(self, question: Callable[[Connection], T], *, once: bool = False) -> T:
-        self.reach.sign_in()
-        return self._again(lambda: self._asked(question, once))
-
-    def _asked(self, question: Callable[[Connection], T], once: bool) -> T:
-        if self._unchecked:
-            self._check_version()
-            self._unchecked = False
-        return self.reach.call(question, once=once)
-
-    def _again(self, ask: Callable[[], T]) -> T:
-        """Returns `ask()`; once more after another login, if the service wants one."""
-        try:
-            return ask()
-        except LoginWanted:
-            self.reach.sign_in()
-            return ask()
-
-    def _check_version(self) -> None:
-        self._extended = self.reach.call(routes.extensions) is not None
-
-    def _dict(self, question: Callable[[Connection], Any], *, once: bool = False) -> dict[str, Any]:
-        answer = self._ask(question, once=once)
-        if not isinstance(answer, dict):
-            raise ComputeError(f"{self.reach} answered with {type(answer).__name__}, not an object")
-        return answer
 
     def _endpoint(self, name: Id, *, start: bool = True) -> UUID:
         """Returns the id of an endpoint of this client's service; one given as an id is not asked about."""
@@ -429,16 +379,16 @@ class Client:
                 f"endpoint {name!r} is of service {service!r} and this client speaks to "
                 f"{self.reach.settings.name!r}: make a Client(service={service!r})"
             )
-        places = Places(self.reach.home, lambda _, question: self._ask(question), self.reach)
+        places = Places(self.reach.home, lambda _, question: self._asker.ask(question), self.reach)
         return places.find(name, start=start).endpoint_id
 
     def _batch_status(self, task_ids: list[str]) -> dict[str, dict[str, Any]]:
         fields = {"task_ids": task_ids}
-        results = self._dict(lambda c: c.post("/v2/batch_status", fields, Repeat.ALWAYS))["results"]
+        results = self._asker.object(lambda c: c.post("/v2/batch_status", fields, Repeat.ALWAYS))["results"]
         return dict(results)
 
     def _register(self, fields: dict[str, Any]) -> str:
-        answer = self._dict(lambda c: c.post("/v3/functions", fields))
+        answer = self._asker.object(lambda c: c.post("/v3/functions", fields))
         if answer.get("ha_warning"):
             warnings.warn(answer["ha_warning"], UserWarning, stacklevel=3)
         return str(answer["function_uuid"])

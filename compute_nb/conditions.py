@@ -12,8 +12,9 @@ from compute_nb.client import Client
 from compute_nb.destination import Destination
 from compute_nb.functions import Functions
 from compute_nb.ledger import Ledger
+from compute_nb.parcel import MAX_TASKS
 from compute_nb.serialize.serializer import ComputeSerializer
-from compute_nb.setting import Setting
+from compute_nb.setting import PUBLISHED_BATCH_SIZE, Setting
 from compute_nb.shell import ShellFunction
 from compute_nb.terms import Terms
 
@@ -119,7 +120,7 @@ class Conditions:
                 self.retries,
                 self.serializer,
                 self._ledger,
-                batch_size=self.batch_size,
+                batch_size=MAX_TASKS if self.batch_size == PUBLISHED_BATCH_SIZE else self.batch_size,
                 label=self.label,
                 burst_limit=self.api_burst_limit,
                 burst_window_s=self.api_burst_window_s,

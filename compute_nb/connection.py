@@ -11,7 +11,6 @@ import logging
 import ssl
 from collections.abc import Mapping
 from enum import Enum
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -37,6 +36,10 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 USER_AGENT = "compute_nb"
+
+
+class CertificateRefused(ComputeError):
+    """The server could not show that it is the right one; nothing was sent."""
 
 
 class Repeat(Enum):
@@ -95,7 +98,7 @@ class Connection:
     Args:
         url: Base address, http only on loopback.
         bearer: Whose token is sent, on plain http after the server's proof; a text is a token.
-        ca: The certificate authorities that alone count for https, as in `trust.context`.
+        ca: The certificate authorities that count for https, as in `trust.context`.
         verified: False: no certificate is asked for.
         prove: What plain http asks of the server; with https its certificate is enough.
 
@@ -108,7 +111,7 @@ class Connection:
         url: str,
         bearer: Bearer | str,
         *,
-        ca: Path | None = None,
+        ca: trust.Authorities = None,
         verified: bool = True,
         prove: Prove = Prove.ALWAYS,
     ) -> None:
@@ -128,12 +131,12 @@ class Connection:
                 **_product(),
             }
         )
-        tls = None
+        self._tls = None
         if self._parts.scheme == "https":
-            tls = trust.context(ca) if verified else trust.blind()
+            self._tls = trust.context(ca) if verified else trust.blind()
         self._session = requests.Session()
         self._adapters = {
-            repeat: _Adapter(self._bearer, prove, tls, retry) for repeat, retry in _RETRIES.items()
+            repeat: _Adapter(self._bearer, prove, self._tls, retry) for repeat, retry in _RETRIES.items()
         }
         first = self._adapters[Repeat.ALWAYS]
         for adapter in self._adapters.values():
@@ -167,7 +170,12 @@ class Connection:
             LoginWanted: Only the person can log in as the service wants it.
         """
         authorization = self._authorization()
-        answer = self._answer(method, path, body, repeat, authorization)
+        try:
+            answer = self._answer(method, path, body, repeat, authorization)
+        except CertificateRefused:
+            if not self._learn_certificate():
+                raise
+            answer = self._answer(method, path, body, repeat, authorization)
         if self._has_another(answer, authorization):
             log.debug("%s %s: a new token after a %s", method, path, answer.status_code)
             answer.close()
@@ -177,6 +185,13 @@ class Connection:
     def close(self) -> None:
         """Closes what is open; the connection opens again when it is used."""
         self._session.close()
+
+    def _learn_certificate(self) -> bool:
+        """True if it is the home's own service, whose certificate may have been renewed: it counts now."""
+        if self._tls is None or not isinstance(self._ca, trust.Own):
+            return False
+        trust.add_own(self._tls, self._ca)
+        return True
 
     def _has_another(self, answer: requests.Response, refused: str) -> bool:
         """True if the bearer has another token for a request that was refused for the one that it had."""
@@ -218,7 +233,7 @@ class Connection:
         except requests.RequestException as error:
             refused = trust.explain(error, self.url, self._ca)
             if refused is not None:
-                raise ComputeError(refused) from error
+                raise CertificateRefused(refused) from error
             raise self._unreachable(method, path, error) from error
 
     def _headers_with(self, authorization: str) -> CaseInsensitiveDict[str]:

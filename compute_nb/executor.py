@@ -14,9 +14,10 @@ from compute_nb.conditions import Conditions
 from compute_nb.destination import Destination
 from compute_nb.functions import chunk_function, sends_bytecode
 from compute_nb.future import ComputeFuture
-from compute_nb.parcel import MAX_TASKS, Parcel
+from compute_nb.parcel import Parcel
 from compute_nb.reloaded import ReloadedTasks
 from compute_nb.serialize.serializer import ComputeSerializer
+from compute_nb.setting import PUBLISHED_BATCH_SIZE
 from compute_nb.shell import ShellFunction
 from compute_nb.tasks import TaskState, new_id, new_ids
 from compute_nb.terms import Terms
@@ -36,7 +37,8 @@ class Executor(Conditions, concurrent.futures.Executor):
         resource_specification: For engines that take one.
         user_endpoint_config: For endpoints that are configured by their users.
         label: For people.
-        batch_size: How many tasks a request may have, 1,000 at most; whatever has gathered is sent at once.
+        batch_size: How many tasks a request may have, 1,000 at most; the published default stands for these
+            1,000. Whatever has gathered is sent at once.
         amqp_port: Used instead of the port that the service names.
         api_burst_limit, api_burst_window_s: So many requests with fewer tasks than that within so many
             seconds, then they wait; for Globus's own service only.
@@ -59,7 +61,7 @@ class Executor(Conditions, concurrent.futures.Executor):
         resource_specification: Mapping[str, Any] | None = None,
         user_endpoint_config: Mapping[str, Any] | None = None,
         label: str = "",
-        batch_size: int = MAX_TASKS,
+        batch_size: int = PUBLISHED_BATCH_SIZE,
         amqp_port: int | None = None,
         api_burst_limit: int = 4,
         api_burst_window_s: int = 16,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import InvalidStateError
 from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 from uuid import UUID
@@ -375,13 +376,40 @@ class ComputeFuture(LeanFuture):
         """Ends with an error of our own; False if it had ended already."""
         return self._end(FINISHED, TaskState.FAILED, error=error)
 
+    def set_running_or_notify_cancel(self) -> bool:
+        """Notes that it runs; for futures made by hand. False if it was cancelled.
+
+        Raises:
+            InvalidStateError: It has ended.
+        """
+        with guard():
+            if self._state == PENDING:
+                self.state = TaskState.RUNNING
+                return True
+        if self._state == CANCELLED:
+            return False
+        raise self._ended_before()
+
     def set_result(self, result: Any) -> None:
-        """Ends with a value that is here; for futures made by hand."""
-        self._end(FINISHED, TaskState.SUCCEEDED, value=result)
+        """Ends with a value that is here; for futures made by hand.
+
+        Raises:
+            InvalidStateError: It has ended.
+        """
+        if not self._end(FINISHED, TaskState.SUCCEEDED, value=result):
+            raise self._ended_before()
 
     def set_exception(self, exception: BaseException | None) -> None:
-        """Ends with an error; for futures made by hand."""
-        self.fail(exception or TaskExecutionFailed("no reason was given"))
+        """Ends with an error; for futures made by hand.
+
+        Raises:
+            InvalidStateError: It has ended.
+        """
+        if not self.fail(exception or TaskExecutionFailed("no reason was given")):
+            raise self._ended_before()
+
+    def _ended_before(self) -> InvalidStateError:
+        return InvalidStateError(f"{self._told} has ended already: {self.state.word}")
 
     def cancel(self) -> bool:
         """Ends this future now and asks the service to end the task; False if it has ended otherwise."""

@@ -17,6 +17,7 @@ from compute_nb import published, wire
 from compute_nb.amqp import Incoming, Link, LinkPlan, Timer
 from compute_nb.connection import Connection
 from compute_nb.future import ComputeFuture
+from compute_nb.published_messages import PublishedResult
 from compute_nb.routes import Status
 from compute_nb.tasks import Events
 
@@ -110,7 +111,7 @@ class GroupQueues:
             wire.MalformedMessage: It can't be read.
         """
         record = wire.decode(message.body)
-        if not isinstance(record, wire.PublishedResult):
+        if not isinstance(record, PublishedResult):
             raise wire.MalformedMessage(f"{type(record).__name__} on the queue of a group")
         if message.headers.get("high_assurance"):
             self._waiting.ask_about([record.task_id])

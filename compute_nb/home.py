@@ -93,8 +93,13 @@ class Home:
 
     @property
     def service_key(self) -> Path:
-        """The secret from which the service derives AMQP passwords."""
+        """The secret from which the service derives AMQP passwords and the pseudonyms of users."""
         return self.state / "service.key"
+
+    @property
+    def service_certificate(self) -> Path:
+        """The certificate that the service shows, as PEM; there if it has one."""
+        return self.state / "service.pem"
 
     @property
     def stopped_mark(self) -> Path:
@@ -126,6 +131,8 @@ class Home:
             ComputeError: A folder can't be made or written.
         """
         try:
+            if self._may_be_closed():
+                self.root.chmod(0o700)
             for folder in (self.root, self.root / "hosts", self.state, self.state / "endpoints"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -133,6 +140,18 @@ class Home:
         if not os.access(self.state, os.W_OK | os.X_OK):
             raise self._unwritable("permission denied")
         return self
+
+    def _may_be_closed(self) -> bool:
+        """True if others may look into a folder that is there, and it is nothing but a home of ours.
+
+        A folder with other things in it (`~`, `/tmp`) may be for others too; `hosts` in it is closed anyway.
+        """
+        if os.name != "posix" or not self.root.is_dir():
+            return False
+        about = self.root.stat()
+        if about.st_uid != os.getuid() or not about.st_mode & 0o077:
+            return False
+        return self.config_file.exists() or self.state.is_dir() or not any(self.root.iterdir())
 
     def _unwritable(self, why: object) -> ComputeError:
         return ComputeError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from compute_nb import proof
+from compute_nb import proof, trust
 from compute_nb.errors import AccessRefused, ComputeError, ServiceUnreachable
 from compute_nb.home import HOME_VARIABLE, Home
 
@@ -27,12 +27,19 @@ _LET_GO = "import os, sys\nif os.fork(): os._exit(0)\nos.execv(sys.argv[1], sys.
 
 @dataclass(frozen=True, slots=True)
 class ServiceInfo:
-    """How a service is reached; `token` is its owner's."""
+    """How a service is reached; `token` is its owner's.
+
+    Attributes:
+        local_url: On this host, where it differs.
+        tls_sha256: The fingerprint of its certificate, where it has one.
+    """
 
     url: str
     token: str = field(repr=False)
     pid: int
     service_id: str
+    local_url: str | None = None
+    tls_sha256: str | None = None
 
 
 def find_service(home: Home) -> ServiceInfo | None:
@@ -44,7 +51,10 @@ def find_service(home: Home) -> ServiceInfo | None:
     try:
         fields = json.loads(home.service_file.read_text(encoding="utf-8"))
         token = home.token_file.read_text(encoding="utf-8").strip()
-        return ServiceInfo(fields["url"], token, fields["pid"], fields["service_id"])
+        return ServiceInfo(
+            *(fields["url"], token, fields["pid"], fields["service_id"]),
+            *(fields.get("local_url"), fields.get("tls_sha256")),
+        )
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -55,11 +65,13 @@ def find_service(home: Home) -> ServiceInfo | None:
 
 
 def answers(info: ServiceInfo) -> bool:
-    """True if the service listens and proves that it is this one."""
-    parts = urlsplit(info.url)
+    """True if the service listens and proves, by its certificate or by the token, that it is this one."""
+    parts = urlsplit(info.local_url or info.url)
     address = parts.hostname or "", parts.port or 80
     try:
         with socket.create_connection(address, timeout=ANSWER_TIMEOUT_S) as sock:
+            if info.tls_sha256 is not None:
+                return trust.shows(sock, info.tls_sha256)
             proof.hello(sock, proof.host_header(*address), info.token)
     except (OSError, ServiceUnreachable, AccessRefused):
         return False

@@ -1,6 +1,6 @@
-"""This module is the Globus login: who asks, where the tokens are kept, and the token that is good now.
+"""This module is the Globus login: who asks, and the token that is good now.
 
-globus-sdk (the extra `compute-nb[globus]`) does the asking and the keeping; it is imported when a token is
+globus-sdk (`compute_nb.globus_app`) does the asking and the keeping; it is imported when a token is
 needed. Tokens are asked for by anybody's thread, a person only by the thread that calls `sign_in`.
 """
 
@@ -16,14 +16,12 @@ import threading
 import types
 from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from compute_nb import trust
+from compute_nb import globus_app, trust
 from compute_nb.bearer import checked, token_of
 from compute_nb.config import ENVIRONMENT_VARIABLE, GLOBUS, Settings
 from compute_nb.errors import AccessRefused, ComputeError, LoginWanted, ServiceUnreachable
 from compute_nb.home import Home
-from compute_nb.loopback import is_loopback
 
 if TYPE_CHECKING:
     from globus_sdk import GlobusApp
@@ -31,11 +29,6 @@ if TYPE_CHECKING:
 
 ID_VARIABLE = "GLOBUS_COMPUTE_CLIENT_ID"
 SECRET_VARIABLE = "GLOBUS_COMPUTE_CLIENT_SECRET"
-
-# The public native client of Globus Compute, and what it asks for.
-NATIVE_CLIENT_ID = "4cf29807-cf21-49ec-9443-ff9a3fb9f81c"
-RESOURCE_SERVER = "funcx_service"
-SCOPE = "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all"
 
 _AGAIN_HERE = "submit again where you can be asked, or `%compute login` first in this notebook"
 _AGAIN = "log in by `compute-nb login`, or `%compute login` in a notebook"
@@ -88,12 +81,7 @@ class Login:
         """True if a token can be had without asking a person: so it is no surprise to use it."""
         if self._given is not None or self._authorizer is not None or self._secret:
             return True
-        try:
-            with contextlib.closing(_read_only(self._home)) as store:
-                query = "SELECT 1 FROM token_storage WHERE namespace = ? AND resource_server = ?"
-                return store.execute(query, (self._namespace, RESOURCE_SERVER)).fetchone() is not None
-        except sqlite3.Error:  # no file, or none of globus-sdk's
-            return False
+        return globus_app.has_tokens(self._home, self._namespace)
 
     def sign_in(self, *, force: bool = False) -> None:
         """Makes sure that there is a token; asks the person if need be, on the calling thread.
@@ -112,9 +100,9 @@ class Login:
                 return
             with self._own_errors():
                 app = self._open()
-                if not _is_client(app) and (again or app.login_required()):
+                if not globus_app.is_client(app) and (again or app.login_required()):
                     self._ask(app)
-                self._authorizer = app.get_authorizer(RESOURCE_SERVER)
+                self._authorizer = app.get_authorizer(globus_app.RESOURCE_SERVER)
                 self._ended, self._wanted = False, None
                 self._protect()
 
@@ -123,9 +111,9 @@ class Login:
         with self._lock, self._own_errors():
             if self._authorizer is None:
                 app = self._open()
-                if not _is_client(app) and app.login_required():
+                if not globus_app.is_client(app) and app.login_required():
                     raise AccessRefused(f"nobody is logged in at Globus as {self._who()}: {_AGAIN}")
-                self._authorizer = app.get_authorizer(RESOURCE_SERVER)
+                self._authorizer = app.get_authorizer(globus_app.RESOURCE_SERVER)
             said = self._authorizer.get_authorization_header()
             return f"Bearer {checked(token_of(said or ''), 'the token of the Globus login')}"
 
@@ -145,15 +133,15 @@ class Login:
         """
         with self._lock, self._own_errors():
             app = self._open()
-            wanted = _parameters(refusal)
+            wanted = globus_app.asked_by(refusal)
             if wanted is None:
                 return False
-            if not _is_client(app):
+            if not globus_app.is_client(app):
                 self._wanted = wanted
                 said = wanted.session_message or refusal.get("message") or refusal["code"]
                 raise LoginWanted(f"the service asks for another login at Globus ({said}): {_AGAIN_HERE}")
             app.login(auth_params=wanted)
-            self._authorizer = app.get_authorizer(RESOURCE_SERVER)
+            self._authorizer = app.get_authorizer(globus_app.RESOURCE_SERVER)
             self._protect()
             return True
 
@@ -163,7 +151,7 @@ class Login:
         Raises:
             ComputeError: globus-sdk is not installed, or the tokens can't be removed.
         """
-        import_sdk()
+        globus_app.import_sdk()
         import globus_sdk
 
         with self._lock, self._own_errors():
@@ -204,48 +192,20 @@ class Login:
 
     def _open(self) -> GlobusApp:
         if self._app is None:
-            import_sdk()
+            globus_app.import_sdk()
             self._app = self._make()
-        if self._given is not None and RESOURCE_SERVER not in self._app.scope_requirements:
-            self._app.add_scope_requirements({RESOURCE_SERVER: SCOPE})
+        if self._given is not None and globus_app.RESOURCE_SERVER not in self._app.scope_requirements:
+            self._app.add_scope_requirements({globus_app.RESOURCE_SERVER: globus_app.SCOPE})
         return self._app
 
     def _make(self) -> GlobusApp:
-        from filelock import FileLock
-        from globus_sdk import ClientApp, UserApp
-        from globus_sdk.globus_app import GlobusAppConfig
-        from globus_sdk.token_storage import SQLiteTokenStorage
-
-        from compute_nb.prompt import Prompt
-
-        _check_auth_url(self._environment)
-        file = self._home.prepare().globus_file
-        # Two processes that make the file at once would get in each other's way.
-        with FileLock(file.with_suffix(".lock"), timeout=30):
-            if file.exists() and not file.stat().st_size:
-                file.unlink()
-            storage = SQLiteTokenStorage(
-                file, connect_params={"check_same_thread": False}, namespace=self._namespace
-            )
-        self._protect()
-        config = GlobusAppConfig(
+        return globus_app.made(
+            self._home,
+            self._namespace,
             environment=self._environment,
-            token_storage=storage,
-            request_refresh_tokens=True,
-            token_validation_error_handler=None,  # it would ask the person on any thread
-            login_flow_manager=None if self._secret else Prompt,
+            client_id=self._client_id,
+            secret=self._secret,
         )
-        scopes = {RESOURCE_SERVER: SCOPE}
-        if self._secret:
-            return ClientApp(
-                "compute_nb",
-                client_id=self._client_id,
-                client_secret=self._secret,
-                scope_requirements=scopes,
-                config=config,
-            )
-        client_id = self._client_id or NATIVE_CLIENT_ID
-        return UserApp("compute_nb", client_id=client_id, scope_requirements=scopes, config=config)
 
     def _ask(self, app: GlobusApp) -> None:
         if self._given is None and not somebody_answers():
@@ -263,7 +223,7 @@ class Login:
 
     def _protect(self) -> None:
         if self._given is None:
-            self._home.globus_file.chmod(0o600)
+            globus_app.protect(self._home)
 
     @contextlib.contextmanager
     def _own_errors(self) -> Iterator[None]:
@@ -288,17 +248,18 @@ class Login:
         from globus_sdk.token_storage.validating_token_storage import IdentityMismatchError
 
         if isinstance(error, globus_sdk.NetworkError):
-            place = f"Globus Auth ({_auth_url(self._environment)})"
+            place = f"Globus Auth ({globus_app.auth_url(self._environment)})"
             refused = trust.explain(error, place)
             if refused is not None:
                 return ComputeError(refused)
             return ServiceUnreachable(f"{place} does not answer: {error}")
         if isinstance(error, globus_sdk.AuthAPIError):
+            said = globus_app.said(error)
             if error.http_status >= 500 or error.http_status == 429:
-                return ServiceUnreachable(f"Globus Auth answers {error.http_status}: {_said(error)}")
+                return ServiceUnreachable(f"Globus Auth answers {error.http_status}: {said}")
             self._authorizer, self._ended = None, True
             mend = f"check {ID_VARIABLE} and {SECRET_VARIABLE}" if self._secret else _AGAIN
-            return AccessRefused(f"Globus Auth refused {self._who()} ({_said(error)}): {mend}")
+            return AccessRefused(f"Globus Auth refused {self._who()} ({said}): {mend}")
         if isinstance(error, IdentityMismatchError):
             return AccessRefused("somebody else is logged in at Globus here: `compute-nb logout` first")
         if isinstance(error, globus_sdk.GlobusError):
@@ -339,79 +300,12 @@ def somebody_answers() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def import_sdk() -> None:
-    """Imports globus-sdk.
-
-    Raises:
-        ComputeError: It is not installed, or too old.
-    """
-    try:
-        import globus_sdk.globus_app
-        import globus_sdk.token_storage  # noqa: F401
-    except ImportError as error:
-        raise ComputeError(
-            f"a Globus login needs globus-sdk 4, which is not here ({error}): "
-            f"`{sys.executable} -m pip install 'compute-nb[globus]'`"
-        ) from error
-
-
 def _login_for(service: str) -> Login:
     home = Home.default()
     settings = Settings.load(home).service(service)
     if not settings.needs_login:
         raise ComputeError(f"service {service!r} takes a token, not a Globus login")
     return Login.of(home)
-
-
-def _parameters(refusal: Mapping[str, Any]) -> GlobusAuthorizationParameters | None:
-    """Returns what a service asks of the login; None if it asks nothing that Globus knows."""
-    from globus_sdk.gare import to_gare
-
-    asked = to_gare(dict(refusal))
-    if asked is None:
-        return None
-    wanted = asked.authorization_parameters
-    reason = refusal.get("reason")
-    if wanted.session_message is None and isinstance(reason, str):
-        wanted.session_message = reason
-    return wanted
-
-
-def _is_client(app: GlobusApp) -> bool:
-    """True if the app gets tokens by its own secret: it never asks a person."""
-    from globus_sdk import ClientApp
-
-    return isinstance(app, ClientApp)
-
-
-def _auth_url(environment: str) -> str:
-    from globus_sdk.config import get_service_url
-
-    try:
-        return get_service_url("auth", environment)
-    except ValueError as error:
-        raise ComputeError(
-            f"{ENVIRONMENT_VARIABLE} is {environment!r}, where globus-sdk knows no Globus Auth: set "
-            "GLOBUS_SDK_SERVICE_URL_AUTH too"
-        ) from error
-
-
-def _check_auth_url(environment: str) -> None:
-    url = _auth_url(environment)
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-        raise ComputeError(f"Globus Auth at {url} would get secrets in the clear: use https")
-
-
-def _said(error: Any) -> str:
-    said = error.text or ""
-    with contextlib.suppress(Exception):  # what a server of no known kind says
-        said = error.raw_json.get("error_description") or error.raw_json.get("error") or error.message or said
-    return f"{error.http_status}: {str(said)[:200]}"
-
-
-def _read_only(home: Home) -> sqlite3.Connection:
-    return sqlite3.connect(f"{home.globus_file.as_uri()}?mode=ro", uri=True)
 
 
 class _Logins:

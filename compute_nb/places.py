@@ -12,6 +12,7 @@ from compute_nb.config import LOCAL, ServiceSettings, Settings
 from compute_nb.connection import Connection
 from compute_nb.errors import AccessRefused, ComputeError, EndpointNotFound, ServiceUnreachable
 from compute_nb.home import Home
+from compute_nb.local_endpoint import LocalEndpoint
 from compute_nb.login import Login
 from compute_nb.reach import Reach
 
@@ -73,7 +74,12 @@ class Places:
 
     def _here(self, service: str | None, start: bool) -> Place:
         reach = next(self._reaches(service or self._settings.default_service.name))
-        endpoint_id = self._ask(reach, lambda c: _local_endpoint(c, start))
+        try:
+            endpoint_id = self._ask(reach, lambda c: _local_endpoint(c, start))
+        except AccessRefused as error:
+            if reach.own or error.http_status != 403:
+                raise
+            endpoint_id = self._started_here(reach, start)  # it is not this user's, or not on this host
         if endpoint_id is not None:
             return Place(reach, endpoint_id, here=True)
         for own_id, own_name in self._endpoints(reach):
@@ -83,6 +89,16 @@ class Places:
             f"the service {reach.settings.name!r} speaks the published protocol only and starts no endpoint "
             f"by itself: `compute-nb endpoint run NAME` runs one, and {LOCAL!r} finds it if it is called so"
         )
+
+    def _started_here(self, reach: Reach, start: bool) -> UUID:
+        user_id = self._ask(reach, lambda c: c.get("/v2/oauth2/userinfo"))["sub"]
+        mine = LocalEndpoint(self._home, reach.settings, user_id)
+        known = mine.endpoint_id
+        if known is not None and (not start or self._ask(reach, lambda c: _online(c, known))):
+            return known
+        if not start:
+            raise EndpointNotFound(f"{LOCAL!r} has not run for {reach.settings.url} yet: a submit starts it")
+        return mine.start()
 
     def _checked(self, name: str, endpoint_id: UUID, service: str | None) -> Place:
         """Returns the first service that knows this id."""
@@ -153,6 +169,13 @@ class Places:
         return [(UUID(one["uuid"]), one["name"]) for one in found]
 
     def _unknown(self, name: str, service: str | None) -> EndpointNotFound:
+        alias = self._settings.aliases.get(name)
+        if alias is not None:
+            asked = " and ".join(repr(reach.settings.name) for reach in self._reaches(service))
+            return EndpointNotFound(
+                f"{name!r} is an endpoint of service {alias.service!r}, and {asked} was asked: leave out the "
+                "client or service, or name that one"
+            )
         known = [LOCAL, *self._settings.aliases]
         for reach in self._reaches(service):
             try:
@@ -176,6 +199,15 @@ def _local_endpoint(connection: Connection, start: bool) -> UUID | None:
         if error.http_status != 404:
             raise
         return None
+
+
+def _online(connection: Connection, endpoint_id: UUID) -> bool:
+    try:
+        return bool(connection.get(f"/v2/endpoints/{endpoint_id}/status")["status"] == "online")
+    except ComputeError as error:
+        if error.http_status != 404:
+            raise
+        return False
 
 
 def _as_uuid(text: str) -> UUID | None:

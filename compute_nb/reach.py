@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-from compute_nb import local, proof
+from compute_nb import local, proof, trust
 from compute_nb.bearer import Authorizer, Bearer, Token
 from compute_nb.config import GLOBUS, ServiceSettings, Settings
 from compute_nb.connection import Connection
@@ -75,6 +75,11 @@ class Reach:
     def own(self) -> bool:
         """True for the service of the home, which we may start."""
         return self.settings.url is None
+
+    @property
+    def ca(self) -> trust.Authorities:
+        """Which authorities count for it and its broker."""
+        return trust.Own(self.home.service_certificate) if self.own else self.settings.ca
 
     @property
     def key(self) -> Hashable:
@@ -168,7 +173,7 @@ class Reach:
         self._connection = Connection(
             url,
             named,
-            ca=self.settings.ca,
+            ca=self.ca,
             verified=self.settings.verified,
             prove=self.settings.proving,
         )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from compute_nb.errors import ComputeError
@@ -18,16 +22,35 @@ _UNKNOWN = (2, 19, 20, 21)
 _WRONG_NAME = (62, 64)
 
 
-def context(ca: Path | None = None) -> ssl.SSLContext:
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The certificate of a home's own service: it counts there beside the authorities.
+
+    Attributes:
+        file: PEM; there while that service has a certificate.
+    """
+
+    file: Path
+
+
+Authorities = Path | Own | None
+
+
+def context(ca: Authorities = None) -> ssl.SSLContext:
     """Returns a new context that verifies certificate and host name.
 
     Args:
         ca: A file or folder of authorities that alone count. None: that of `REQUESTS_CA_BUNDLE`, else the
-            system's (`SSL_CERT_FILE` moves them) and certifi's together.
+            system's (`SSL_CERT_FILE` moves them) and certifi's together; with `Own` one certificate beside
+            these.
 
     Raises:
         ComputeError: `ca` can't be read or holds no certificate.
     """
+    if isinstance(ca, Own):
+        made = context()
+        add_own(made, ca)
+        return made
     named = os.environ.get(BUNDLE_VARIABLE)
     if ca is not None:
         return _only(ca, str(ca))
@@ -40,6 +63,23 @@ def context(ca: Path | None = None) -> ssl.SSLContext:
     return made
 
 
+def add_own(made: ssl.SSLContext, own: Own) -> None:
+    """Has the certificate that the home's own service has now count too, for connections from now on."""
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it need not be an authority's
+    with suppress(FileNotFoundError):
+        made.load_verify_locations(cafile=own.file)
+
+
+def shows(sock: socket.socket, sha256: str) -> bool:
+    """True if the server at the other end has the certificate with this fingerprint, and its key.
+
+    Raises:
+        OSError: It does not answer, or not in TLS.
+    """
+    with blind().wrap_socket(sock) as secure:
+        return hashlib.sha256(secure.getpeercert(binary_form=True) or b"").hexdigest() == sha256
+
+
 def blind() -> ssl.SSLContext:
     """Returns a context that verifies nothing, for who has turned that off by name."""
     made = ssl.create_default_context()
@@ -48,7 +88,7 @@ def blind() -> ssl.SSLContext:
     return made
 
 
-def explain(error: BaseException, place: str, ca: Path | None = None) -> str | None:
+def explain(error: BaseException, place: str, ca: Authorities = None) -> str | None:
     """Says why TLS to `place` was refused here and what to do; None if that is not what went wrong.
 
     Args:
@@ -77,7 +117,7 @@ def _only(ca: Path, what: str) -> ssl.SSLContext:
     return made
 
 
-def _why(error: ssl.SSLCertVerificationError, ca: Path | None) -> str:
+def _why(error: ssl.SSLCertVerificationError, ca: Authorities) -> str:
     code = error.verify_code
     if code == _EXPIRED:
         return "that has expired: its owner must renew it, or this machine's clock is wrong"
@@ -85,6 +125,11 @@ def _why(error: ssl.SSLCertVerificationError, ca: Path | None) -> str:
         return "that is not valid yet: this machine's clock is wrong, or its owner must make another"
     if code in _WRONG_NAME:
         return f"for another name ({error.verify_message.rstrip('.')}): use the name that it was made for"
+    if isinstance(ca, Own) and code in (_SELF_SIGNED, *_UNKNOWN):
+        return (
+            "that is neither the one of this home's service nor signed by an authority that this machine "
+            "trusts: see who has taken the port; `compute-nb service restart` writes its files anew"
+        )
     if code == _SELF_SIGNED:
         return (
             "that it signed itself: if you know it to be right, save it as a PEM file and name that as "

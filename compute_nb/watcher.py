@@ -203,7 +203,7 @@ class ResultWatcher(OpenTasks):
         self._take((), [_forgotten(future, connection.url) for future in gone])
 
     def _by_our_rules(self, plan: LinkPlan) -> LinkPlan:
-        plan = replace(plan, ca=self._reach.settings.ca)
+        plan = replace(plan, ca=self._reach.ca)
         if self._amqp_port is None:
             return plan
         parts = urlsplit(plan.url)

@@ -8,12 +8,14 @@ too, since the service must build them without knowing any serialization strateg
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from compute_nb import published_messages
 from compute_nb.errors import ComputeError
+from compute_nb.published_messages import PublishedResult, PublishedTask, StatusReport, as_text
 from compute_nb.tasks import (
     Broken,
     Dispatch,
@@ -64,40 +66,6 @@ class Cancel:
 @dataclass(frozen=True, slots=True)
 class Stop:
     """The agent is to kill its workers and end."""
-
-
-@dataclass(frozen=True, slots=True)
-class StatusReport:
-    """A heartbeat: the published ep_status_report."""
-
-    endpoint_id: UUID
-    global_state: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedTask:
-    """The published task message, one task to a user endpoint."""
-
-    task_id: UUID
-    task_buffer: str
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedResult:
-    """The published result message; it is an error exactly if `error` is not None.
-
-    Attributes:
-        error: (code, user message) or None.
-        started_at: When the worker began, seconds since the epoch.
-        ended_at: When it was done.
-    """
-
-    task_id: UUID
-    data: str
-    details: Mapping[str, Any] | None = None
-    error: tuple[str, str] | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
 
 
 Message = (
@@ -279,7 +247,7 @@ def _report_in(data: dict[str, Any]) -> Report:
         held=_runs_in(data["held"]),
         running=tuple(Started(Run(UUID(i), int(a)), float(at)) for i, a, at in data["running"]),
         results=tuple(
-            RunResult(Run(UUID(i), int(a)), _OUTCOMES[outcome], _text(text), code, begun, ended)
+            RunResult(Run(UUID(i), int(a)), _OUTCOMES[outcome], as_text(text), code, begun, ended)
             for i, a, outcome, text, code, begun, ended in data["results"]
         ),
         returned=_runs_in(data["returned"]),
@@ -294,15 +262,9 @@ def _printed_out(printed: Iterable[Printed]) -> dict[str, Any]:
 
 def _printed_in(data: dict[str, Any]) -> tuple[Printed, ...]:
     return tuple(
-        Printed(Run(UUID(i), int(attempt)), UUID(g), int(start), _text(text))
+        Printed(Run(UUID(i), int(attempt)), UUID(g), int(start), as_text(text))
         for i, g, attempt, start, text in data.get("printed", ())
     )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"text expected, not {type(value).__name__}")
-    return value
 
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
@@ -345,7 +307,7 @@ def _events_in(data: dict[str, Any]) -> Events:
             for i, g, state, attempt, at in data["moves"]
         ),
         results=tuple(
-            TaskResult(UUID(i), UUID(g), _STATES[state], _text(text), code, attempt, sub, begun, ended)
+            TaskResult(UUID(i), UUID(g), _STATES[state], as_text(text), code, attempt, sub, begun, ended)
             for i, g, state, text, code, attempt, sub, begun, ended in data["results"]
         ),
         environments={UUID(k): dict(v) for k, v in data["environments"].items()},
@@ -353,74 +315,6 @@ def _events_in(data: dict[str, Any]) -> Events:
         fetch=tuple(UUID(task_id) for task_id in data.get("fetch", ())),
         printed=_printed_in(data),
     )
-
-
-def _status_out(report: StatusReport) -> dict[str, Any]:
-    return {
-        "endpoint_id": str(report.endpoint_id),
-        "global_state": dict(report.global_state),
-        "task_statuses": {},
-    }
-
-
-def _status_in(data: dict[str, Any]) -> StatusReport:
-    state = data["global_state"] if "global_state" in data else data["ep_status_report"]
-    return StatusReport(UUID(data["endpoint_id"]), dict(state))
-
-
-def _task_out(task: PublishedTask) -> dict[str, Any]:
-    return {
-        "task_id": str(task.task_id),
-        "container_id": None,
-        "container": None,
-        "task_buffer": task.task_buffer,
-    }
-
-
-def _task_in(data: dict[str, Any]) -> PublishedTask:
-    return PublishedTask(UUID(data["task_id"]), _text(data["task_buffer"]))
-
-
-def _result_out(result: PublishedResult) -> dict[str, Any]:
-    error = result.error and {"code": result.error[0], "user_message": result.error[1]}
-    return {
-        "task_id": str(result.task_id),
-        "data": result.data,
-        "details": None if result.details is None else dict(result.details),
-        "error_details": error,
-        "task_statuses": _transitions(result),
-    }
-
-
-def _transitions(result: PublishedResult) -> list[dict[str, Any]] | None:
-    """Returns when a worker began and was done, in nanoseconds, as one of a published agent tells."""
-    times = {"execution-start": result.started_at, "execution-end": result.ended_at}
-    found = [
-        {"timestamp": round(at * 1e9), "state": state, "actor": "worker"}
-        for state, at in times.items()
-        if at is not None
-    ]
-    return found or None
-
-
-def _result_in(data: dict[str, Any]) -> PublishedResult:
-    error = data.get("error_details")
-    return PublishedResult(
-        task_id=UUID(data["task_id"]),
-        data=_text(data["data"]),
-        details=data.get("details"),
-        error=error and (str(error["code"]), str(error["user_message"])),
-        started_at=_transition(data, "execution-start"),
-        ended_at=_transition(data, "execution-end"),
-    )
-
-
-def _transition(data: dict[str, Any], state: str) -> float | None:
-    """Returns when a worker of a published agent came to a state; it counts in nanoseconds."""
-    for transition in data.get("task_statuses") or ():
-        if transition["state"] == state:
-            return float(transition["timestamp"]) / 1e9
-    return None
 
 
 _TYPES: tuple[tuple[type, str, Any, Any], ...] = (
@@ -432,9 +326,7 @@ _TYPES: tuple[tuple[type, str, Any, Any], ...] = (
     (Cancel, "compute_nb.cancel", _tasks_out, _cancel_in),
     (Stop, "compute_nb.stop", lambda _: {}, lambda _: Stop()),
     (Events, "compute_nb.events", _events_out, _events_in),
-    (StatusReport, "ep_status_report", _status_out, _status_in),
-    (PublishedTask, "task", _task_out, _task_in),
-    (PublishedResult, "result", _result_out, _result_in),
+    *published_messages.TYPES,
 )
 _BY_CLASS = {cls: (name, out, in_) for cls, name, out, in_ in _TYPES}
 _BY_NAME = {name: (name, out, in_) for _, name, out, in_ in _TYPES}

@@ -81,8 +81,10 @@ class Kernel:
 
 @contextlib.contextmanager
 def kernel_at(path: Path) -> Iterator[Kernel]:
-    """A new kernel of the notebook at a path."""
-    manager, client = start_new_kernel(env={**os.environ, "JPY_SESSION_NAME": str(path)})
+    """A new kernel of the notebook at a path; at that of a folder one that is not told of a notebook."""
+    here = {} if path.is_dir() else {"JPY_SESSION_NAME": str(path)}
+    environment = {name: value for name, value in os.environ.items() if name != "JPY_SESSION_NAME"}
+    manager, client = start_new_kernel(env={**environment, **here}, cwd=str(path) if not here else None)
     try:
         yield Kernel(client)
     finally:

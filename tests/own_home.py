@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from compute_nb.home import Home
+
+ONLINE_S = 150
 
 
 @contextmanager
@@ -57,15 +60,22 @@ def lab(name: str = "lab", *words: str, plain: bool = False, workers: int = 2) -
         command = [sys.executable, "-m", "compute_nb.cli", "endpoint", "run", name]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         agent = subprocess.Popen([*command, "--workers", str(workers), *words], **quiet)
-        for _ in range(1_200):
-            names = {row["name"] for row in json.loads(service(one, "status", "--json"))["endpoints"]}
-            if name in names:
-                break
         try:
+            await_online(one, name)
             yield one
         finally:
             agent.terminate()
             agent.wait(120)
+
+
+def await_online(home: Home, name: str) -> str:
+    """Returns the id of an endpoint, once its agent is there."""
+    limit = time.monotonic() + ONLINE_S
+    while time.monotonic() < limit:
+        for row in json.loads(service(home, "status", "--json"))["endpoints"]:
+            if (row["name"], row["state"]) == (name, "online"):
+                return str(row["id"])
+    raise AssertionError(f"the endpoint {name} did not come")
 
 
 def service(home: Home, *words: str) -> str:

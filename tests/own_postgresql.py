@@ -14,7 +14,7 @@ import psutil
 import psycopg
 from own_ports import free_ports
 
-START_S = 100
+START_S = 300
 USER = "postgres" if os.getuid() == 0 else None
 
 

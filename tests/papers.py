@@ -89,8 +89,9 @@ class Paper:
         bundles: dict[str, Any] = {}
         results: dict[str, Any] = {}
         for said in kernel.heard:
-            if said["kind"] == "record" and (entry := Entry.read(said["entry"])) is not None:
-                record = record.adding(entry)
+            if said["kind"] == "record":
+                for entry in filter(None, map(Entry.read, said["entries"])):
+                    record = record.adding(entry)
             elif said["kind"] == "forget":
                 record = record.without(said["id"])
             bundles.update(said.get("bundles", {}))

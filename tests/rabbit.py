@@ -24,7 +24,7 @@ from own_ports import free_ports
 from compute_nb.service.config import RabbitOptions
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-START_S = 120
+START_S = 300
 # The kernel ends what is started so together with this process, also after a kill -9 of the tests.
 WITH_US = ("setpriv", "--pdeathsig", "KILL")
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-READY_S = 60
+READY_S = 150
 
 
 class Unit:

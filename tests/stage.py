@@ -26,7 +26,7 @@ from compute_nb.connection import Connection
 from compute_nb.private import read_private
 
 CLI = (sys.executable, "-m", "compute_nb.cli")
-UP_S = 90.0
+UP_S = 300.0
 WORKERS = 2
 SETTINGS = 'memory_limit = "1 GB"\n'
 CONNECTED = re.compile(r"endpoint (\S+) is connected")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import inspect
 import os
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from compute_nb.errors import (
     SubmitRefused,
     TaskExecutionFailed,
 )
+from compute_nb.parcel import MAX_TASKS
 from compute_nb.serialize import ComputeSerializer, JSONData, PureSourceTextInspect
 from compute_nb.tasks import TaskResult, TaskState, new_id, new_ids
 
@@ -545,13 +547,18 @@ def test_an_endpoint_is_found_by_its_own_name_and_id(agent, home):
     assert Executor(agent.endpoint_id, service="local").endpoint_id == agent.endpoint_id
 
 
-def test_an_alias_is_followed(agent, home):
+def test_an_alias_is_followed(agent, client, home):
     home.config_file.write_text(f'[endpoints.gpu]\nid = "{agent.endpoint_id}"\n')
     try:
         assert Executor("gpu").endpoint_id == agent.endpoint_id
         assert Executor("local:gpu").endpoint_id == agent.endpoint_id
         with pytest.raises(EndpointNotFound, match="did you mean 'gpu'"):
             Executor("gqu").submit(double, 1)
+        home.config_file.write_text(f'[endpoints.gpu]\nservice = "globus"\nid = "{new_id()}"\n')
+        with pytest.raises(
+            EndpointNotFound, match="'gpu' is an endpoint of service 'globus', and 'local' was"
+        ):
+            Executor("gpu", client).submit(double, 1)
     finally:
         home.config_file.unlink()
 
@@ -696,6 +703,14 @@ def test_a_request_has_as_many_tasks_as_wanted(executor, agent):
         executor.batch_size = 0
 
 
+def test_the_published_batch_size_stands_for_as_many_as_there_may_be(agent, client):
+    one = Executor(agent.endpoint_id, client)
+    assert one.batch_size == inspect.signature(Executor).parameters["batch_size"].default == 128
+    assert one._current_terms().batch_size == MAX_TASKS
+    one.batch_size = 127
+    assert one._current_terms().batch_size == 127
+
+
 def test_a_failed_registration_leaves_the_executor(executor):
     with pytest.raises(SerializationError):
         executor.submit((i for i in ()).__next__)
@@ -768,6 +783,20 @@ def test_a_batch_of_the_client_is_loaded_by_an_executor(agent, client):
         futures = one.reload_tasks()
         found = {f.result() for f in concurrent.futures.as_completed(futures, WAIT_S)}
     assert found == {2 * n for n in range(10)}
+
+
+def test_a_batch_that_no_request_of_ours_would_have_is_taken_whole(agent, client):
+    """The published protocol limits a request's bytes, not its tasks."""
+    function_id = client.register_function(double)
+    batch = client.create_batch(task_group_id=new_id())
+    for n in range(2_500):
+        batch.add(function_id, (n,))
+    answer = client.batch_run(agent.endpoint_id, batch)
+    assert len(answer["tasks"][function_id]) == len(batch) == 2_500
+    with Executor(agent.endpoint_id, client, task_group_id=answer["task_group_id"]) as one:
+        futures = one.reload_tasks()
+        assert [future.task_id for future in futures] == answer["tasks"][function_id]
+        assert sum(future.result(WAIT_S) for future in futures) == sum(range(2_500)) * 2
 
 
 def test_metadata_has_the_published_names(executor, agent):

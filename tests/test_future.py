@@ -273,6 +273,30 @@ def test_a_future_made_by_hand():
         one.id
 
 
+def test_a_future_made_by_hand_ends_once_as_in_the_standard_library():
+    one = ComputeFuture()
+    assert one.set_running_or_notify_cancel()
+    assert (one.running(), one.done()) == (True, False)
+    with pytest.raises(TimeoutError):
+        one.result(0)
+    one.set_result(3)
+    assert (one.running(), one.done(), one.result()) == (False, True, 3)
+    for again in (
+        lambda: one.set_result(4),
+        lambda: one.set_exception(ValueError()),
+        one.set_running_or_notify_cancel,
+    ):
+        with pytest.raises(concurrent.futures.InvalidStateError, match="has ended already"):
+            again()
+    assert one.result() == 3
+    other = ComputeFuture()
+    other.cancel()
+    assert not other.set_running_or_notify_cancel()
+    with pytest.raises(concurrent.futures.InvalidStateError):
+        other.set_result(1)
+    assert other.cancelled()
+
+
 def test_what_is_known_of_the_task():
     one = future(Keeper())
     assert one.task_id == str(one.id)

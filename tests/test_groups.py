@@ -14,6 +14,7 @@ from compute_nb.errors import ComputeError
 from compute_nb.future import ComputeFuture
 from compute_nb.groups import LONGEST_PAUSE_S, MAX_QUEUES, GroupQueues
 from compute_nb.home import Home
+from compute_nb.published_messages import PublishedResult
 from compute_nb.reach import Reach
 from compute_nb.spool import Spool
 from compute_nb.tasks import ErrorCode, TaskState, new_id
@@ -167,13 +168,13 @@ def message(record, **fields):
 
 def test_values_errors_and_what_is_to_be_fetched(queues, waiting):
     task_id, link = new_id(), Link()
-    (value,) = queues.take(link, message(wire.PublishedResult(task_id, "11\n1"), timestamp=9)).results
+    (value,) = queues.take(link, message(PublishedResult(task_id, "11\n1"), timestamp=9)).results
     assert (value.state, value.data, value.ended_at) == (TaskState.SUCCEEDED, "11\n1", 9.0)
     for code, state in ((ErrorCode.REMOTE, TaskState.FAILED), (ErrorCode.LOST, TaskState.LOST)):
-        record = wire.PublishedResult(task_id, "why", None, (code, "?"))
+        record = PublishedResult(task_id, "why", None, (code, "?"))
         (error,) = queues.take(link, message(record)).results
         assert (error.state, error.data, error.error_code) == (state, "why", code)
-    fetched = message(wire.PublishedResult(task_id, ""), headers={"high_assurance": True})
+    fetched = message(PublishedResult(task_id, ""), headers={"high_assurance": True})
     assert queues.take(link, fetched).results == ()
     assert waiting.asked == [[task_id]]
 
@@ -204,7 +205,7 @@ def watcher(tmp_path):
 
 
 def result(task_id):
-    return Incoming("r.x", wire.encode(wire.PublishedResult(task_id, "11\n42")), 1)
+    return Incoming("r.x", wire.encode(PublishedResult(task_id, "11\n42")), 1)
 
 
 def test_a_result_before_its_name_is_kept_for_it(watcher):

@@ -34,6 +34,19 @@ def test_folders_are_the_users_own(home):
     assert home.store_file.parent == home.state
 
 
+@pytest.mark.parametrize(("name", "mode"), [(None, 0o700), ("config.toml", 0o700), ("thesis.tex", 0o755)])
+def test_a_folder_that_was_there_is_closed_unless_it_has_other_things_in_it(tmp_path, name, mode):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    folder.chmod(0o755)
+    if name:
+        (folder / name).write_text("")
+    home = Home(folder).prepare()
+    assert stat.S_IMODE(folder.stat().st_mode) == mode
+    assert stat.S_IMODE((folder / "hosts").stat().st_mode) == 0o700
+    assert stat.S_IMODE(home.state.stat().st_mode) == 0o700
+
+
 def test_preparing_twice_changes_nothing(home):
     write_private(home.token_file, "secret")
     home.prepare()

@@ -23,6 +23,7 @@ FORBIDDEN = {
     "shell": SDK - {"serialize"} | SIBLINGS | {"cli", "amqp", "config", "mpi"},
     "mpi": SDK | SIBLINGS | {"cli", "amqp", "config"},
     "tasks": SDK | SIBLINGS | {"cli", "amqp", "config", "wire"},
+    "published_messages": SDK | SIBLINGS | {"cli", "amqp", "config", "wire"},
     "wire": SDK | SIBLINGS | {"cli", "amqp", "config"},
     "broker_address": SDK | SIBLINGS | {"cli", "config", "amqp"},
     "side_reader": SDK | SIBLINGS | {"cli", "config", "amqp"},

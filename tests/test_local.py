@@ -5,13 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 
 import psutil
 import pytest
+from ended import kill
 from own_home import own_home, service
 
 from compute_nb import local
@@ -57,8 +57,7 @@ def test_threads_at_the_same_moment_get_one_service(home):
 
 def test_a_killed_service_is_started_again_at_the_same_address(home):
     info = local.ensure_service(home)
-    os.kill(info.pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(info.pid)] if psutil.pid_exists(info.pid) else [], timeout=60)
+    kill(info.pid)
     again = local.ensure_service(home, asked=False)
     assert (again.url, again.token, again.service_id) == (info.url, info.token, info.service_id)
     assert again.pid != info.pid

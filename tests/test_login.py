@@ -18,7 +18,7 @@ from jupyter_client.manager import start_new_kernel
 from small_server import TOKEN, small_server
 from tiny_auth import CODE, COMPUTE, SECRET, TinyAuth
 
-from compute_nb import login
+from compute_nb import globus_app, login
 from compute_nb.bearer import Authorizer, Token
 from compute_nb.client import Client
 from compute_nb.config import GLOBUS, ServiceSettings, Settings
@@ -180,7 +180,7 @@ def test_a_person_is_asked_once_and_the_login_stays(home, auth, service, person,
     assert person == ["Code from Globus: "] * 2  # an empty line is no code
     said = capsys.readouterr().out
     assert f"{auth.url}v2/oauth2/authorize?" in said
-    assert login.NATIVE_CLIENT_ID in said
+    assert globus_app.NATIVE_CLIENT_ID in said
     assert "offline" in said
     assert grants(auth) == ["authorization_code"]
     login._logins.close()

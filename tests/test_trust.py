@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+from contextlib import ExitStack
 from urllib.parse import quote_plus
 
 import certifi
@@ -93,6 +94,31 @@ def test_a_wrong_certificate_is_one_clear_line_and_gets_no_token(server, authori
     assert f"https://localhost:{port} shows a certificate" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert server.asked == []
+
+
+def test_the_homes_own_certificate_counts_beside_the_authorities_also_once_renewed(server, tmp_path):
+    own, port_of = trust.Own(tmp_path / "service.pem"), {}
+    with ExitStack() as stack:
+        for name in ("first", "renewed"):
+            context, pem = Authority(tmp_path).with_file("localhost")
+            port_of[name] = stack.enter_context(tls_before(server.server_port, context)), pem
+        port, pem = port_of["first"]
+        with pytest.raises(ComputeError, match="neither the one of this home's service nor"):
+            ask(port, own)  # there is none yet
+        own.file.write_bytes(pem)
+        assert ask(port, own) == {"ok": 1}
+        with pytest.raises(ComputeError, match="for another name"):
+            ask(port, own, host="127.0.0.1")
+        later, pem = port_of["renewed"]
+        with pytest.raises(ComputeError, match="neither the one of this home's service nor"):
+            ask(later, own)
+        connection = Connection(f"https://localhost:{later}", TOKEN, ca=own)
+        stack.callback(connection.close)
+        own.file.write_bytes(pem)
+        assert connection.get("/v2/x") == {"ok": 1}
+        with pytest.raises(ComputeError, match="not signed by"):
+            ask(later)  # nobody else believes it
+    assert trust.context(own).cert_store_stats()["x509_ca"] > 50
 
 
 def test_an_address_is_a_name_too(server, authority):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compute_nb import tasks, wire
+from compute_nb.published_messages import PublishedResult, PublishedTask, StatusReport
 from compute_nb.tasks import Run, TaskState
 
 ids = st.uuids()
@@ -78,11 +79,9 @@ messages = st.one_of(
         st.dictionaries(ids, json_objects, max_size=2),
         printed=many(printed),
     ),
-    st.builds(wire.StatusReport, ids, json_objects),
-    st.builds(wire.PublishedTask, ids, texts),
-    st.builds(
-        wire.PublishedResult, ids, texts, st.none() | json_objects, st.none() | st.tuples(texts, texts)
-    ),
+    st.builds(StatusReport, ids, json_objects),
+    st.builds(PublishedTask, ids, texts),
+    st.builds(PublishedResult, ids, texts, st.none() | json_objects, st.none() | st.tuples(texts, texts)),
 )
 
 
@@ -110,7 +109,7 @@ def test_a_field_that_is_missing_or_odd_is_named(data: object) -> None:
 @given(ids, published_texts)
 def test_task_bytes_equal_the_published_ones(task_id: UUID, buffer: str) -> None:
     theirs = pack(message_types.Task(task_id=task_id, task_buffer=buffer))
-    assert wire.encode(wire.PublishedTask(task_id, buffer)) == theirs
+    assert wire.encode(PublishedTask(task_id, buffer)) == theirs
     assert unpack(theirs).task_buffer == buffer
 
 
@@ -120,14 +119,14 @@ def test_result_bytes_equal_the_published_ones(
 ) -> None:
     details = error and message_types.ResultErrorDetails(code=error[0], user_message=error[1])
     theirs = pack(message_types.Result(task_id=task_id, data=data, error_details=details))
-    assert wire.encode(wire.PublishedResult(task_id, data, None, error)) == theirs
+    assert wire.encode(PublishedResult(task_id, data, None, error)) == theirs
 
 
 def test_status_report_is_read_under_both_names() -> None:
     theirs = pack(
         message_types.EPStatusReport(endpoint_id=UUID(int=5), global_state={"a": 1}, task_statuses={})
     )
-    ours = wire.StatusReport(UUID(int=5), {"a": 1})
+    ours = StatusReport(UUID(int=5), {"a": 1})
     assert wire.encode(ours) == theirs
     assert wire.decode(theirs.replace(b"global_state", b"ep_status_report")) == ours
 

@@ -98,8 +98,7 @@ class TinyAgent:
         )
         self._tell_done()
 
-    def on_ready(self, link: Link) -> None:
-        self.ready.set()
+    def on_ready(self, link: Link) -> None: ...
 
     def on_message(self, link: Link, message) -> None:
         record = wire.decode(message.body)
@@ -107,6 +106,8 @@ class TinyAgent:
             self._functions.update(record.functions)
             for batch in record.batches:
                 self._take(batch)
+        elif isinstance(record, wire.Welcome):  # by now the service knows what it is
+            self.ready.set()
         elif isinstance(record, wire.Stored):
             for run in record.runs:
                 self._done.pop(run, None)

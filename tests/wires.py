@@ -35,6 +35,12 @@ class Authority:
         self._ca.issue_cert(*names, not_after=ends).configure_cert(made)
         return made
 
+    def with_file(self, *names: str) -> tuple[ssl.SSLContext, bytes]:
+        """Returns what a server of these names needs, and the certificate that it shows, as PEM."""
+        made, issued = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._ca.issue_cert(*names)
+        issued.configure_cert(made)
+        return made, issued.cert_chain_pems[0].bytes()
+
     def self_signed(self, folder: Path) -> ssl.SSLContext:
         """Returns what a server needs that signed its certificate itself."""
         own = trustme.CA()

@@ -11,6 +11,7 @@ import click
 from compute_nb.errors import ComputeError
 
 _GROUPS = {
+    "doctor": "Say what is installed, reachable and mismatched, and how to mend it.",
     "endpoint": "Run, start, stop, list and delete endpoints.",
     "login": "Log in at Globus.",
     "logout": "Forget the Globus login.",

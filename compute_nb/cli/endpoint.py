@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 STOP_S = 25.0
 KILL_S = 5.0
 TOLD_S = 3.0
-WIDE = 150
 _COUNTS = ("workers", "min_workers", "max_tasks_per_worker")
 _LOCAL = re.compile(r"local(-[0-9a-f]{8})?", re.ASCII)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -95,15 +94,20 @@ def run(
     from compute_nb.endpoint.agent import run_agent
     from compute_nb.endpoint.config import AgentConfig
     from compute_nb.local import ensure_service
+    from compute_nb.trust import Own
 
     home = Home.default().prepare()
     folder, way = _folder(home, name), Way(home, service, token_file)
-    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = _read(folder, options)
+    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     spelled = {key: _spelled(value) for key, value in options.items() if value is not None}
     if way.own:
         info = ensure_service(home)
-        config = AgentConfig(name, folder.path, info.url, info.token, settings, home, options=spelled)
+        config = AgentConfig(
+            *(name, folder.path, info.url, info.token, settings, home),
+            ca=Own(home.service_certificate),
+            options=spelled,
+        )
     else:
         named = way.settings()
         config = AgentConfig(
@@ -213,7 +217,9 @@ def list_endpoints(service: str | None, token_file: Path | None, as_json: bool) 
     if as_json:
         click.echo(json.dumps([asdict(row) for row in found.rows], indent=1))
     else:
-        _show(found)
+        from compute_nb.cli.roster_table import show
+
+        show(found)
     for line in found.silent:
         click.echo(line, err=True)
 
@@ -242,6 +248,8 @@ def stop(name: str, service: str | None, token_file: Path | None) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def delete(name: str, service: str | None, token_file: Path | None, force: bool, yes: bool) -> None:
     """Delete the endpoint NAME: at its service, where its open tasks end, and its folder with all in it."""
+    from compute_nb.cli import deletion
+
     home = Home.default()
     row = _roster(service, token_file).find(name)
     note = None if row.folder is None else _in(row).last()
@@ -252,58 +260,19 @@ def delete(name: str, service: str | None, token_file: Path | None, force: bool,
         raise ComputeError(
             f"endpoint {row.name} runs ({who}): `compute-nb endpoint stop {row.name}` first, or --force"
         )
-    open_tasks = _open_tasks(way, row)
+    open_tasks = deletion.open_tasks(way, row)
+    what = deletion.what(row, open_tasks)
     if not yes and open_tasks and not sys.stdin.isatty():
-        raise ComputeError(
-            f"{_what(row, open_tasks)}: nothing is deleted yet, since nobody can be asked; say --yes"
-        )
+        raise ComputeError(f"{what}: nothing is deleted yet, since nobody can be asked; say --yes")
     if not yes and sys.stdin.isatty():
-        click.confirm(f"delete {_what(row, open_tasks)} for good?", abort=True)
+        click.confirm(f"delete {what} for good?", abort=True)
     if row.running:
         click.echo(_stop_here(home, _in(row)))
     if row.id is not None:
-        _unregister(way, row, force)
+        deletion.unregister(way, row, force)
     if row.folder is not None:
         shutil.rmtree(row.folder)
-    click.echo(f"{_what(row, open_tasks)} deleted")
-
-
-def _unregister(way: Way, row: Row, force: bool) -> None:
-    try:
-        way.ask("DELETE", f"/v2/endpoints/{row.id}")
-    except ServiceUnreachable as error:
-        if not force:
-            raise ComputeError(
-                f"endpoint {row.name} is not deleted: {error}; --force deletes its folder alone"
-            ) from error
-        click.echo(f"{way} still lists it: {error}", err=True)
-    except ComputeError as error:
-        if error.http_status != 404:
-            raise
-
-
-def _open_tasks(way: Way, row: Row) -> int | None:
-    """Returns how many tasks of an endpoint are open; None if its service can't be asked that."""
-    try:
-        groups = way.ask("GET", "/v3/compute_nb/groups?limit=10000")["groups"]
-    except ComputeError:
-        return None
-    counts: list[int] = [
-        group["tasks"].get(state, 0)
-        for group in groups
-        if group["endpoint_id"] == row.id
-        for state in ("WAITING", "DELIVERED", "RUNNING")
-    ]
-    return sum(counts)
-
-
-def _what(row: Row, open_tasks: int | None) -> str:
-    parts = [f"endpoint {row.name} ({row.id or 'never registered'})"]
-    if row.folder is not None:
-        parts.append(f"its folder {row.folder}")
-    if open_tasks:
-        parts.append(f"{open_tasks} open task{'s end as failed or lost' * (open_tasks > 1)}")
-    return ", ".join(parts)
+    click.echo(f"{what} deleted")
 
 
 # -- what the commands share ----------------------------------------------------------------------
@@ -362,12 +331,13 @@ def _stop_here(home: Home, folder: Folder) -> str:
     process, note = folder.process(), folder.last()
     if process is None or note is None or _LOCAL.fullmatch(folder.name):
         Way(home).ask("POST", f"/v3/endpoints/{folder.endpoint_id()}/lock")
-        if not folder.free((note.stop_s if note else 0.0) + STOP_S):
+        stop_s = note.stop_s if note else 0.0
+        _tell_waiting(folder, who, stop_s)
+        if not folder.free(stop_s + STOP_S):
             raise ComputeError(f"{who} was told to stop, but {folder.lock} is held still; see {folder.log}")
         return f"{who} stopped"
     process.terminate()
-    if note.stop_s > TOLD_S and not folder.free(TOLD_S):
-        click.echo(f"{who}: its running tasks have {note.stop_s:g} s", err=True)
+    _tell_waiting(folder, who, note.stop_s)
     if not folder.free(note.stop_s + STOP_S):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()  # the second one does not wait
@@ -379,6 +349,11 @@ def _stop_here(home: Home, folder: Folder) -> str:
     return f"{who} stopped: {(told and told.farewell) or f'its log is {folder.log}'}"
 
 
+def _tell_waiting(folder: Folder, who: str, stop_s: float) -> None:
+    if stop_s > TOLD_S and not folder.free(TOLD_S):
+        click.echo(f"{who}: its running tasks have {stop_s:g} s", err=True)
+
+
 def _stopped(home: Home, row: Row, token_file: Path | None) -> str:
     """Asks the service to stop an agent that is not of this host."""
     if row.folder is not None:
@@ -387,47 +362,3 @@ def _stopped(home: Home, row: Row, token_file: Path | None) -> str:
         return f"endpoint {row.name} ({row.id}) does not run"
     Way(home, row.service, token_file).ask("POST", f"/v3/endpoints/{row.id}/lock")
     return f"endpoint {row.name} ({row.id}) was told to stop"
-
-
-def _show(found: Roster) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    if not found.rows:
-        click.echo("no endpoints: `compute-nb endpoint start NAME` starts one")
-        return
-    table = Table("endpoint", "state", "engine", "workers", "queued", "cores", "memory", "Python", "service")
-    for row in found.rows:
-        table.add_row(
-            f"{row.name}\n{row.id or 'never registered'}",
-            _state(row),
-            row.engine or "-",
-            "-" if row.workers is None else _workers(row),
-            "-" if row.queued is None else str(row.queued),
-            "-" if row.cores is None else str(row.cores),
-            _memory(row),
-            row.python or "-",
-            row.service or "of this home",
-        )
-    table.caption = "workers: busy of those there are, and the most; memory: free of all"
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDE
-    console.print(table, highlight=False)
-    for row in found.rows:
-        if row.trouble:
-            click.echo(f"{row.name}: {row.trouble}")
-
-
-def _state(row: Row) -> str:
-    return f"{row.state}\nprocess {row.pid}" if row.pid else row.state
-
-
-def _workers(row: Row) -> str:
-    return str(row.workers) if row.alive is None else f"{row.busy} of {row.alive}, at most {row.workers}"
-
-
-def _memory(row: Row) -> str:
-    if row.memory_bytes is None or row.available_bytes is None:
-        return "-"
-    return f"{row.available_bytes / 2**30:.1f} of {row.memory_bytes / 2**30:.1f} GiB"

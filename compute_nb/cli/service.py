@@ -15,7 +15,7 @@ import click
 
 from compute_nb.cli import broker, settings
 from compute_nb.cli.background import begin
-from compute_nb.cli.stopping import stop_service
+from compute_nb.cli.stopping import longest_stop_s, stop_service
 from compute_nb.errors import ComputeError
 from compute_nb.home import Home
 from compute_nb.service.config import ServiceConfig
@@ -44,11 +44,12 @@ def run(home: Home, ready_fd: int | None, **given: Any) -> None:
     if told["retention"] is not None:
         told["retention"] = settings.kept(told["retention"])
     if (expire := told.pop("expire")) is not None:
-        told["expire_s"] = settings.expire_s(expire)
+        told["expire_s"] = settings.span_s(expire)
     config = ServiceConfig(home, rabbit=broker.rabbit(told), **told)
     sys.exit(run_service(config, ready_fd, quiet=ready_fd is not None))
 
 
+_JSON = click.option("--json", "as_json", is_flag=True, help="For programs: what `status --json` prints.")
 _FRESH = click.option(
     "--fresh", is_flag=True, help="Forget what it was told of address, TLS, limits, durability and log."
 )
@@ -57,16 +58,20 @@ _FRESH = click.option(
 @group.command()
 @settings.shared
 @_FRESH
-def start(home: Home, fresh: bool, **given: Any) -> None:
+@_JSON
+def start(home: Home, fresh: bool, as_json: bool, **given: Any) -> None:
     """Start the service in the background, as last time but for what is said here, and print its URL.
 
     One that runs already stays.
     """
     wanted_broker = broker.check(given)
     service = running(home)
+    if service is not None and home.stopped_mark.exists():  # it is ending, and may take its time
+        stop_service(home)
+        service = None
     if service is None:
         home.prepare()
-        click.echo(launch(home, _told(home, given, fresh)))
+        _say(home, launch(home, _told(home, given, fresh)), as_json)
         return
     plain = given["plain"]
     if plain is not None and plain != service.plain:
@@ -87,7 +92,7 @@ def start(home: Home, fresh: bool, **given: Any) -> None:
             f"the service runs already, at {service.url}: `compute-nb service restart --port {port}` moves it"
         )
     _refuse_other_habits(home, service.url, given, fresh)
-    click.echo(service.url)
+    _say(home, service.url, as_json)
 
 
 def _refuse_other_habits(home: Home, url: str, given: dict[str, Any], fresh: bool) -> None:
@@ -121,10 +126,17 @@ def _refuse_other_store(home: Home, url: str, asked: str | None) -> None:
 
 @group.command()
 @settings.HOME
-def stop(home: Home) -> None:
-    """Stop the service and its local endpoints; nobody starts it again before the next submit or start."""
-    with _nobody_starting(home):
-        _stop(home)
+@click.option("--now", is_flag=True, help="Give tasks that local endpoints run no time to end.")
+@_JSON
+def stop(home: Home, now: bool, as_json: bool) -> None:
+    """Stop the service and its local endpoints; nobody starts it again before the next submit or start.
+
+    What those run may go on for `stop_s` of their endpoint.toml, and its results are kept.
+    """
+    # In a hurry nobody waits for another `stop`, which does wait.
+    with contextlib.nullcontext() if now and running(home) else _nobody_starting(home):
+        told = _stop(home, now)
+    click.echo(json.dumps(NOT_RUNNING, indent=1) if as_json else told)
 
 
 @contextlib.contextmanager
@@ -145,19 +157,20 @@ def _nobody_starting(home: Home) -> Iterator[None]:
         lock.release()
 
 
-def _stop(home: Home) -> None:
+def _stop(home: Home, now: bool) -> str:
+    """Stops it and returns what there was to stop."""
     from compute_nb.service.local_agent import end_orphans
 
-    left = _open_tasks(home)
-    if stop_service(home):
-        click.echo("; ".join(["stopped", *left]))
-    elif orphans := end_orphans(home):
-        click.echo(f"not running; {_count(orphans, 'local endpoint')} of a killed service stopped")
-    else:
-        click.echo("not running")
+    stop_s = 0.0 if now else longest_stop_s(home)
+    left = _open_tasks(home, stop_s)
+    if stop_service(home, now=now):
+        return "; ".join(["stopped", *left])
+    if orphans := end_orphans(home, stop_s):
+        return f"not running; {_count(orphans, 'local endpoint')} of a killed service stopped"
+    return "not running"
 
 
-def _open_tasks(home: Home) -> list[str]:
+def _open_tasks(home: Home, stop_s: float) -> list[str]:
     """Says what becomes of the tasks that the service holds; nothing if it has none, or does not answer."""
     from compute_nb.cli.control import ask
 
@@ -172,7 +185,8 @@ def _open_tasks(home: Home) -> list[str]:
         again = f"{they} after `compute-nb service start` or the next submit"
         text.append(f"{_count(waiting, 'open task')} stay{'s' * (waiting == 1)}: {again}")
     if begun:
-        text.append(f"{begun} that had begun end{'s' * (begun == 1)} as LOST where no retries are left")
+        late = f" and did not end within {stop_s:g} s" if stop_s else ""
+        text.append(f"{begun} that had begun{late} end{'s' * (begun == 1)} as LOST where no retries are left")
     return text
 
 
@@ -183,7 +197,8 @@ def _count(number: int, what: str) -> str:
 @group.command()
 @settings.shared
 @_FRESH
-def restart(home: Home, fresh: bool, **given: Any) -> None:
+@_JSON
+def restart(home: Home, fresh: bool, as_json: bool, **given: Any) -> None:
     """Stop the service and start it again as it was, but for what is said here.
 
     Local endpoints go on with their tasks meanwhile.
@@ -196,17 +211,15 @@ def restart(home: Home, fresh: bool, **given: Any) -> None:
         told = _told(home, given, fresh)  # before the old one is stopped for nothing
         stop_service(home, keep_agents=True)
         url = launch(home, told)
-    click.echo(url)
+    _say(home, url, as_json)
 
 
 @group.command()
 @settings.HOME
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@_JSON
 def status(home: Home, as_json: bool) -> None:
     """Say what runs; exit status 1 if no service does."""
-    from compute_nb.cli.control import ask
-
-    answer = ask(home, "GET", "/v3/compute_nb/status") if running(home) else None
+    answer = _status(home) if running(home) else None
     if as_json:
         click.echo(json.dumps(answer or NOT_RUNNING, indent=1))
     elif answer:
@@ -214,6 +227,17 @@ def status(home: Home, as_json: bool) -> None:
     else:
         click.echo(f"no service runs for {home.root}: `compute-nb service start` starts one", err=True)
     sys.exit(0 if answer else 1)
+
+
+def _status(home: Home) -> Any:
+    from compute_nb.cli.control import ask
+
+    return ask(home, "GET", "/v3/compute_nb/status")
+
+
+def _say(home: Home, url: str, as_json: bool) -> None:
+    """Tells of a service that runs: its URL, or all that `status --json` has."""
+    click.echo(json.dumps(_status(home), indent=1) if as_json else url)
 
 
 NOT_RUNNING: dict[str, Any] = {

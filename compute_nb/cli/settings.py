@@ -65,15 +65,15 @@ def _retention(_: click.Context, __: click.Parameter, value: str | None) -> str 
 
 
 def _expiry(_: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not expire_s(value):
+    if value is not None and not span_s(value):
         raise click.BadParameter(f"{value!r}: write it like 14d or 12h, more than nothing", param=param)
     return value
 
 
-def expire_s(text: str) -> float:
-    """Returns what `14d` says in seconds, 0 if that is no time."""
+def span_s(text: str) -> float | None:
+    """Returns what `14d` says in seconds, None if that is no time."""
     match = _TIMES.fullmatch(text)
-    return 0.0 if match is None or match[3] else float(match[1]) * _UNITS[match[2] or "d"]
+    return None if match is None or match[3] else float(match[1]) * _UNITS[match[2] or "d"]
 
 
 def kept(text: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -141,13 +141,29 @@ def lose(ids: Sequence[UUID], as_json: bool) -> None:
     _tell(as_json, lost=sum(answer["lost"] for answer in answers))
 
 
+def _age(_: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Returns seconds."""
+    from compute_nb.cli.settings import span_s
+
+    if value is None:
+        return None
+    if (seconds := span_s(value)) is None:
+        raise click.BadParameter(f"{value!r}: write it like 30d or 12h", param=param)
+    return seconds
+
+
 @group.command()
-@_IDS
+@click.argument("ids", metavar="[ID…]", nargs=-1, type=click.UUID)
+@click.option(
+    "--older-than", "age_s", metavar="D", callback=_age, help="All that ended so long ago: 30d, 12h."
+)
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @_JSON
-def delete(ids: Sequence[UUID], yes: bool, as_json: bool) -> None:
+def delete(ids: Sequence[UUID], age_s: float | None, yes: bool, as_json: bool) -> None:
     """Delete tasks that have ended, with their arguments and values; open ones stay."""
-    tasks, groups = _split(ids)
+    if bool(ids) == (age_s is not None):
+        raise click.UsageError("say which: ids of tasks and task groups, or --older-than D")
+    tasks, groups = _split(ids) if age_s is None else (_ended_before(time.time() - age_s), [])
     if not yes and sys.stdin.isatty():
         click.confirm(f"delete {len(tasks)} tasks and {len(groups)} task groups for good?", abort=True)
     answers = [_ask("POST", "/v3/compute_nb/delete", body) for body in _bodies(tasks, groups)]
@@ -186,7 +202,7 @@ def _split(ids: Sequence[UUID]) -> tuple[dict[str, Any], list[str]]:
     return tasks, groups
 
 
-def _bodies(tasks: dict[str, Any], groups: list[str]) -> Iterator[dict[str, Any]]:
+def _bodies(tasks: Iterable[str], groups: list[str]) -> Iterator[dict[str, Any]]:
     for part in _parts(list(tasks)):
         yield {"task_ids": part}
     for text in groups:
@@ -196,14 +212,25 @@ def _bodies(tasks: dict[str, Any], groups: list[str]) -> Iterator[dict[str, Any]
 def _of_state(tasks: dict[str, Any], groups: list[str], states: Sequence[str]) -> list[str]:
     """Returns the ids of the tasks, also those in the groups, that are in one of these states."""
     found = [task_id for task_id, task in tasks.items() if task["compute_nb"]["state"] in states]
-    for text in groups:
-        after, more = "", True
-        while more:
-            page = _ask("GET", f"/v3/compute_nb/taskgroup/{text}?limit=10000{after}")
-            found += [row[0] for row in page["tasks"] if row[1] in states]
-            more = page["more"]
-            after = f"&after={page['tasks'][-1][0]}" if more else ""
+    found += [row[0] for text in groups for row in _rows(text) if row[1] in states]
     return list(dict.fromkeys(found))
+
+
+def _ended_before(at: float) -> list[str]:
+    """Returns the ids of the tasks that had ended then, of the newest 10,000 groups."""
+    groups = _ask("GET", "/v3/compute_nb/groups?limit=10000")["groups"]
+    old = [group["task_group_id"] for group in groups if group["created_at"] < at]
+    return [row[0] for text in old for row in _rows(text) if row[1] not in _OPEN and row[4] and row[4] < at]
+
+
+def _rows(task_group: str) -> Iterator[list[Any]]:
+    """Yields id, state and times (submitted, started, ended) of the tasks of a group."""
+    after, more = "", True
+    while more:
+        page = _ask("GET", f"/v3/compute_nb/taskgroup/{task_group}?limit=10000{after}")
+        yield from page["tasks"]
+        more = page["more"]
+        after = f"&after={page['tasks'][-1][0]}" if more else ""
 
 
 def _parts(items: list[Any]) -> Iterator[list[Any]]:

@@ -177,7 +177,12 @@ class Agent:
             self._settings, Site(folder, journal_id, self._workers, self._plan(folder, about, journal_id))
         )
         found = modules.Modules(about)
-        facts = {**self._facts(about), "modules": found.text(), "engine": engine_facts(engine)}
+        facts = {
+            **self._facts(about),
+            "modules": found.text(),
+            "engine": engine_facts(engine),
+            "stop_s": self._settings.stop_s,
+        }
         conversation = Conversation(
             register,
             journal,

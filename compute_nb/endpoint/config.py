@@ -10,6 +10,7 @@ from typing import Any
 from compute_nb.endpoint.settings import Settings
 from compute_nb.home import Home
 from compute_nb.proof import Prove
+from compute_nb.trust import Authorities
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class AgentConfig:
     token: str = field(repr=False)
     settings: Settings = field(default_factory=Settings)
     home: Home | None = None
-    ca: Path | None = None
+    ca: Authorities = None
     prove: Prove = Prove.ALWAYS
     service: str | None = None
     token_file: Path | None = None

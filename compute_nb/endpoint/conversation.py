@@ -11,7 +11,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -20,13 +19,16 @@ from compute_nb.amqp import Incoming, LinkPlan
 from compute_nb.endpoint.engine import Ended, Engine, EngineBatch, EngineStatus
 from compute_nb.endpoint.figures import LOOK_S, Pulse
 from compute_nb.endpoint.folder import Farewell
-from compute_nb.endpoint.journal import Journal, JournalFull
+from compute_nb.endpoint.journal import Journal
+from compute_nb.endpoint.journal_file import JournalFull
 from compute_nb.endpoint.leaving import Leaving
 from compute_nb.endpoint.modules import Modules
 from compute_nb.endpoint.outbox import Outbox
 from compute_nb.endpoint.registration import Places
 from compute_nb.errors import ServiceUnreachable
+from compute_nb.published_messages import StatusReport
 from compute_nb.tasks import Dispatch, ErrorCode, Hello, Outcome, Run, RunResult, Started
+from compute_nb.trust import Authorities
 
 FLUSH_S = 1.0
 FULL_S = 2.0
@@ -69,7 +71,7 @@ class Conversation:
         begun: Returns the numbers of tasks that had begun and whose ends were not journalled; asked once the
             engine has stopped.
         on_welcome: Called with the endpoint's id each time that the service has taken this agent in.
-        ca: The certificate authorities that alone count for the service's broker, as in `trust.context`.
+        ca: The certificate authorities that count for the service's broker, as in `trust.context`.
 
     Attributes:
         failure: Why the link could not go on.
@@ -89,7 +91,7 @@ class Conversation:
         stop_s: float = 0.0,
         begun: Callable[[], Iterable[int]] = tuple,
         on_welcome: Callable[[UUID], object] | None = None,
-        ca: Path | None = None,
+        ca: Authorities = None,
     ) -> None:
         self._register, self._journal, self._engine = register, journal, engine
         self._boot_id, self._facts, self._modules = boot_id, facts, modules
@@ -416,6 +418,6 @@ class Conversation:
         state = self._pulse.due()
         if state is not None and self._places is not None:
             address = self._places.heartbeats
-            report = wire.StatusReport(self._places.endpoint_id, state)
+            report = StatusReport(self._places.endpoint_id, state)
             with contextlib.suppress(ServiceUnreachable):  # `on_down` follows
                 link.publish(address.exchange, address.routing_key, wire.encode(report))

@@ -28,6 +28,8 @@ from compute_nb.endpoint.folder import Farewell
 from compute_nb.endpoint.registration import Places, places_of
 from compute_nb.errors import ComputeError, ServiceUnreachable
 from compute_nb.private import write_private
+from compute_nb.published_messages import StatusReport
+from compute_nb.trust import Authorities
 
 USERS = "users"
 
@@ -72,7 +74,7 @@ class Core:
         details: Mapping[str, Any],
         *,
         on_welcome: Callable[[UUID], object] | None = None,
-        ca: Path | None = None,
+        ca: Authorities = None,
     ) -> None:
         self._register, self._folder, self._house = register, folder / USERS, house
         self._details, self._tell_welcome, self._ca = details, on_welcome, ca
@@ -230,7 +232,7 @@ class Core:
         if self._places is None or self._link is None:
             return None
         address = self._places.heartbeats
-        report = wire.StatusReport(self._places.endpoint_id, state)
+        report = StatusReport(self._places.endpoint_id, state)
         try:
             return self._link.publish(address.exchange, address.routing_key, wire.encode(report))
         except ServiceUnreachable:  # `on_down` follows

@@ -20,6 +20,7 @@ from compute_nb.amqp import Incoming, LinkPlan
 from compute_nb.endpoint.conversation import Conversation, Wire
 from compute_nb.endpoint.registration import Address
 from compute_nb.errors import ServiceUnreachable
+from compute_nb.published_messages import PublishedResult, PublishedTask, StatusReport
 from compute_nb.tasks import (
     Dispatch,
     ErrorCode,
@@ -79,7 +80,7 @@ class Dialect:
     def end(self) -> None:
         """Says farewell and ends the link; after it the service sends a start command for the next task."""
         assert self._line is not None
-        report = wire.StatusReport(self._id, {"heartbeat_period": 0, "active": False})
+        report = StatusReport(self._id, {"heartbeat_period": 0, "active": False})
         try:
             self._publish(self._heartbeats, report)
         except ServiceUnreachable:
@@ -155,7 +156,7 @@ class Dialect:
                 self._send(tuple(lost))
             case Report() as report:
                 self._send(report.results)
-            case wire.StatusReport() as status:
+            case StatusReport() as status:
                 state = {**status.global_state, "start_unix": self._began_at}
                 self._publish(self._heartbeats, replace(status, global_state=state))
         return self._numbers
@@ -203,11 +204,11 @@ class Dialect:
         if not results:
             self._below.call_soon(lambda: self._own.on_confirm(self, report, True))
 
-    def _spelled(self, result: RunResult) -> wire.PublishedResult:
+    def _spelled(self, result: RunResult) -> PublishedResult:
         error = None
         if result.outcome is not Outcome.SUCCESS:
             error = (result.error_code or ErrorCode.REMOTE, result.data)
-        return wire.PublishedResult(
+        return PublishedResult(
             result.run.task_id, result.data, self._details, error, result.started_at, result.ended_at
         )
 
@@ -217,7 +218,7 @@ class Dialect:
     def _dispatch(self, message: Incoming) -> Dispatch:
         """Returns a published task as a batch of one; its group is the user endpoint."""
         task = wire.decode(message.body)
-        if not isinstance(task, wire.PublishedTask):
+        if not isinstance(task, PublishedTask):
             raise wire.MalformedMessage(f"{type(task).__name__} is no task")
         headers = message.headers
         function_id, task_id = UUID(str(headers["function_uuid"])), UUID(str(headers["task_uuid"]))

@@ -1,8 +1,7 @@
-"""This module is the journal of an agent: the runs that it has accepted, and their ends, on disk.
+"""This module is the journal of an agent: the runs that it has accepted, and their ends, kept in a file.
 
-SQLite in WAL mode without a sync at each commit: what is committed survives the kill of the agent. A power
-cut may lose the latest commits, so after a restart of the machine all that was held counts as begun, under
-a new journal id.
+After a restart of the machine all that was held counts as begun, under a new journal id, since the file may
+lack the latest commits.
 
 A message with tasks is one row, as it came; each of its runs has a number, made of the row's and its place.
 The ends that came together are one row too. Single rows for each task cost 19 us a task, this about 2.
@@ -11,48 +10,23 @@ The ends that came together are one row too. Single rows for each task cost 19 u
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from compute_nb import wire
 from compute_nb.endpoint.engine import Ended, EngineBatch, EngineTask
-from compute_nb.errors import ComputeError
+from compute_nb.endpoint.journal_file import JournalFile, JournalFull
 from compute_nb.tasks import Broken, Dispatch, Outcome, Run, RunResult, TaskBatch
 
 PLACES = 1 << 16
-SCHEMA = 1
 
 _BROKEN = "broken"
 _log = logging.getLogger(__name__)
-
-_TABLES = """
-    PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = NORMAL;
-    PRAGMA wal_autocheckpoint = 4000;
-    CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS message (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
-    CREATE TABLE IF NOT EXISTS over (message INTEGER PRIMARY KEY, places BLOB NOT NULL);
-    CREATE TABLE IF NOT EXISTS ended (number INTEGER PRIMARY KEY, ends TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS function (id BLOB PRIMARY KEY, code TEXT NOT NULL) WITHOUT ROWID;
-"""
-
-
-# What a full or failing disk gives, and another reader of the file: it may pass.
-PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN})
-
-
-class JournalFull(ComputeError):
-    """The disk takes nothing now; nothing has changed, and the same may be tried again later."""
-
-
-class JournalUnreadable(ComputeError):
-    """The journal was written by a newer version of this package."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,37 +54,22 @@ class Journal:
     """
 
     def __init__(self, path: Path, boot_id: UUID) -> None:
-        self._db = _connect(path)
+        self._file = JournalFile(path, boot_id)
         self._known: dict[tuple[int, int], _Entry] = {}
         self._messages: dict[int, _Message] = {}
         self._rows: dict[int, int] = {}
         self._touched: set[int] = set()
         self._finished: list[int] = []
         self._functions: dict[int, str] = {}
-        meta = dict(self._db.execute("SELECT name, value FROM meta"))
-        if int(meta.get("schema", SCHEMA)) > SCHEMA:
-            self._db.close()
-            raise JournalUnreadable(
-                f"{path} was written by a newer compute_nb: update this one, or move the file away"
-            )
-        self.same_boot = meta.get("boot_id", str(boot_id)) == str(boot_id)
-        self.journal_id = UUID(meta["journal_id"]) if "journal_id" in meta else uuid4()
-        if not self.same_boot:
-            self.journal_id = uuid4()
+        self.same_boot, self.journal_id = self._file.same_boot, self._file.journal_id
         self._load()
-        self._last_message = self._last("message")
-        self._last_row = self._last("ended")
-        self._meta = {
-            "schema": str(SCHEMA),
-            "journal_id": str(self.journal_id),
-            "boot_id": str(boot_id),
-        }
+        self._last_message, self._last_row = self._file.last_message(), self._file.last_row()
 
     def close(self) -> None:
         """Writes what is left to write and closes the file; what that does not take comes up again."""
         with contextlib.suppress(JournalFull):
             self.flush()
-        self._db.close()
+        self._file.close()
 
     # what there is
 
@@ -133,8 +92,8 @@ class Journal:
 
     def results(self) -> Iterator[RunResult]:
         """Reads the results of all that is done from disk."""
-        for _, ends in self._db.execute("SELECT number, ends FROM ended ORDER BY number").fetchall():
-            for number, task_id, attempt, outcome, *rest in json.loads(ends):
+        for _, ends in self._file.ends():
+            for number, task_id, attempt, outcome, *rest in ends:
                 entry = self._known.get((UUID(task_id).int, attempt))
                 if entry is not None and entry.number == number and outcome != _BROKEN:
                     yield RunResult(entry.run, Outcome(outcome), *rest)
@@ -142,14 +101,13 @@ class Journal:
     def batches(self) -> list[EngineBatch]:
         """Reads all that is held from disk, for an engine that knows nothing yet."""
         found: list[EngineBatch] = []
-        rows = self._db.execute("SELECT number, body FROM message ORDER BY number").fetchall()
-        for number, body in rows:
-            found += self._held_batches(number, body)
+        for number, dispatch in self._file.messages():
+            found += self._held_batches(number, dispatch)
         return found
 
-    def _held_batches(self, number: int, body: bytes) -> Iterator[EngineBatch]:
+    def _held_batches(self, number: int, dispatch: Dispatch) -> Iterator[EngineBatch]:
         place = number * PLACES
-        for batch in _dispatch(body).batches:
+        for batch in dispatch.batches:
             numbered = [EngineTask(place + i, call.run, call.args) for i, call in enumerate(batch.tasks)]
             place += len(numbered)
             held = tuple(task for task in numbered if self.number(task.run) == task.number)
@@ -175,12 +133,11 @@ class Journal:
             for entry in self._known.values()
             if entry.row is None and (numbers is None or entry.number in numbers)
         ]
-        with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", self._meta.items())
+        with self._file.db:  # no JournalFull: without this row the agent does not start
+            self._file.begin_boot()
             if lost:
-                self._insert_ends(
-                    [[e.number, *_spelled(e.run), _BROKEN, reason, None, None, None] for e in lost]
-                )
+                ends = [[e.number, *_spelled(e.run), _BROKEN, reason, None, None, None] for e in lost]
+                self._file.add_ends(self._last_row + 1, ends)
         if lost:
             self._note_ends([(entry, reason) for entry in lost])
 
@@ -189,9 +146,7 @@ class Journal:
         needed = {batch.function_id.int for batch in self.batches()}
         gone = [key for key in self._functions if key not in needed]
         with self._commit():
-            self._db.executemany(
-                "DELETE FROM function WHERE id = ?", [(key.to_bytes(16, "big"),) for key in gone]
-            )
+            self._file.remove_functions(gone)
         for key in gone:
             del self._functions[key]
 
@@ -213,12 +168,9 @@ class Journal:
             raise wire.MalformedMessage(f"{count} tasks in one message, at most {PLACES} can be numbered")
         self._last_message += 1
         with self._commit():
-            self._db.executemany(
-                "INSERT OR REPLACE INTO function VALUES (?, ?)",
-                [(function_id.bytes, code) for function_id, code in fresh.functions.items()],
-            )
+            self._file.add_functions(fresh.functions)
             if count:
-                self._db.execute("INSERT INTO message VALUES (?, ?)", (self._last_message, body))
+                self._file.add_message(self._last_message, body)
         for function_id, code in fresh.functions.items():
             self._functions[function_id.int] = code
         if count:
@@ -264,12 +216,9 @@ class Journal:
                 for (entry, _), result in zip(entries, wanted, strict=True)
             ]
             with self._commit():
-                self._insert_ends(ends)
+                self._file.add_ends(self._last_row + 1, ends)
             self._note_ends(entries)
         return wanted
-
-    def _insert_ends(self, ends: list[list[object]]) -> None:
-        self._db.execute("INSERT INTO ended VALUES (?, ?)", (self._last_row + 1, json.dumps(ends)))
 
     def _note_ends(self, entries: Sequence[tuple[_Entry, str | None]]) -> None:
         """Follows a committed row of ends."""
@@ -323,29 +272,21 @@ class Journal:
         Raises:
             JournalFull: Nothing was written.
         """
-        try:
-            with self._db:
-                self._write_pending()
-                yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in PASSING:
-                raise JournalFull(str(error)) from error
-            raise
+        with self._file.commit():
+            self._write_pending()
+            yield
         self._pending_is_written()
 
     def _write_pending(self) -> None:
         """Within a transaction: removes messages and rows that nobody needs, marks the rest."""
         if self._finished:
-            rows = [(row,) for row in self._finished]
-            self._db.executemany("DELETE FROM ended WHERE number = ?", rows)
+            self._file.remove_ends(self._finished)
         for number in self._touched:
             message = self._messages[number]
             if message.left:
-                places = message.over.to_bytes((message.over.bit_length() + 7) // 8, "little")
-                self._db.execute("INSERT OR REPLACE INTO over VALUES (?, ?)", (number, places))
+                self._file.mark_over(number, message.over)
             else:
-                self._db.execute("DELETE FROM message WHERE number = ?", (number,))
-                self._db.execute("DELETE FROM over WHERE message = ?", (number,))
+                self._file.remove_message(number)
 
     def _pending_is_written(self) -> None:
         self._finished.clear()
@@ -357,13 +298,12 @@ class Journal:
     # what was there
 
     def _load(self) -> None:
-        for key, code in self._db.execute("SELECT id, code FROM function"):
-            self._functions[int.from_bytes(key, "big")] = code
-        over = {number: int.from_bytes(p, "little") for number, p in self._db.execute("SELECT * FROM over")}
-        for number, body in self._db.execute("SELECT number, body FROM message"):
-            self._load_message(number, _dispatch(body), over.get(number, 0))
-        for row, ends in self._db.execute("SELECT number, ends FROM ended ORDER BY number"):
-            self._load_ends(row, json.loads(ends))
+        self._functions = self._file.functions()
+        over = self._file.over()
+        for number, dispatch in self._file.messages():
+            self._load_message(number, dispatch, over.get(number, 0))
+        for row, ends in self._file.ends():
+            self._load_ends(row, ends)
 
     def _load_message(self, number: int, dispatch: Dispatch, over: int) -> None:
         runs = [call.run for batch in dispatch.batches for call in batch.tasks]
@@ -384,10 +324,6 @@ class Journal:
             self._rows[row] = count
         else:
             self._finished.append(row)
-
-    def _last(self, table: str) -> int:
-        (last,) = self._db.execute(f"SELECT max(number) FROM {table}").fetchone()
-        return int(last or 0)
 
 
 def open_journal(path: Path, boot_id: UUID) -> Journal:
@@ -412,26 +348,6 @@ def open_journal(path: Path, boot_id: UUID) -> Journal:
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         return Journal(path, boot_id)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, check_same_thread=False)  # a core endpoint opens it for the thread of a link
-    try:
-        db.executescript(_TABLES)
-        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
-
-
-def _dispatch(body: bytes) -> Dispatch:
-    message = wire.decode(body)
-    if not isinstance(message, Dispatch):
-        raise sqlite3.DatabaseError(f"a row of the journal holds a {type(message).__name__}")
-    return message
 
 
 def _key(run: Run) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 The file is mapped into the agent and its workers. Each worker has two records, so that a second chunk
 can wait behind the first. The engine fills a record before it sends the chunk; the worker counts `begun`
 up just before it starts each task of it; the engine lowers `limit` to take the rest back. Killing all of
-them loses none of these words; a power cut does, and the boot id tells (`endpoint.journal`).
+them loses none of these words; a power cut does, and the boot id tells (`endpoint.journal_file`).
 
     file    header of `endpoint.words` | worker | worker | ...
     worker  pid, cancel serial, cancel index + 1, size of its log (modulo 2**32) when its latest task began,

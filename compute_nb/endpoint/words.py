@@ -1,6 +1,6 @@
 """This module is a file of words that survive a kill: mapped, under a header that tells whose they are.
 
-A power cut may lose them, and the boot id tells (`endpoint.journal`).
+A power cut may lose them, and the boot id tells (`endpoint.journal_file`).
 
     file    header | entry | entry | ...
     header  magic (8 bytes), journal id (16), entries (8), 32 bytes free

@@ -19,6 +19,10 @@ _CELL = (
     "vertical-align:top;max-width:46em;overflow-wrap:break-word"
 )
 _LONG = 56  # characters; what is shorter stays on one line
+_TEXT_WIDTH, _HTML_WIDTH = 80, 100  # characters: a terminal, a JupyterLab of 1280 px beside its file browser
+_GAP = 2
+_INDENT = "    "
+_NONE = "-"
 _ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CODE = re.compile("`([^`]+)`")
 _CODE_STYLE = (
@@ -26,6 +30,7 @@ _CODE_STYLE = (
     "color:inherit;padding:0"
 )
 _ASIDE = "opacity:.75;font-size:12px"
+_BELOW = f"{_CELL};text-align:left;padding-left:1em;{_ASIDE}"
 # A state's glyph says the same as its colour, for who sees no colours and for text.
 _TONES = {
     "●": "var(--jp-success-color1, #2e7d32)",
@@ -48,6 +53,7 @@ class Table:
         lines: What stands below it, a line each.
         strong: Places of rows that are marked.
         numbers: Places of columns that are aligned to the right.
+        folds: How many of the last columns stand below their rows instead, where there is no room.
     """
 
     head: Sequence[str]
@@ -56,12 +62,13 @@ class Table:
     lines: Sequence[str] = ()
     strong: frozenset[int] = field(default_factory=frozenset)
     numbers: frozenset[int] = field(default_factory=frozenset)
+    folds: int = 0
 
     def text(self) -> str:
         """Returns it as aligned text."""
         parts = [self.title] if self.title else []
         if self.rows:
-            parts += _aligned([self.head, *self.rows] if any(self.head) else self.rows, self.numbers)
+            parts += self._text_rows()
         return "\n".join([*parts, *self.lines])
 
     def html(self) -> str:
@@ -72,29 +79,55 @@ class Table:
         )
         return f'<div style="{_BOX}">{title}{self._rows()}{lines}</div>'
 
+    def _text_rows(self) -> list[str]:
+        kept = self._room(_TEXT_WIDTH)
+        rows = [self.head, *self.rows] if any(self.head) else self.rows
+        lines = iter(_aligned([row[:kept] for row in rows], self.numbers))
+        told = [next(lines)] if any(self.head) else []
+        for row in self.rows:
+            told.append(next(lines))
+            told += _filled(self._below(row, kept))
+        return told
+
+    def _room(self, width: int) -> int:
+        """Returns how many columns fit into so many characters, all but the last `folds` at least."""
+        widths = _widths([self.head, *self.rows])
+        kept = len(widths)
+        while kept > len(widths) - self.folds and sum(widths[:kept]) + _GAP * (kept - 1) > width:
+            kept -= 1
+        return kept
+
+    def _below(self, row: Sequence[str], kept: int) -> list[str]:
+        """Returns what a row says in the columns that have no room."""
+        rest = zip(self.head[kept:], row[kept:], strict=True)
+        return [f"{name} {text}" for name, text in rest if text != _NONE]
+
     def _rows(self) -> str:
         if not self.rows:
             return ""
+        kept = self._room(_HTML_WIDTH)
         head = ""
         if any(self.head):
             cells = (
                 f'<th scope="col" style="{self._style(n)};{_ASIDE};font-weight:600">{html.escape(t)}</th>'
-                for n, t in enumerate(self.head)
+                for n, t in enumerate(self.head[:kept])
             )
             head = f'<thead><tr style="background:transparent">{"".join(cells)}</tr></thead>'
-        body = "".join(
-            '<tr style="background:transparent">'
-            + "".join(
-                f'<td style="{self._style(n, text)}'
-                f'{";font-weight:600" if place in self.strong and not n else ""}">{_toned(text)}</td>'
-                for n, text in enumerate(row)
-            )
-            + "</tr>"
-            for place, row in enumerate(self.rows)
-        )
+        body = "".join(self._row(place, row, kept) for place, row in enumerate(self.rows))
         return (
             f'<div style="overflow-x:auto"><table style="{_TABLE}">{head}<tbody>{body}</tbody></table></div>'
         )
+
+    def _row(self, place: int, row: Sequence[str], kept: int) -> str:
+        below = self._below(row, kept)
+        open_end = ";border-bottom:0" if below else ""
+        strong = ";font-weight:600" if place in self.strong else ""
+        cells = "".join(
+            f'<td style="{self._style(n, text)}{open_end}{"" if n else strong}">{_toned(text)}</td>'
+            for n, text in enumerate(row[:kept])
+        )
+        told = f'<td colspan="{kept}" style="{_BELOW}">{marked(", ".join(below))}</td>' if below else ""
+        return "".join(f'<tr style="background:transparent">{one}</tr>' for one in (cells, told) if one)
 
     def _style(self, column: int, text: str = "") -> str:
         side = "right" if column in self.numbers else "left"
@@ -115,11 +148,28 @@ def marked(text: str) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]], numbers: frozenset[int]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = _widths(rows)
     return [
-        "  ".join(
+        (" " * _GAP)
+        .join(
             f"{cell:>{width}}" if column in numbers else f"{cell:<{width}}"
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+        )
+        .rstrip()
         for row in rows
     ]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _filled(parts: Sequence[str]) -> list[str]:
+    """Returns parts in lines as wide as a terminal, none of them broken."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(", ,") + len(part) <= _TEXT_WIDTH:
+            lines[-1] += f", {part}"
+        else:
+            lines[-1:] = [*(f"{line}," for line in lines[-1:]), _INDENT + part]
+    return lines

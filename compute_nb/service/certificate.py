@@ -23,6 +23,7 @@ class Certificate:
 
     Attributes:
         context: For servers.
+        pem: The certificate that is shown, without those above it.
         sha256: The fingerprint by which programs of this host know it.
 
     Raises:
@@ -33,7 +34,7 @@ class Certificate:
         self._cert, self._key = cert, key
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._stamp = self._stamped()
-        self.sha256 = self._load()
+        self.pem, self.sha256 = self._load()
 
     def renew(self) -> bool:
         """Reads the files again if they have changed; if they are of no use the old one stays.
@@ -49,7 +50,7 @@ class Certificate:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
                 self._cert, self._key, password=_nobody
             )
-            self.sha256 = self._load()
+            self.pem, self.sha256 = self._load()
         except (ComputeError, OSError, ssl.SSLError, ValueError) as error:
             _log.warning("the renewed certificate %s is not taken, the old one stays: %s", self._cert, error)
             return False
@@ -57,10 +58,10 @@ class Certificate:
         _log.info("certificate %s was renewed: new connections get it", self._cert)
         return True
 
-    def _load(self) -> str:
+    def _load(self) -> tuple[str, str]:
         try:
             self.context.load_cert_chain(self._cert, self._key, password=_nobody)
-            return _sha256(self._cert.read_text(encoding="utf-8"))
+            return _shown(self._cert.read_text(encoding="utf-8"))
         except (OSError, ssl.SSLError, ValueError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise ComputeError(
@@ -76,11 +77,11 @@ class Certificate:
         return tuple((stat.st_mtime_ns, stat.st_ino) for stat in found)
 
 
-def _sha256(pem: str) -> str:
-    """Returns the fingerprint of the first certificate in a PEM file, which is the one that is shown."""
-    first = pem.index(_BEGIN)
-    der = ssl.PEM_cert_to_DER_cert(pem[first : pem.index(_END, first) + len(_END)])
-    return hashlib.sha256(der).hexdigest()
+def _shown(text: str) -> tuple[str, str]:
+    """Returns the first certificate in a PEM file, which is the one that is shown, and its fingerprint."""
+    first = text.index(_BEGIN)
+    pem = text[first : text.index(_END, first) + len(_END)]
+    return pem + "\n", hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
 
 def _nobody() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 from collections import deque
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -48,6 +48,12 @@ class Claim:
         return self.turns.popleft()
 
 
-def pseudonym(endpoint_id: UUID, owner: bytes) -> str:
-    """Returns what an agent may know of a user: it stays the same there, and says nothing elsewhere."""
-    return hashlib.sha256(endpoint_id.bytes + owner).hexdigest()[:_PSEUDONYM_CHARS]
+def pseudonym(key: bytes, endpoint_id: UUID, owner: bytes) -> str:
+    """Returns what an agent may know of a user: it stays the same there, and says nothing elsewhere.
+
+    Args:
+        key: The service's; without it nobody can tell whether a user whom he knows is meant.
+        endpoint_id: Of the agent.
+        owner: The user's id.
+    """
+    return hmac.digest(key, b"owner " + endpoint_id.bytes + owner, "sha256").hex()[:_PSEUDONYM_CHARS]

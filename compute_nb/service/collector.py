@@ -17,6 +17,7 @@ from uuid import UUID
 
 from compute_nb import logline, wire
 from compute_nb.errors import ComputeError
+from compute_nb.published_messages import PublishedResult, StatusReport
 from compute_nb.service.broker import Broker, Delivery
 from compute_nb.service.errands import Errands
 from compute_nb.service.publisher import Publisher
@@ -24,7 +25,7 @@ from compute_nb.service.steward import Steward
 from compute_nb.service.store import ReportDone, Store, StoreAway
 from compute_nb.service.tokens import agent_username, commands_queue, tasks_queue
 from compute_nb.tasks import Hello, Report
-from compute_nb.wire import MalformedMessage, PublishedResult, StatusReport
+from compute_nb.wire import MalformedMessage
 
 _log = logging.getLogger(__name__)
 

@@ -25,9 +25,15 @@ _REMEMBERED = 10_000
 
 
 class Dispatcher:
-    """Connected endpoints and what leaves for them; store thread only."""
+    """Connected endpoints and what leaves for them; store thread only.
 
-    def __init__(self, window_characters: int = WINDOW_CHARACTERS) -> None:
+    Args:
+        key: The service's, behind which users are hidden from agents.
+        window_characters: How many characters of arguments may be on their way to one endpoint.
+    """
+
+    def __init__(self, key: bytes, window_characters: int = WINDOW_CHARACTERS) -> None:
+        self._key = key
         self._window_characters = window_characters
         self._lanes: dict[int, Lane] = {}
         self._touched: set[int] = set()
@@ -147,7 +153,7 @@ class Dispatcher:
         lane = self._lanes[endpoint]
         parcel = self._parcels.get(endpoint)
         if parcel is None:
-            parcel = self._parcels[endpoint] = Parcel(lane)
+            parcel = self._parcels[endpoint] = Parcel(lane, self._key)
         group = self.group(tx, key[0])
         lane.sent(group[1], [(number, len(call.args)) for number, call in tasks])
         calls = [call for _, call in tasks]

@@ -27,6 +27,7 @@ _KEPT = ("multi_user", "authentication_policy", "subscription_uuid", "high_assur
 _OURS = frozenset({*_KEPT, "allowed_functions", "admins"})
 
 PUBLISHED = "published"
+LOCK_S = 10.0
 MAX_ALLOWED = 10_000
 MAX_ADMINS = 100
 MAX_METADATA = 2_000_000
@@ -87,10 +88,13 @@ class EndpointRoutes:
         return {"endpoint_id": str(row.endpoint_id), "restricted": bool(functions), "functions": functions}
 
     async def lock(self, request: Request, caller: Caller) -> dict[str, Any]:
-        """Stops an endpoint's agent; a local one is not started again before the next submit."""
+        """Stops an endpoint's agent; a local one is not started again before the next submit.
+
+        Answers when a local one has ended, or after a while: its tasks may have longer.
+        """
         row = await self._store.endpoint(caller.user, _endpoint_id(request))
         self._own(row, caller)
-        await self._parts.supervisor.stop(row.endpoint_id)
+        await self._parts.supervisor.stop_within(row.endpoint_id, LOCK_S)
         if row.kind == PUBLISHED:
             # It knows no stop: it ends once it is refused, and registers again when it is started.
             await self._parts.shut_out([agent_username(row.endpoint_id)])

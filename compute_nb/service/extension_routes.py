@@ -138,7 +138,8 @@ class ExtensionRoutes:
     async def stop(self, request: Request, caller: Caller) -> dict[str, Any]:
         """Ends the service, its local agents first; `keep_agents` leaves them to the next one."""
         self._own(request, caller, "stop it")
-        self._parts.stop((await body.read(request)).take("keep_agents", bool, False))
+        asked = await body.read(request)
+        self._parts.stop(asked.take("keep_agents", bool, False), asked.take("now", bool, False))
         return {"stopping": True}
 
     async def status(self, request: Request, caller: Caller) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Housekeeping:
             try:
                 if self._files.home_is_gone():
                     _log.error("the home folder was deleted or replaced: the service ends")
-                    self._parts.stop(False)
+                    self._parts.stop(False, False)
                     return
                 self._renew()
                 self._files.restore()
@@ -87,4 +87,4 @@ class Housekeeping:
         idle_s = time.monotonic() - max(self._busy_at, parts.gate.last_used_at)
         if idle_s >= parts.config.idle_s:
             _log.info("no tasks, watchers or requests for %.0f s: the service ends", idle_s)
-            parts.stop(False)
+            parts.stop(False, False)

@@ -34,6 +34,7 @@ ID_FILE = "endpoint.json"
 LOG_FILE = "agent.log"
 LAST_LINE_BYTES = 500
 PATIENCE_S = 2.0
+LOOK_S = 0.5
 NAME = "local"
 _OWN = re.compile(NAME + "(-[0-9a-f]{8})?", re.ASCII)
 
@@ -112,23 +113,32 @@ class LocalAgent:
         status = self._process.returncode if self._process else None
         return f"status {status}, {lines[-1] if lines else 'it said nothing'}"
 
-    async def end(self, told: bool, hint: int | None) -> None:
+    async def end(self, told: bool, hint: int | None, stop_s: float, now: asyncio.Event) -> None:
         """Waits for the end of the agent; asks by signal if it was not told or does not listen.
 
         Args:
             told: True if it was told to stop by message.
             hint: The pid that it gave in its last hello, for one that was not started here.
+            stop_s: How long its running tasks may go on.
+            now: Set when nobody waits for them any more.
         """
         process = self._find(hint)
         if process is None:
             return
-        for number in (None, signal.SIGTERM, signal.SIGKILL) if told else (signal.SIGTERM, signal.SIGKILL):
-            if number is not None:
-                _log.info("endpoint %s (%s): sending %s", *self._names(), number.name)
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
-            if await asyncio.to_thread(_gone, process):
+        if not told:
+            self._signal(process, signal.SIGTERM)
+        if await _ended_in(process, stop_s + PATIENCE_S, now):
+            return
+        # The second SIGTERM has an agent end at once, with all its processes.
+        for number in (*[signal.SIGTERM] * (2 if told else 1), signal.SIGKILL):
+            self._signal(process, number)
+            if await asyncio.to_thread(_gone, process, PATIENCE_S):
                 return
+
+    def _signal(self, process: psutil.Process, number: signal.Signals) -> None:
+        _log.info("endpoint %s (%s): sending %s", *self._names(), number.name)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
     def _find(self, hint: int | None) -> psutil.Process | None:
         if self._process is not None and self._process.returncode is None:
@@ -147,22 +157,41 @@ class LocalAgent:
         return environment | {HOME_VARIABLE: str(self._home.root)}
 
 
-def end_orphans(home: Home) -> int:
+def is_local(name: str) -> bool:
+    """True if an endpoint of this name is one that the service starts and stops by itself."""
+    return _OWN.fullmatch(name) is not None
+
+
+async def _ended_in(process: psutil.Process, seconds: float, now: asyncio.Event) -> bool:
+    """True once a process has ended; False after `seconds`, or when `now` is set."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + seconds
+    while clock() < until and not now.is_set():
+        if await asyncio.to_thread(_gone, process, min(LOOK_S, max(until - clock(), 0.0))):
+            return True
+    return False
+
+
+def end_orphans(home: Home, stop_s: float = 0.0) -> int:
     """Ends the local agents that a killed service has left; blocks, and returns how many there were.
 
     They are known by the locks that they hold; one that was started by its user's own command stays.
+
+    Args:
+        home: Whose they are.
+        stop_s: How long their running tasks may go on.
     """
     locks = [path.resolve() for path in (home.state / "endpoints").glob(f"*/{LOCK_FILE}")]
-    own = [path for path in locks if _OWN.fullmatch(path.parent.name)]
+    own = [path for path in locks if is_local(path.parent.name)]
     held = {str(path): path.parent.name for path in own if _locked(path)}
     if not held:
         return 0
     agents = [p for p in psutil.process_iter() if any(_holds(p, path, name) for path, name in held.items())]
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for number, patience_s in ((signal.SIGTERM, stop_s + PATIENCE_S), (signal.SIGKILL, PATIENCE_S)):
         for process in agents:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
-        _, alive = psutil.wait_procs(agents, timeout=PATIENCE_S)
+        _, alive = psutil.wait_procs(agents, timeout=patience_s)
         if not alive:
             break
     return len(agents)
@@ -219,10 +248,10 @@ def _serves(process: psutil.Process, name: str) -> bool:
     return bool(words[-3:] == ["endpoint", "run", name])
 
 
-def _gone(process: psutil.Process) -> bool:
+def _gone(process: psutil.Process, patience_s: float) -> bool:
     """Waits a while for a process to end, whoever reaps it; blocks."""
     try:
-        process.wait(PATIENCE_S)
+        process.wait(patience_s)
     except psutil.TimeoutExpired:
         return False
     return True

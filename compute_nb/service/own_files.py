@@ -1,4 +1,4 @@
-"""This module is the files by which the own user finds the running service: service.json and the token."""
+"""This module is the files by which the own user finds the running service and knows it for what it is."""
 
 from __future__ import annotations
 
@@ -24,10 +24,17 @@ class OwnFiles:
         self._texts = {home.token_file: token}
         self._lock = _inode(home.service_lock)
 
-    def announce(self, facts: str) -> None:
-        """Writes service.json."""
-        self._texts[self._home.service_file] = facts
-        write_private(self._home.service_file, facts)
+    def announce(self, facts: str, certificate: str | None) -> None:
+        """Writes service.json and, if the service has a certificate, this beside it."""
+        if certificate is None:
+            self._home.service_certificate.unlink(missing_ok=True)
+        else:
+            self._write(self._home.service_certificate, certificate)
+        self._write(self._home.service_file, facts)
+
+    def _write(self, path: Path, text: str) -> None:
+        self._texts[path] = text
+        write_private(path, text)
 
     def home_is_gone(self) -> bool:
         """True if the folder with our lock was deleted or replaced: another service may run there now."""

@@ -16,10 +16,16 @@ MESSAGE_CHARACTERS = 256 * 1024
 
 
 class Parcel:
-    """Tasks for one endpoint, packed into messages of limited size."""
+    """Tasks for one endpoint, packed into messages of limited size.
 
-    def __init__(self, lane: Lane) -> None:
+    Args:
+        lane: Of the endpoint.
+        key: The service's, behind which users are hidden from the agent.
+    """
+
+    def __init__(self, lane: Lane, key: bytes) -> None:
         self._lane = lane
+        self._secret = key
         self._messages: list[Dispatch] = []
         self._functions: dict[UUID, str] = {}
         self._batches: list[tuple[UUID, UUID, Mapping[str, Any], list[TaskCall], str]] = []
@@ -71,7 +77,7 @@ class Parcel:
             self._functions[function[0]] = function[1]
         self._key, self._calls = key, []
         group_id, owner = group
-        whose = pseudonym(self._lane.endpoint_id, owner)
+        whose = pseudonym(self._secret, self._lane.endpoint_id, owner)
         self._batches.append((group_id, function[0], options, self._calls, whose))
 
     def _close(self) -> None:

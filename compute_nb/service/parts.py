@@ -30,7 +30,7 @@ class Parts:
     Attributes:
         own_user: The user who runs the service.
         site: Where RabbitMQ is; None with the embedded broker.
-        stop: Called as stop(keep_agents) to end the service; returns at once.
+        stop: Called as stop(keep_agents, now) to end the service; returns at once.
     """
 
     config: ServiceConfig
@@ -45,7 +45,7 @@ class Parts:
     gate: Gate
     supervisor: Supervisor
     steward: Steward
-    stop: Callable[[bool], None]
+    stop: Callable[[bool, bool], None]
     limits: UserLimits
     meter: Meter
     site: RabbitSite | None = None

@@ -141,7 +141,7 @@ async def _run(config: ServiceConfig, announce: Announce) -> None:
     loop = asyncio.get_running_loop()
     service = Service(config)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, service.stop)
+        loop.add_signal_handler(number, service.interrupt)
 
     def on_ready(ready: asyncio.Future[str]) -> None:
         if not ready.cancelled():

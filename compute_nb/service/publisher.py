@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from compute_nb import logline, wire
+from compute_nb.published_messages import PublishedResult, PublishedTask
 from compute_nb.service.broker import Broker
 from compute_nb.service.config import GROUP_QUEUE_EXPIRES_S, WATCH_EXPIRES_S
 from compute_nb.service.rows import Letters
@@ -96,7 +97,7 @@ class Publisher:
             code, headers = letters.functions[batch.function_id], _headers(batch)
             for run, args in batch.tasks:
                 headers["task_uuid"] = str(run.task_id)
-                message = wire.PublishedTask(run.task_id, code + args)
+                message = PublishedTask(run.task_id, code + args)
                 self._broker.publish("", queue, wire.encode(message), headers)
 
     def order(self, endpoint_id: UUID, command: Mapping[str, Any]) -> None:
@@ -251,7 +252,7 @@ class Publisher:
         if queue is None:
             return
         details = _details(endpoint_id, self._agents.get(endpoint_id)) if endpoint_id else None
-        message = wire.PublishedResult(result.task_id, result.data, details, _published_error(result))
+        message = PublishedResult(result.task_id, result.data, details, _published_error(result))
         if not self._broker.publish("", queue, wire.encode(message), timestamp_s=int(result.ended_at or 0)):
             del self._group_queues[result.task_group_id]
         self._note_told(queue, (result.task_id,))

@@ -12,12 +12,14 @@ import secrets
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID, uuid4
 
 from compute_nb import wire
 from compute_nb.errors import ComputeError
+from compute_nb.home import Home
 from compute_nb.private import write_private
 from compute_nb.service import address, ports
 from compute_nb.service.app import App
@@ -61,17 +63,25 @@ class Service:
         self._config = config
         self._stopping = asyncio.Event()
         self._keep_agents = False
+        self._hurry: Callable[[], None] | None = None
         self._files: OwnFiles | None = None
         self._certificate: Certificate | None = None
 
-    def stop(self, keep_agents: bool = False) -> None:
+    def stop(self, keep_agents: bool = False, now: bool = False) -> None:
         """Ends the service; returns at once.
 
         Args:
             keep_agents: True leaves local agents running, for the service that follows.
+            now: True waits for no task that local agents run, also if it was told to end before.
         """
         self._keep_agents = keep_agents
         self._stopping.set()
+        if now and self._hurry is not None:
+            self._hurry()
+
+    def interrupt(self) -> None:
+        """Ends the service; called again it waits for nothing more."""
+        self.stop(now=self._stopping.is_set())
 
     async def run(self, ready: asyncio.Future[str]) -> None:
         """Serves until it is stopped.
@@ -86,7 +96,8 @@ class Service:
         if self._config.tls_cert is not None and self._config.tls_key is not None:
             self._certificate = Certificate(self._config.tls_cert, self._config.tls_key)
         place = place_of(self._config.home, self._config.store)
-        store = Store.open(place, durability=self._config.durability)
+        self._key = _service_key(self._config.home)
+        store = Store.open(place, key=self._key, durability=self._config.durability)
         remember(self._config.home, place)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(store.close)
@@ -216,10 +227,11 @@ class Service:
         service_id = UUID(await store.ensure_meta("service_id", str(uuid4())))
         own_user = UUID(await store.ensure_meta("own_user", str(uuid4())))
         generations = json.loads(await store.get_meta(GENERATIONS) or "{}")
-        keys = BrokerKeys(self._key(), generations)
+        keys = BrokerKeys(self._key, generations)
         broker = _broker(site, keys, amqp_socket, self._tls)
         publisher = Publisher(broker)
         supervisor = Supervisor(home, store, lambda eid: publisher.command(eid, wire.Stop()))
+        self._hurry = supervisor.hurry
 
         async def url_of(username: str) -> str:
             return await parts.broker_url(username)
@@ -252,12 +264,6 @@ class Service:
             site=site,
         )
         return parts
-
-    def _key(self) -> bytes:
-        path = self._config.home.service_key
-        if not path.exists():
-            write_private(path, secrets.token_hex(32))
-        return bytes.fromhex(path.read_text(encoding="ascii"))
 
     async def _own_token(self, store: Store, own_user: UUID) -> str:
         """Sees to it that the own user has a token, in a file that only he can read; returns its id.
@@ -304,7 +310,8 @@ class Service:
             facts["local_url"] = reached.local_url
             facts["tls_sha256"] = self._certificate.sha256 if self._certificate else None
         assert self._files is not None
-        self._files.announce(json.dumps(facts, indent=1) + "\n")
+        shown = self._certificate.pem if self._certificate else None
+        self._files.announce(json.dumps(facts, indent=1) + "\n", shown)
 
     async def _end_agents(self, parts: Parts) -> None:
         if self._keep_agents:
@@ -327,6 +334,13 @@ def _broker(
     from compute_nb.service.rabbit.broker import RabbitBroker
 
     return RabbitBroker(site, keys)
+
+
+def _service_key(home: Home) -> bytes:
+    """Returns the secret from which the broker's passwords and the pseudonyms of users follow."""
+    if not home.service_key.exists():
+        write_private(home.service_key, secrets.token_hex(32))
+    return bytes.fromhex(home.service_key.read_text(encoding="ascii"))
 
 
 class _Dispatches:

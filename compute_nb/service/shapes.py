@@ -227,7 +227,7 @@ RETRIED = record({"newest": array(_PAIR)})
 INPUTS = record({"task_id": ID, "function_id": ID, "function_code": TEXT, "args": TEXT})
 LOCAL = wish({"python": TEXT, "prefix": TEXT, "start": FLAG}, "python", "prefix")
 LOCAL_KNOWN = record({"endpoint_id": ID, "name": TEXT})
-STOP = wish({"keep_agents": FLAG})
+STOP = wish({"keep_agents": FLAG, "now": FLAG})
 STOPPING = record({"stopping": FLAG})
 STATUS = record(
     {

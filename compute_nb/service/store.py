@@ -10,6 +10,7 @@ those that forget some in `keeper`.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -128,6 +129,7 @@ class Store(Catalogue, Reader, Ender, Keeper):
         cls,
         place: Path | str,
         *,
+        key: bytes | None = None,
         durability: Durability = "power",
         clock: Callable[[], float] = time.time,
         busy_timeout_s: float = 5.0,
@@ -138,6 +140,8 @@ class Store(Catalogue, Reader, Ender, Keeper):
 
         Args:
             place: A file for SQLite, in a folder that exists, or a `postgresql://` URL.
+            key: The service's secret, from which the pseudonyms follow that agents hear of users; None: one
+                that is drawn now.
             durability: What `synced` waits for: "power" for the disk, "process" for nothing more than
                 the commit, which outlives the process but not the power. PostgreSQL's commits outlive both.
             clock: Seconds since the epoch.
@@ -150,7 +154,7 @@ class Store(Catalogue, Reader, Ender, Keeper):
                 service's.
         """
         database = open_database(place, durable=durability == "power", busy_timeout_s=busy_timeout_s)
-        return cls(database, Dispatcher(window_characters), clock, stuck_s)
+        return cls(database, Dispatcher(key or secrets.token_bytes(32), window_characters), clock, stuck_s)
 
     def start(self, on_dispatch: Callable[[Leaving], None]) -> None:
         """Starts the threads; to be called on the running loop.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from compute_nb.service.body import Body, as_uuid
 from compute_nb.service.config import MAX_REQUEST_TASKS
@@ -45,14 +45,17 @@ def read_submission(endpoint_id: UUID, body: Body, *, plain: bool = False) -> Su
 
 
 def reply(submission: Submission, task_group_id: UUID, task_ids: Sequence[UUID]) -> dict[str, Any]:
-    """Returns the published answer to a submit: ids by function, in the order of its payloads."""
+    """Returns the published answer to a submit: ids by function, in the order of its payloads.
+
+    The same one each time, so that who repeats a request can't tell it from the first.
+    """
     tasks: dict[UUID, list[str]] = {}
     for spec, task_id in zip(submission.tasks, task_ids, strict=True):
         tasks.setdefault(spec.function_id, []).append(str(task_id))
     return {
         "tasks": {str(function_id): ids for function_id, ids in tasks.items()},
         "task_group_id": str(task_group_id),
-        "request_id": str(uuid4()),
+        "request_id": str(uuid5(task_group_id, str(task_ids[0])) if task_ids else uuid4()),
         "endpoint_id": str(submission.endpoint_id),
     }
 

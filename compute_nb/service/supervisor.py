@@ -10,8 +10,9 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 from uuid import UUID
 
 from compute_nb.errors import ComputeError
@@ -26,6 +27,7 @@ META_KEY = "local_endpoints"
 FIRST_LOOK_S, LAST_LOOK_S = 0.25, 5.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.25, 30.0
 HEALTHY_S = 30.0
+MAX_STOP_S = 24 * 3600.0
 
 
 @dataclass(slots=True)
@@ -62,6 +64,9 @@ class Supervisor:
         self._send_stop = send_stop
         self._kept: dict[UUID, _Kept] = {}
         self._making = asyncio.Lock()
+        self._stops: set[asyncio.Task[None]] = set()
+        self._ending = False
+        self._now = asyncio.Event()
 
     def __repr__(self) -> str:
         here = sum(kept.here.is_set() for kept in self._kept.values())
@@ -95,9 +100,9 @@ class Supervisor:
         return endpoint_id, kept.endpoint.name
 
     def need(self, endpoint_id: UUID) -> None:
-        """Starts a local endpoint's agent unless it is there; called at each submit."""
+        """Starts a local endpoint's agent unless it is there, or all are to end; called at each submit."""
         kept = self._kept.get(endpoint_id)
-        if kept is not None and (kept.keeper is None or kept.keeper.done()):
+        if kept is not None and not self._ending and (kept.keeper is None or kept.keeper.done()):
             kept.keeper = asyncio.get_running_loop().create_task(self._keep(kept))
 
     def presence(self, endpoint_id: UUID, present: bool) -> None:
@@ -111,16 +116,39 @@ class Supervisor:
             self.need(endpoint_id)
 
     async def stop(self, endpoint_id: UUID) -> None:
-        """Stops an endpoint's agent, by message and then by signal; it stays away until it is needed."""
+        """Stops an endpoint's agent, by message and then by signal; it stays away until it is needed.
+
+        Its running tasks have the time that it gives them, unless `hurry` was called.
+        """
+        await self._stop(endpoint_id, self._now)
+
+    async def stop_within(self, endpoint_id: UUID, wait_s: float) -> None:
+        """As `stop`, but returns after `wait_s` at the latest, while it goes on."""
+        stopping = asyncio.get_running_loop().create_task(self.stop(endpoint_id))
+        self._stops.add(stopping)
+        stopping.add_done_callback(self._stops.discard)
+        for done in (await asyncio.wait({stopping}, timeout=wait_s))[0]:
+            done.result()
+
+    async def stop_all(self) -> None:
+        """Stops all local agents, for good."""
+        self._ending = True
+        await asyncio.gather(*(self.stop(endpoint_id) for endpoint_id in self._kept))
+
+    def hurry(self) -> None:
+        """Has agents that are being stopped end now, whatever they run."""
+        self._now.set()
+
+    async def _stop(self, endpoint_id: UUID, now: asyncio.Event) -> None:
         self._send_stop(endpoint_id)
         kept = self._kept.get(endpoint_id)
         if kept is not None:
             self._let_go(kept)
-            await kept.agent.end(kept.here.is_set(), await self._last_pid(endpoint_id))
-
-    async def stop_all(self) -> None:
-        """Stops all local agents."""
-        await asyncio.gather(*(self.stop(endpoint_id) for endpoint_id in self._kept))
+            agent = await self._last_agent(endpoint_id)
+            pid = agent.get("pid")
+            await kept.agent.end(
+                *(kept.here.is_set(), pid if isinstance(pid, int) else None), _stop_s(agent), now
+            )
 
     def leave_all(self) -> None:
         """Stops caring for agents and lets them run; the next service finds them again."""
@@ -128,8 +156,10 @@ class Supervisor:
             self._let_go(kept)
 
     async def forget(self, endpoint_id: UUID) -> None:
-        """Stops an endpoint's agent for good, since the endpoint was deleted."""
-        await self.stop(endpoint_id)
+        """Stops an endpoint's agent for good, since the endpoint was deleted, with what it runs."""
+        now = asyncio.Event()
+        now.set()
+        await self._stop(endpoint_id, now)
         if self._kept.pop(endpoint_id, None) is not None:
             await self._save()
 
@@ -199,14 +229,19 @@ class Supervisor:
             kept.keeper.cancel()
             kept.keeper = None
 
-    async def _last_pid(self, endpoint_id: UUID) -> int | None:
-        """Returns the pid that an endpoint's agent gave in its last hello."""
+    async def _last_agent(self, endpoint_id: UUID) -> Mapping[str, Any]:
+        """Returns what an endpoint's agent said of itself in its last hello."""
         try:
             row = await self._store.endpoint(None, endpoint_id)
         except ComputeError:
-            return None
-        pid = (row.agent or {}).get("pid")
-        return pid if isinstance(pid, int) else None
+            return {}
+        return row.agent or {}
+
+
+def _stop_s(agent: Mapping[str, Any]) -> float:
+    """How long an agent's running tasks may go on once it is stopped."""
+    told = agent.get("stop_s")
+    return min(max(float(told), 0.0), MAX_STOP_S) if isinstance(told, int | float) else 0.0
 
 
 async def _within(event: asyncio.Event, timeout_s: float) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid5
 
+from compute_nb.published_messages import PublishedResult
 from compute_nb.service.dispatch import Dispatcher
 from compute_nb.service.ledger import Entry, Ledger
 from compute_nb.service.rollcall import set_aside
@@ -21,7 +22,6 @@ from compute_nb.service.statements import DELIVERED, FAILED, WAITING
 from compute_nb.service.transaction import Transaction
 from compute_nb.service.writer import Operation
 from compute_nb.tasks import ErrorCode, Outcome, Run, RunResult, Submission
-from compute_nb.wire import PublishedResult
 
 T = TypeVar("T")
 

@@ -119,9 +119,9 @@ export class Board<T extends object> {
     this.touch(notebook);
   }
 
-  /** Says that something else of a notebook has changed: its record, its outputs. */
-  touch(notebook: T): void {
-    this._changed.emit({ notebook, id: null });
+  /** Says that something else of a notebook has changed: its record, its outputs; of one group, if that is named. */
+  touch(notebook: T, id: string | null = null): void {
+    this._changed.emit({ notebook, id });
   }
 
   private _state(notebook: T): IState {

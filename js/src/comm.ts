@@ -253,14 +253,16 @@ export class Link implements IDisposable {
       const holder = this._notebook.context.model.sharedModel as metadata.IMetadataHolder;
       const changed =
         message.kind === 'record'
-          ? metadata.add(holder, message.entry, id => this._isOver(id))
+          ? message.entries.filter(entry => metadata.add(holder, entry, id => this._isOver(id))).length > 0
           : metadata.forget(holder, message.id);
       if (changed) {
         this._save();
         this._isCellToBeSaved = this._kernel?.status === 'busy';
       }
     }
-    this._board.touch(this._notebook);
+    // Of all, each panel would be drawn anew for each group.
+    const ids = message.kind === 'record' ? message.entries.map(entry => String(entry.id)) : [message.id];
+    ids.forEach(id => this._board.touch(this._notebook, id));
   }
 
   private _isOver(id: string): boolean {

@@ -16,10 +16,10 @@ export interface ILive {
   readonly live: Readonly<Record<string, string>>;
 }
 
-/** A group was submitted: its entry belongs into the record, and the notebook is to be saved. */
+/** Groups were submitted: their entries belong into the record, and the notebook is to be saved. */
 export interface IRecord {
   readonly kind: 'record';
-  readonly entry: JSONObject;
+  readonly entries: readonly JSONObject[];
   readonly writer: string | null;
 }
 
@@ -114,7 +114,9 @@ export function readMessage(value: unknown): KernelMessage | null {
     case 'live':
       return { kind: 'live', live: texts(value.live) };
     case 'record':
-      return isObject(value.entry) ? { kind: 'record', entry: value.entry as JSONObject, writer } : null;
+      return Array.isArray(value.entries)
+        ? { kind: 'record', entries: value.entries.filter(isObject) as JSONObject[], writer }
+        : null;
     case 'forget':
       return typeof value.id === 'string' ? { kind: 'forget', id: value.id, writer } : null;
     case 'snapshots': {

@@ -1,6 +1,7 @@
 """The panel in JupyterLab: while its tasks run, and on a page that was loaded again meanwhile."""
 
 import re
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -8,16 +9,34 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-CELLS = (
-    "%load_ext compute_nb",
-    "%%compute local -m s=range(6) -n sweep\nimport time\ntime.sleep(2)\nif s == 1: 1 / 0\ns",
+SWEEP = (
+    "%%compute local -m s=range({tasks}) -n sweep\n"
+    "import os, time\n"
+    "while s > 1 and not os.path.exists({gate!r} + str(s // {each})):\n"
+    "    time.sleep(0.05)\n"
+    "if s == 1: 1 / 0\n"
+    "s"
 )
 
 
-def test_a_page_loaded_again_while_tasks_run_shows_their_end(lab, page: Page) -> None:
+class Gates:
+    """Tasks beyond the first two wait for the gate of their part."""
+
+    def __init__(self, folder: Path, each: int) -> None:
+        self._path, self._each = folder / "gate-", each
+
+    def cells(self, tasks: int) -> tuple[str, str]:
+        return "%load_ext compute_nb", SWEEP.format(tasks=tasks, gate=str(self._path), each=self._each)
+
+    def open(self, part: int) -> None:
+        self._path.with_name(f"gate-{part}").touch()
+
+
+def test_a_page_loaded_again_while_tasks_run_shows_their_end(lab, page: Page, tmp_path: Path) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    write_notebook(lab, "panel.ipynb", *CELLS)
+    gates = Gates(tmp_path, 6)
+    write_notebook(lab, "panel.ipynb", *gates.cells(6))
     open_notebook(page, f"{lab.url}/lab/tree/panel.ipynb?reset")
     run_all(page)
     cancel = page.get_by_role("button", name="cancel", exact=True)
@@ -29,6 +48,7 @@ def test_a_page_loaded_again_while_tasks_run_shows_their_end(lab, page: Page) ->
     expect(cancel).to_be_focused()
     page.keyboard.press("Control+S")
     open_notebook(page, f"{lab.url}/lab/tree/panel.ipynb")
+    gates.open(0)
     end = page.get_by_text(re.compile(r"sweep on local:\s.\s5 of 6 done, .\s1 failed"))
     expect(end).to_be_visible(timeout=60_000)
     expect(page.get_by_text("s=1: ZeroDivisionError: division by zero")).to_be_visible()
@@ -55,15 +75,12 @@ def run_all(page: Page) -> None:
     page.get_by_text("Run All Cells", exact=True).click()
 
 
-KEYS = (
-    "%load_ext compute_nb",
-    "%%compute local -m s=range(60) -n sweep\nimport time\ntime.sleep(0.2)\nif s == 1: 1 / 0\ns",
-)
-
-
 @pytest.mark.usefixtures("without_plugin")
-def test_the_keyboard_does_all_and_keeps_its_place_while_the_panel_moves(lab, page: Page) -> None:
-    write_notebook(lab, "keys.ipynb", *KEYS)
+def test_the_keyboard_does_all_and_keeps_its_place_while_the_panel_moves(
+    lab, page: Page, tmp_path: Path
+) -> None:
+    gates = Gates(tmp_path, 15)
+    write_notebook(lab, "keys.ipynb", *gates.cells(60))
     open_notebook(page, f"{lab.url}/lab/tree/keys.ipynb?reset")
     run_all(page)
     cell = page.locator(".jp-Notebook .jp-CodeCell").nth(1)
@@ -80,7 +97,8 @@ def test_the_keyboard_does_all_and_keeps_its_place_while_the_panel_moves(lab, pa
     number = cell.get_by_label("task", exact=True)
     expect(number).to_have_value("1")
     expect(cell.get_by_text("s=1", exact=True)).to_be_visible()
-    waits_for_moves(page, cell)
+    gates.open(0)
+    waits_for_moves(page, cell, 15)
     expect(details).to_be_focused()
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
@@ -89,29 +107,32 @@ def test_the_keyboard_does_all_and_keeps_its_place_while_the_panel_moves(lab, pa
     expect(number).to_be_focused()
     page.keyboard.press("ArrowUp")
     expect(cell.get_by_text("s=2", exact=True)).to_be_visible()
-    waits_for_moves(page, cell)
+    gates.open(1)
+    waits_for_moves(page, cell, 30)
     expect(number).to_be_focused()
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     expect(cell.get_by_label("task group")).to_be_focused()
     page.keyboard.press("Control+A")
     UUID(page.evaluate("() => { const e = document.activeElement; return e.value.slice(e.selectionStart) }"))
+    gates.open(2)
+    gates.open(3)
     expect(cell.locator(".cnb-final")).to_be_visible(timeout=60_000)
     expect(cell.get_by_label("task group")).to_be_focused()
     expect(cell.get_by_role("progressbar")).to_have_count(1)
     expect(cell.get_by_role("progressbar")).to_be_visible()
 
 
-def waits_for_moves(page: Page, cell: Locator) -> None:
-    bar = cell.get_by_role("progressbar")
-    before = int(bar.get_attribute("aria-valuenow") or 0)
-    bars = "[...document.querySelectorAll('[role=progressbar]')]"
-    page.wait_for_function(f"before => {bars}.some(e => e.ariaValueNow > before + 3)", arg=before)
+def waits_for_moves(page: Page, cell: Locator, done: int) -> None:
+    expect(cell.get_by_role("progressbar")).to_have_attribute("aria-valuenow", str(done))
 
 
 @pytest.mark.usefixtures("without_plugin")
-def test_a_panel_whose_kernel_is_gone_says_how_it_stood_and_shows_no_dead_widget(lab, page: Page) -> None:
-    write_notebook(lab, "gone.ipynb", *CELLS)
+def test_a_panel_whose_kernel_is_gone_says_how_it_stood_and_shows_no_dead_widget(
+    lab, page: Page, tmp_path: Path
+) -> None:
+    gates = Gates(tmp_path, 6)
+    write_notebook(lab, "gone.ipynb", *gates.cells(6))
     open_notebook(page, f"{lab.url}/lab/tree/gone.ipynb?reset")
     run_all(page)
     cell = page.locator(".jp-Notebook .jp-CodeCell").nth(1)
@@ -126,3 +147,4 @@ def test_a_panel_whose_kernel_is_gone_says_how_it_stood_and_shows_no_dead_widget
     cell = page.locator(".jp-Notebook .jp-CodeCell").nth(1)
     expect(cell.get_by_text(re.compile("sweep: 6 tasks submitted to local"))).to_be_visible()
     expect(cell.get_by_text("Error displaying widget")).to_be_hidden()
+    gates.open(0)

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 from filelock import FileLock
 
 from compute_nb.endpoint.machine import usable_cpus
+from compute_nb.local import answers, find_service
 from compute_nb.service.lock import running
 
 from .conftest import COMMAND, WAIT_S
@@ -45,6 +47,18 @@ def test_start_status_stop(home, compute_nb):
     assert (after.returncode, json.loads(after.stdout)["url"]) == (1, None)
     assert "service start" in compute_nb("service", "status").stderr
     assert compute_nb("service", "stop").stdout == "not running\n"
+
+
+def test_all_of_them_talk_to_programs(home, compute_nb):
+    started = json.loads(compute_nb("service", "start", "--json").stdout)
+    assert started == json.loads(compute_nb("service", "status", "--json").stdout)
+    assert (started["pid"], started["endpoints"]) == (running(home).pid, [])
+    again = json.loads(compute_nb("service", "start", "--json").stdout)
+    assert again["pid"] == started["pid"]
+    restarted = json.loads(compute_nb("service", "restart", "--json").stdout)
+    assert (restarted["url"], restarted["pid"]) == (started["url"], running(home).pid)
+    stopped = compute_nb("service", "stop", "--json")
+    assert (stopped.returncode, json.loads(stopped.stdout)["url"]) == (0, None)
 
 
 def test_start_takes_no_module_of_the_folder_where_it_is_typed(environment, compute_nb, tmp_path):
@@ -177,6 +191,52 @@ def test_stop_says_what_it_leaves(home, environment, compute_nb, tmp_path):
     )
 
 
+@pytest.fixture
+def stopping(home, environment, tmp_path):
+    """A service that is being stopped while its local endpoint, which has a minute, runs a task."""
+    folder = home.endpoint_dir("local")
+    folder.mkdir(parents=True)
+    (folder / "endpoint.toml").write_text("stop_s = 60\n")
+    submit(environment, tmp_path / "go", 1)
+    stop = subprocess.Popen([*COMMAND, "service", "stop"], env=environment, stderr=subprocess.PIPE, text=True)
+    assert "has 60 s: `compute-nb service stop --now`" in stop.stderr.readline()
+    yield stop
+    stop.communicate(timeout=WAIT_S)
+
+
+def end_of_the_task(compute_nb):
+    """Starts the service and returns the state in which its only task ends."""
+    compute_nb("service", "start")
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        ((state,),) = [group["tasks"] for group in json.loads(compute_nb("tasks", "list", "--json").stdout)]
+        if state not in {"WAITING", "DELIVERED", "RUNNING"}:
+            return state
+    return "open"
+
+
+def test_a_stop_gives_tasks_of_local_endpoints_their_time(stopping, environment, compute_nb, tmp_path):
+    again = subprocess.Popen(
+        [*COMMAND, "service", "start"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert "has 60 s" in again.stderr.readline()  # it waits for the end of the old one
+    (tmp_path / "go").touch()
+    assert stopping.wait(WAIT_S) == 0
+    again.communicate(timeout=WAIT_S)
+    assert again.returncode == 0
+    assert end_of_the_task(compute_nb) == "SUCCEEDED"
+
+
+def test_a_stop_that_is_in_a_hurry_gives_them_none(home, stopping, compute_nb):
+    stopping.send_signal(signal.SIGINT)
+    assert "Ctrl-C again ends what runs too" in stopping.stderr.readline()
+    assert running(home) is not None
+    hurried = compute_nb("service", "stop", "--now")
+    assert (hurried.returncode, hurried.stderr) == (0, "")
+    assert stopping.wait(30) == 0  # of the 60 s
+    assert end_of_the_task(compute_nb) == "LOST"
+
+
 OPTIONS = (
     *("--durability", "process", "--limit", "open_tasks=5", "--limit", "burst=9", "--log-level", "debug"),
     *("--log-json", "--retention", "5d", "--expire", "2d", "--public-url", "https://localhost"),
@@ -237,12 +297,21 @@ def test_one_that_starts_by_itself_is_as_last_time_too(home, environment, comput
     compute_nb("service", "start", *tls)
     os.kill(running(home).pid, signal.SIGKILL)
     program = (
-        "from compute_nb import Client; print(Client().web_service_address, len(Client().get_endpoints()))"
+        "from compute_nb import Client, Executor\n"
+        "print(Client().web_service_address, len(Client().get_endpoints()))\n"
+        "with Executor('local') as executor: print(executor.submit(pow, 2, 5).result())"
     )
-    environ = {**environment, "REQUESTS_CA_BUNDLE": tls[1]}
-    command = [sys.executable, "-c", program]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90, env=environ)
+    command = [sys.executable, "-c", program]  # a certificate of its own home needs no variable
+    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=90, env=environment)
     assert asked.stdout.startswith("https://127.0.0.1:"), asked.stderr
+    assert asked.stdout.endswith("\n32\n"), asked.stderr
+    info = find_service(home)
+    assert answers(info)
+    assert not answers(replace(info, tls_sha256="0" * 64))
+    assert home.service_certificate.exists()
+    compute_nb("service", "restart", "--fresh")
+    assert not home.service_certificate.exists()
+    assert answers(find_service(home))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"host": 1}'])

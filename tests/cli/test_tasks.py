@@ -52,6 +52,18 @@ def test_tasks_from_list_to_delete(compute_nb, group):
     assert len(gone.stderr.splitlines()) == 1
 
 
+def test_what_ended_long_ago_is_deleted_and_all_else_stays(compute_nb, group):
+    group, (first, second, third) = group
+    compute_nb("tasks", "cancel", first, second)
+    assert compute_nb("tasks", "delete", "--older-than", "1h").stdout == "0 deleted, 0 open\n"
+    deleted = json.loads(compute_nb("tasks", "delete", "--older-than", "0d", "--json").stdout)
+    assert deleted == {"deleted": 2, "open": 0}
+    page = json.loads(compute_nb("tasks", "list", group, "--json").stdout)
+    assert [task["task_id"] for task in page["tasks"]] == [third]
+    for words in ((), (third, "--older-than", "1d"), ("--older-than", "soon"), ("--older-than", "1d,2d")):
+        assert compute_nb("tasks", "delete", *words).returncode == 2
+
+
 def test_without_a_service_or_with_wrong_words_one_line_says_what_to_do(compute_nb):
     none = compute_nb("tasks", "list")
     assert (none.returncode, none.stdout) == (1, "")

@@ -16,7 +16,7 @@ from typing import Any
 import guide
 import pytest
 from conformance.published_agent import PublishedAgent
-from own_home import service
+from own_home import await_online
 from rabbit import RabbitMQ
 
 from compute_nb import ComputeFuture, Executor
@@ -104,7 +104,7 @@ def running_side(
             env=env,
         )
         try:
-            yield Side(home, info.url, info.token, online_endpoint(home, "lab"), published)
+            yield Side(home, info.url, info.token, await_online(home, "lab"), published)
         finally:
             agent.terminate()
             published.stop()
@@ -140,15 +140,6 @@ def published_agent(python: str, home: Home, folder: Path) -> PublishedAgent:
     settings = ServiceSettings("here", info.url, token=info.token)
     made = Client(service=settings).register_endpoint("pub", metadata={"endpoint_version": "4.19.0"})
     return PublishedAgent(python, info.url, home.token_file, made["endpoint_id"], folder)
-
-
-def online_endpoint(home: Home, name: str) -> str:
-    """Returns the id of an endpoint, once its agent is there."""
-    for _ in range(200):
-        for row in json.loads(service(home, "status", "--json"))["endpoints"]:
-            if (row["name"], row["state"]) == (name, "online"):
-                return str(row["id"])
-    raise AssertionError("the endpoint did not come")
 
 
 @pytest.fixture(scope="session")

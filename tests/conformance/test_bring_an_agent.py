@@ -8,8 +8,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from conformance.conftest import Early, Side, double, online_endpoint
+from conformance.conftest import Early, Side, double
 from conformance.published_agent import ATTACH
+from own_home import await_online
 
 from compute_nb import Executor
 
@@ -46,7 +47,7 @@ def test_its_commands_work(extended: Side, early: Early, published_python: str, 
 
     bash(commands(extended.url))
     try:
-        online_endpoint(extended.home, "cluster")
+        await_online(extended.home, "cluster")
         with Executor("here:cluster", early.client) as one:
             assert one.submit(double, 4).result(WAIT_S) == 8
     finally:

@@ -44,7 +44,7 @@ def cells(extended: Side, early: Early) -> dict[str, list[Any]]:
             for source in (BEFORE, CELL, WRONG, VALUES, FRAMES, FULL)
         ]
         made.cells = [nbformat.v4.new_code_cell(source) for source in sources]
-        NotebookClient(made, timeout=60, kernel_name="python3").execute()
+        NotebookClient(made, timeout=300, kernel_name="python3").execute()
     names = ("before", "cell", "wrong", "values", "frames", "full")
     return {name: cell.outputs for name, cell in zip(names, made.cells, strict=True)}
 

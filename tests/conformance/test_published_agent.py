@@ -133,9 +133,13 @@ def test_killed_under_load_and_started_again(killed: dict[str, Future[Any]], bro
 
 def test_the_status_tells_when_it_is_gone(client: Client, extended: Side) -> None:
     agent = extended.published
-    assert client.get_endpoint_status(agent.endpoint_id)["status"] == "online"
+
+    def becomes(status: str) -> None:
+        until = time.monotonic() + WAIT_S
+        while client.get_endpoint_status(agent.endpoint_id)["status"] != status:
+            assert time.monotonic() < until
+
+    becomes("online")
     agent.stop()
-    until = time.monotonic() + WAIT_S
-    while client.get_endpoint_status(agent.endpoint_id)["status"] == "online":
-        assert time.monotonic() < until
+    becomes("offline")
     agent.start()

@@ -22,6 +22,7 @@ from compute_nb.endpoint.journal import open_journal
 from compute_nb.endpoint.modules import Modules
 from compute_nb.endpoint.registration import Address, Places
 from compute_nb.errors import ServiceUnreachable
+from compute_nb.published_messages import StatusReport
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.tasks import Dispatch, Hello, Outcome, Report, Run, TaskBatch, TaskCall, new_id
 from compute_nb.wire import pack_buffers
@@ -391,7 +392,7 @@ def test_what_is_dropped_is_killed_and_not_reported(lives):
 def test_a_malformed_message_is_rejected(lives):
     life = lives()
     life.meet()
-    tags = [life.send(b"\x01{}"), life.send(wire.StatusReport(uuid4(), {}))]
+    tags = [life.send(b"\x01{}"), life.send(StatusReport(uuid4(), {}))]
     assert life.link.rejected == tags
 
 
@@ -519,7 +520,7 @@ class FullDisk:
     """Lets the journal's file grow no more."""
 
     def __init__(self, journal):
-        self._db = journal._db
+        self._db = journal._file.db
         (pages,) = self._db.execute("PRAGMA page_count").fetchone()
         self._limit(pages)
 

@@ -9,6 +9,7 @@ import pytest
 from compute_nb import wire
 from compute_nb.amqp import Incoming
 from compute_nb.endpoint.dialect import Dialect
+from compute_nb.published_messages import PublishedResult, PublishedTask, StatusReport
 from compute_nb.tasks import new_id
 
 from .test_conversation import CODE, ENDPOINT, PLACES, SERIALIZER, Life
@@ -31,12 +32,12 @@ class Spoken:
     def task(self, value, *, tag=1, **headers):
         task_id = new_id()
         told = {"function_uuid": str(uuid4()), "task_uuid": str(task_id), **headers}
-        body = wire.encode(wire.PublishedTask(task_id, CODE + SERIALIZER.pack_call((value,), {})))
+        body = wire.encode(PublishedTask(task_id, CODE + SERIALIZER.pack_call((value,), {})))
         self.dialect.on_message(self.link, Incoming(PLACES.tasks, body, tag, told))
         return task_id
 
     def results(self):
-        found = [m for _, _, m in self.link.published if isinstance(m, wire.PublishedResult)]
+        found = [m for _, _, m in self.link.published if isinstance(m, PublishedResult)]
         return {result.task_id: result for result in found}
 
     def confirm(self, ok=True):
@@ -93,7 +94,7 @@ def test_what_the_broker_refuses_is_sent_again(spoken):
 
 def test_heartbeats_say_that_it_is_the_same_and_at_last_that_it_ends(spoken):
     one = spoken()
-    beats = [m for _, _, m in one.link.published if isinstance(m, wire.StatusReport)]
+    beats = [m for _, _, m in one.link.published if isinstance(m, StatusReport)]
     assert beats[0].endpoint_id == ENDPOINT
     assert beats[0].global_state["active"]
     assert beats[0].global_state["start_unix"] == 12.5

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from compute_nb import wire
 from compute_nb.endpoint.engine import Ended
-from compute_nb.endpoint.journal import Journal, JournalFull, JournalUnreadable, open_journal
+from compute_nb.endpoint.journal import Journal, open_journal
+from compute_nb.endpoint.journal_file import JournalFull, JournalUnreadable
 from compute_nb.tasks import Dispatch, Outcome, Run, RunResult, TaskBatch, TaskCall, new_id, new_ids
 
 BOOT = uuid4()
@@ -296,15 +297,15 @@ def test_a_commit_that_fails_changes_nothing_and_may_be_tried_again(tmp_path):
     numbers = accept(journal, [first, second])
     end(journal, first, numbers[0])
     journal.forget([first])
-    (pages,) = journal._db.execute("PRAGMA page_count").fetchone()
-    journal._db.execute(f"PRAGMA max_page_count={pages}").fetchone()
+    (pages,) = journal._file.db.execute("PRAGMA page_count").fetchone()
+    journal._file.db.execute(f"PRAGMA max_page_count={pages}").fetchone()
     with pytest.raises(JournalFull):
         end(journal, second, numbers[1], "x" * 200_000)
     dispatch = message([third], {FUNCTION: "c" * 200_000})
     with pytest.raises(JournalFull):
         journal.accept(dispatch, wire.encode(dispatch))
     assert (journal.held(), journal.done()) == ([second], [])
-    journal._db.execute("PRAGMA max_page_count=1000000").fetchone()
+    journal._file.db.execute("PRAGMA max_page_count=1000000").fetchone()
     assert end(journal, second, numbers[1], "x" * 200_000)
     accept(journal, [third])
     journal.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,9 @@ from uuid import uuid4
 
 import psutil
 import pytest
+from forgery import FORGE
 
+from compute_nb.endpoint.engines import fleet
 from compute_nb.endpoint.slots import MAX_CHUNK
 from compute_nb.tasks import Outcome
 
@@ -20,14 +23,6 @@ IDENTITY = "def same(x):\n    return x\n"
 UNTIL = (
     "def wait(x):\n    import os, time\n"
     "    while not os.path.exists(x):\n        time.sleep(0.002)\n    return x\n"
-)
-FORGE = (
-    "def forge(text):\n    import os, stat, struct, threading\n    body = text.encode()\n"
-    "    for fd in range(3, 20):\n"
-    "        try:\n            if stat.S_ISFIFO(os.fstat(fd).st_mode):\n"
-    "                os.write(fd, struct.pack('!I', len(body)) + body)\n"
-    "        except OSError:\n            pass\n"
-    "    threading.Event().wait(20)\n"
 )
 SLEEP = "def nap(x):\n    import time\n    time.sleep(x)\n    return x\n"
 
@@ -238,7 +233,7 @@ def test_a_task_has_its_walltime_and_no_more(shared):
     assert result.outcome is Outcome.ERROR
     assert result.error_code == "WalltimeExceeded"
     assert "0.2 s" in result.data
-    assert shared.call(SLEEP, 0, walltime_s=5) == 0
+    assert shared.call(SLEEP, 0, walltime_s=60) == 0
 
 
 # --- sharing -------------------------------------------------------------------------------
@@ -342,12 +337,13 @@ def test_workers_end_with_the_engine_that_started_them(tmp_path):
         "engine = ProcessEngine(plan, folder / 'slots', uuid.uuid4(), 1)\nbell = threading.Event()\n"
         "engine.start(bell.set)\n"
         "code = pack_buffers(['st\\nf:def f():\\n    import os, time\\n"
-        '    print(os.getpid(), file=open("pid", "w"), flush=True)\\n    time.sleep(60)\\n\'])\n'
+        '    print(os.getpid(), file=open("pid", "w"))\\n    time.sleep(60)\\n\'])\n'
         "args = pack_buffers(['11\\n[]', '11\\n{}'])\n"
         "task = EngineTask(1, Run(new_id(), 0), args)\n"
         "engine.submit([EngineBatch(uuid.uuid4(), uuid.uuid4(), code, {}, (task,))])\n"
         "bell.wait()\nprint('begun', flush=True)\nsys.stdin.read()\n"
     )
+    os.mkfifo(tmp_path / "pid")
     host = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -402,6 +398,34 @@ def test_a_task_before_which_every_worker_dies_is_ended(rigs):
     assert "before this task could begin" in results[0].data
     assert rig.values(good) == [3]
     assert not rig.engine._stillborn
+
+
+PRINTS = """
+import os, time
+size = 0
+while os.fstat(1).st_size >= size:  # until somebody else cuts it
+    size = os.fstat(1).st_size
+    os.write(1, b"x" * 1000)
+    time.sleep(0.001)
+with open({fifo!r}, "w") as fifo:
+    fifo.write(str(size))
+"""
+
+
+def test_what_a_task_has_left_printing_is_bounded_while_nothing_runs(rigs, tmp_path, monkeypatch):
+    monkeypatch.setattr(fleet, "LIVE_LOG_BYTES", 100_000)
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    fifo = os.open(path, os.O_RDWR)
+    rig = rigs(workers=1)
+    rig.call(
+        "def leave(code):\n    import subprocess, sys\n"
+        "    return subprocess.Popen([sys.executable, '-c', code]).pid\n",
+        PRINTS.format(fifo=path),
+    )
+    assert select.select([fifo], [], [], rig.wait_s)[0]
+    assert int(os.read(fifo, 100)) > 100_000
+    os.close(fifo)
 
 
 def test_a_log_that_grows_large_begins_anew(rigs):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 
-import psutil
 import pytest
+from ended import kill
 from own_home import own_home
 from small_server import TOKEN, small_server
 
@@ -24,9 +22,7 @@ def home():
 
 
 def kill_service(home):
-    pid = local.ensure_service(home).pid
-    os.kill(pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=60)
+    kill(local.ensure_service(home).pid)
 
 
 def registration(home, **options):

@@ -83,7 +83,7 @@ def test_the_messages_are_as_the_shared_file_has_them(wire: Wire) -> None:
     wire.page.written_by(None)
     wire.page.snapshot(GROUP, lambda: snapshots["bundles"][GROUP], ended=True)
     assert wire.sent[0] == live
-    assert wire.sent[1] == {**record, "entry": entry(1).to_json()}
+    assert wire.sent[1] == {**record, "entries": [entry(1).to_json()]}
     assert wire.sent[2] == forget
     assert wire.sent[3] == {"kind": "live", "live": {}}
     assert wire.sent[-1] == {**snapshots, "writer": "c1"}
@@ -199,3 +199,45 @@ def test_counts_that_wait_to_be_sent_go_in_one_message() -> None:
         wire.page.draw()
     assert wire.sent[-1] == {"kind": "counts", "counts": {"a": {"SUCCEEDED": 3}, "b": {"RUNNING": 3}}}
     assert [said["kind"] for said in wire.sent].count("counts") == 1
+
+
+def test_of_many_runs_in_a_row_each_kind_is_one_message_and_that_all_was_said_the_last() -> None:
+    wire = Wire()
+    wire.page.written_by("c1")
+    wire.page.record(entry(1))
+    wire.page._ask = lambda _: None  # the pulse is busy
+    before = len(wire.sent)
+    for number in range(2, 200):
+        wire.page.record(entry(number))
+        wire.page.bind(entry(number).id, f"m{number}")
+    wire.hello("c1")
+    wire.hello("c1")  # it asks again, as nothing has come yet
+    for number in range(1, 200):
+        wire.page.snapshot(entry(number).id, lambda: {"text/plain": "end"}, ended=True)
+    wire.page.draw()
+    said = {one["kind"]: one for one in wire.sent[before:]}
+    assert [one["kind"] for one in wire.sent[before:]] == ["live", "record", "snapshots", "heard"]
+    assert {one["id"] for one in said["record"]["entries"]} == {entry(n).id for n in range(1, 200)}
+    assert len(said["record"]["entries"]) == 199
+    assert len(said["live"]["live"]) == 198
+    assert len(said["snapshots"]["bundles"]) == len(said["snapshots"]["ended"]) == 199
+    assert not wire.page.weight()
+
+
+def test_what_is_said_together_is_as_new_as_what_was_said_last() -> None:
+    wire = Wire()
+    wire.page.bind("a", "1")
+    wire.hello("c1")
+    wire.page._ask = lambda _: None
+    before = len(wire.sent)
+    wire.page.snapshot("a", lambda: {"text/plain": "end"}, ended=True)
+    wire.now += 10
+    wire.page.snapshot("a", lambda: {"text/plain": "again"})  # its tasks were sent again
+    wire.page.record(entry(1))
+    wire.page.record(entry(2))
+    wire.page.forget(entry(1).id)
+    wire.page.draw()
+    snapshots, record, forget = wire.sent[before:]
+    assert (snapshots["bundles"], snapshots["ended"]) == ({"a": {"text/plain": "again"}}, [])
+    assert [one["id"] for one in record["entries"]] == [entry(2).id]
+    assert forget["id"] == entry(1).id

@@ -158,6 +158,30 @@ def test_what_is_forgotten_is_in_no_record_and_can_be_reloaded(begun: Book, home
         assert "[0, 1, 4]" in kernel.text(f"%compute reload {noted.id} -n again\nagain.result()")
 
 
+def test_where_no_notebook_is_known_runs_are_listed_for_the_folder_and_reloaded_by_name(book: Book) -> None:
+    folder = book.path.parent
+    with kernel_at(folder) as kernel:
+        kernel.run(LOAD)
+        kernel.run(book.cell, None)
+        group = kernel.text("sweep.task_group_id").strip("'")
+    with kernel_at(folder) as kernel:
+        assert "bound again" not in kernel.text(LOAD)
+        assert kernel.text("'sweep' in dir()") == "False"
+        listed = kernel.text("%compute tasks")
+        assert group in listed
+        assert "runs of before are those of this folder" in listed
+        kernel.run("%compute reload sweep", None)
+        book.gate.touch()
+        assert "[0, 1, 4]" in kernel.text("sweep.result()")
+        assert "runs of before" not in kernel.text("%compute tasks")
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    with kernel_at(elsewhere) as kernel:
+        kernel.run(LOAD)
+        assert "nothing was submitted from this kernel yet" in kernel.text("%compute tasks")
+        assert group in kernel.text("%compute reload")
+
+
 def test_without_reattach_runs_are_listed_and_attached_when_asked(begun: Book, home: Home) -> None:
     (noted,) = begun.noted(home)
     with begun.kernel() as kernel:

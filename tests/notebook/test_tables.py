@@ -21,3 +21,35 @@ def test_html_escapes_everything_and_keeps_glyph_and_word():
     assert 'scope="col"' in shown
     assert "prefers-color-scheme" not in shown
     assert "var(--jp-error-color1, #c62828)" in shown
+
+
+ID = "11111111-2222-3333-4444-555555555555"
+WIDE = Table(
+    ["endpoint", "state", "workers", "free memory", "service", "id"],
+    [
+        ["local (default)", "● online", "2", "21.6 GiB", "the service of the whole group", ID],
+        ["cluster", "○ not reached", "-", "-", "lab", ID],
+    ],
+    numbers=frozenset({2, 3}),
+    folds=4,
+)
+
+
+def test_columns_without_room_stand_below_their_rows_and_nothing_is_lost():
+    lines = WIDE.text().splitlines()
+    assert lines[0].split() == ["endpoint", "state", "workers", "free", "memory"]
+    assert lines[2] == "    service the service of the whole group,"
+    assert lines[3] == f"    id {ID}"
+    assert lines[5] == f"    service lab, id {ID}"
+    assert max(map(len, lines)) <= 80
+    shown = WIDE.html()
+    assert 'colspan="5"' in shown
+    assert f">id {ID}</td>" in shown
+    assert shown.count("<th ") == 5
+
+
+def test_columns_that_fit_stay_in_their_rows():
+    narrow = Table(["a", "id"], [["1", ID]], folds=1)
+    assert narrow.text() == f"a  id\n1  {ID}"
+    assert "colspan" not in narrow.html()
+    assert ID in Table(["a" * 100, "id"], [["1", ID]]).text().splitlines()[1]

@@ -4,7 +4,7 @@ import inspect
 import json
 
 import globus_compute_sdk as sdk
-from globus_compute_sdk import errors
+from globus_compute_sdk import errors, serialize
 from globus_compute_sdk.sdk.batch import Batch
 from globus_compute_sdk.sdk.executor import ComputeFuture
 
@@ -46,4 +46,4 @@ def surface():
     return told
 
 
-print(json.dumps({"classes": surface(), "names": list(sdk.__all__)}))
+print(json.dumps({"classes": surface(), "names": list(sdk.__all__), "serialize": list(serialize.__all__)}))

@@ -14,7 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from compute_nb import syntax
-from compute_nb.notebook.kit import source
+from compute_nb.endpoint.runner import source as runner
+from compute_nb.notebook.kit import source as kit
+
+ALL = pytest.mark.parametrize(
+    "beside_others", [syntax.beside_others, kit.beside_others, runner.beside_others]
+)
 
 
 class Finalized:
@@ -43,7 +48,7 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
-@pytest.mark.parametrize("beside_others", [syntax.beside_others, source.beside_others])
+@ALL
 @pytest.mark.usefixtures("restless")
 def test_trees_are_made_side_by_side(beside_others: Callable[..., ast.Module]) -> None:
     text = inspect.getsource(json.decoder)
@@ -53,7 +58,7 @@ def test_trees_are_made_side_by_side(beside_others: Callable[..., ast.Module]) -
     assert {ast.dump(tree) for tree in trees[::40]} == {whole}
 
 
-@pytest.mark.parametrize("beside_others", [syntax.beside_others, source.beside_others])
+@ALL
 def test_an_error_that_stays_is_told(beside_others: Callable[..., ast.Module]) -> None:
     def broken() -> ast.Module:
         raise SystemError("for good")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import compute_nb
-from compute_nb import Batch, Client, ComputeFuture, Executor, ShellResult, errors
+from compute_nb import Batch, Client, ComputeFuture, Executor, ShellResult, errors, serialize
 
 HERE = Path(__file__).parent
 SHELL_INSIDE = "how the published worker runs it, no part of its documentation"
@@ -31,7 +31,6 @@ DIFFERENT = {
     ("Client", "__init__", "kwargs"): "called `ignored`, which says what becomes of them",
     ("Client", "batch_run", "batch"): "optional: the older form `batch_run(batch)` works too",
     ("Client", "register_endpoint", "endpoint_id"): "optional: None means a new one",
-    ("Executor", "__init__", "batch_size"): "1,000 by default, as nothing is gained by smaller requests",
     ("Executor", "__init__", "kwargs"): "a wrong name is a TypeError by the signature itself",
     ("Executor", "register_function", "func_register_kwargs"): "called `registration`",
     ("Executor", "register_source_code", "registration_kwargs"): "called `registration`",
@@ -74,6 +73,7 @@ def signature(function):
 
 def test_every_published_name_is_ours_too(published):
     assert set(published["names"]) <= {*compute_nb.__all__, "__author__"}
+    assert [name for name in published["serialize"] if not hasattr(serialize, name)] == []
     missing = {
         (kind, name)
         for kind, members in published["classes"].items()

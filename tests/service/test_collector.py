@@ -8,8 +8,9 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker, NackError, ProbableAuthenticationError
 
 from compute_nb import wire
+from compute_nb.published_messages import PublishedResult, StatusReport
 from compute_nb.tasks import Dispatch, Events, Outcome, Printed, Run, RunResult, Started, TaskState, new_id
-from compute_nb.wire import Cancel, StatusReport, Stored, Welcome
+from compute_nb.wire import Cancel, Stored, Welcome
 
 from .conftest import Agent, Peer, both_brokers
 
@@ -175,7 +176,7 @@ def test_the_published_group_queue_gets_published_results(service, agent):
     reader.read(f"{info['queue_prefix']}{group}")
     (run,) = received(agent, 1)
     agent.report(results=(ended(run),))
-    result = reader.expect(wire.PublishedResult)
+    result = reader.expect(PublishedResult)
     assert (result.task_id, result.data, result.error) == (run.task_id, OK, None)
     reader.close()
 
@@ -206,7 +207,7 @@ def test_a_new_session_gets_what_the_old_one_lost(service, agent):
 def test_an_agent_is_online_while_it_reads(service, agent):
     path = f"/v2/endpoints/{agent.endpoint_id}/status"
     agent.expect(Welcome)
-    assert service.ok("GET", path)["status"] == "online"
+    service.becomes(path, lambda answer: answer["status"] == "online")
     agent.publish(StatusReport(agent.endpoint_id, {"heartbeat_period": 30.0}), "heartbeats")
     details = service.becomes(path, lambda answer: "heartbeat_period" in answer["details"])["details"]
     assert details["heartbeat_period"] == 30.0

@@ -93,6 +93,7 @@ def test_a_stuck_server_holds_up_nobody_who_comes_later(postgresql: PostgresqlSe
         finally:
             os.kill(pid, signal.SIGCONT)
         assert await held_up == "1"
+        await back(rig)
         assert await rig.store.get_meta("a") == "1"
         rig.store.close()
 

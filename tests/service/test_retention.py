@@ -188,7 +188,9 @@ def test_a_step_gives_back_as_many_pages_as_it_says(tmp_path: Path) -> None:
 
 def checkpoint(rig: Rig) -> None:
     """What the sync thread does now and then."""
-    rig.store._database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    busy = 1
+    while busy:  # if that thread does it just now
+        busy, *_ = rig.store._database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def test_deleted_rows_make_room_in_postgresql(postgresql) -> None:
@@ -241,6 +243,7 @@ def test_what_a_watcher_was_told_counts_as_fetched_and_is_forgotten_in_time(home
     with run_service(home, retention=Retention(0.0, 3600.0)):
         pass  # it ends before its first look
     with run_service(home, idle_s=0.2) as service:  # sweeps at its first look, and has `retention` in mind
+        deadline = time.monotonic() + WAIT_S
         while fetched(home) and time.monotonic() < deadline:
             pause.wait(0.02)
         counts = service.ok("GET", "/v3/compute_nb/status")["tasks"]

@@ -1,5 +1,7 @@
 import asyncio
+import hashlib
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -505,6 +507,24 @@ def test_a_user_with_ten_groups_has_no_larger_share_than_one_with_one(play: Play
         assert (len(mine), len(yours)) == (128, 128)
         await rig.finish(*mine[:10], *yours[:10])
         assert {owner: len(runs) for owner, runs in rig.sent_by_owner().items()} == {me: 10, you: 10}
+
+    play(scene)
+
+
+def test_who_a_user_is_can_be_told_by_the_key_of_the_service_alone(play: Play) -> None:
+    async def scene(rig: Rig) -> None:
+        heard: list[str] = []
+        for key in (b"one", b"one", b"other"):
+            rig.store.close()
+            await rig.open(key=key)
+            await rig.open_to_all()
+            await rig.submit(1)
+            ((owner, _),) = rig.sent_by_owner().items()
+            heard.append(owner)
+        assert heard[0] == heard[1] != heard[2]  # also after a restart of the service
+        ids = rig.endpoint.bytes + ME.bytes  # what an agent may know: its endpoint, and a user's id
+        assert hashlib.sha256(ids).hexdigest()[:16] not in heard
+        assert all(re.fullmatch("[0-9a-f]{16}", owner) for owner in heard)
 
     play(scene)
 

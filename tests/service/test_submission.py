@@ -59,7 +59,7 @@ def test_a_held_group_is_released_without_tasks():
         ({"tasks": {"x": []}}, 400, "must be a UUID"),
         ({"tasks": {str(FUNCTION): "ab"}}, 400, "list of texts"),
         ({"tasks": {str(FUNCTION): [1]}}, 400, "list of texts"),
-        ({"tasks": {str(FUNCTION): ["a"] * 1001}}, 413, "TASK_PAYLOAD_TOO_LARGE"),
+        ({"tasks": {str(FUNCTION): ["a"] * 10_001}}, 413, "TASK_PAYLOAD_TOO_LARGE"),
         ({"task_group_id": "x"}, 400, "'task_group_id' must be a UUID"),
         ({"compute_nb": {"task_ids": {}}}, 400, "same functions and counts"),
         ({"compute_nb": {"task_ids": {str(FUNCTION): [str(OTHER)]}}}, 400, "same functions and counts"),

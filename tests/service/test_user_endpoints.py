@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
+from compute_nb.published_messages import PublishedResult
 from compute_nb.service.lane import WINDOW_PUBLISHED
 from compute_nb.service.rows import Forbidden, Letters, NotFound
 from compute_nb.tasks import ErrorCode, Run, Submission, TaskState, new_id
-from compute_nb.wire import PublishedResult
 
 from .test_store import ME, YOU, Play, Rig, play  # noqa: F401 - a fixture
 

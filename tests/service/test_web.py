@@ -50,7 +50,7 @@ async def ended(reader):
 
 def test_one_that_asks_nothing_is_cut_off():
     async def test():
-        async with serving(head_s=0.2) as connect:
+        async with serving(head_s=1.0) as connect:
             reader, writer = await asked(connect)
             silent, _ = await connect()
             slow, dripping = await connect()

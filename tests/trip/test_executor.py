@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 RunScript = Callable[..., str]
 
@@ -71,24 +72,28 @@ def test_an_error_is_raised_as_its_own_type_and_ours(run_script: RunScript) -> N
 
 
 ARRIVAL = """
-import concurrent.futures
+import concurrent.futures, sys
 from compute_nb import Executor
 
-def late(seconds):
-    import time
-    time.sleep(seconds)
-    return seconds
+def when(path):
+    import os, time
+    while path and not os.path.exists(path):
+        time.sleep(0.01)
+    return path
 
 with Executor("local") as executor:
-    futures = [executor.submit(late, s) for s in (0.6, 0.0)]
-    print([f.result() for f in concurrent.futures.as_completed(futures, timeout=60)])
+    futures, seen = [executor.submit(when, path) for path in (sys.argv[1], "")], []
+    for future in concurrent.futures.as_completed(futures, timeout=60):
+        seen.append(futures.index(future))
+        open(sys.argv[1], "w").close()
+    print(seen)
     print(list(executor.map(pow, [2, 3], [5, 2], timeout=60)))
 """
 
 
-def test_as_completed_and_map(run_script: RunScript) -> None:
-    first, second = run_script(ARRIVAL).splitlines()
-    assert first == "[0.0, 0.6]"
+def test_as_completed_and_map(run_script: RunScript, tmp_path: Path) -> None:
+    first, second = run_script(ARRIVAL, str(tmp_path / "gate")).splitlines()
+    assert first == "[1, 0]"
     assert second == "[32, 9]"
 
 

@@ -56,7 +56,7 @@ def written(path: Path, cells: tuple[str, ...]) -> Path:
 def run(*words: object) -> tuple[int, str]:
     """Runs a program of this environment; returns its exit code and all that it printed."""
     command = [sys.executable, "-m", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     return done.returncode, re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
 
 
@@ -70,7 +70,7 @@ def papermill(path: Path) -> tuple[int, str, Any]:
 def nbclient(path: Path) -> Any:
     """Runs a notebook in place."""
     made = nbformat.read(path, as_version=4)
-    NotebookClient(made, timeout=60).execute()
+    NotebookClient(made, timeout=150).execute()
     return made
 
 

@@ -21,7 +21,7 @@ from compute_nb.endpoint.engines.luggage import luggage, visitor
 from compute_nb.endpoint.engines.pool import MOST, Figures, WorkerLost, oldest
 from compute_nb.endpoint.engines.visits import Visit, Visits
 from compute_nb.endpoint.machine import WORKER_MARK
-from compute_nb.endpoint.runner.keeper import CANCELLED, Answer, Call, never
+from compute_nb.endpoint.runner.answer import CANCELLED, Answer, Call, never
 from compute_nb.errors import ComputeError
 
 CAPABILITIES = Capabilities("dask", live_text=True, because="it gives each task one thread of a Dask worker")

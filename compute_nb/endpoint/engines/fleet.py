@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from compute_nb.endpoint.engines.death import describe_exit
-from compute_nb.endpoint.engines.worker import Worker, WorkerPlan
+from compute_nb.endpoint.engines.worker import LIVE_LOG_BYTES, Worker, WorkerPlan
 from compute_nb.endpoint.slots import Slot
 from compute_nb.endpoint.timers import Timers
 
@@ -20,6 +20,7 @@ EXIT_LOOK_S = 0.02
 RESTART_S = 5.0
 SLOW_S = 30.0
 LOG_LOOK_S = 60.0
+GROWTH_LOOK_S, FAST_LOOK_S = 1.0, 0.1
 START_LIMIT = 3
 
 _log = logging.getLogger(__name__)
@@ -198,6 +199,7 @@ class Fleet:
         self._tell_not_preloaded(frame)
         self._timers.later(self._idle_s, lambda: self._end_idle(worker))
         self._timers.later(LOG_LOOK_S, lambda: self._bound_log(worker))
+        self._timers.later(GROWTH_LOOK_S, lambda: self._bound_growth(worker))
 
     def _tell_not_preloaded(self, texts: list[Any]) -> None:
         """Says once of each module that it can't be imported: tasks run without it."""
@@ -210,6 +212,13 @@ class Fleet:
         if worker in self.workers:
             worker.bound_log()
             self._timers.later(LOG_LOOK_S, lambda: self._bound_log(worker))
+
+    def _bound_growth(self, worker: Worker) -> None:
+        """Bounds what prints while no task is listened to, such as what one has left running."""
+        if worker in self.workers:
+            worker.bound_log(LIVE_LOG_BYTES)
+            pause_s = FAST_LOOK_S if worker.late_grows() else GROWTH_LOOK_S
+            self._timers.later(pause_s, lambda: self._bound_growth(worker))
 
     def _end_idle(self, worker: Worker) -> None:
         if worker not in self.workers or worker.closing:

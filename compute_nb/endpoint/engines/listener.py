@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compute_nb.endpoint.engines.newsbox import NewsBox
-from compute_nb.endpoint.engines.worker import Worker
+from compute_nb.endpoint.engines.worker import LIVE_LOG_BYTES, Worker
 from compute_nb.endpoint.timers import Timers
 from compute_nb.tasks import Printed
 
@@ -13,7 +13,6 @@ LISTEN_S = 0.1
 ROUND_CHARS = 65_536
 LEAST_CHARS = 1_024
 LAST_CHARS = 16_384
-LOG_BYTES = 64 * 1024 * 1024
 
 
 class Listener:
@@ -47,6 +46,8 @@ class Listener:
             limit = max(LEAST_CHARS, ROUND_CHARS // len(talking))
             for worker in talking:
                 self.hear(worker, limit)
+        for worker in talking:  # also while nobody takes the news, or hears what stands in the log
+            worker.bound_log(LIVE_LOG_BYTES)
         self._timers.later(LISTEN_S, self._round)
 
     def hear(self, worker: Worker, limit: int = LAST_CHARS) -> None:
@@ -59,4 +60,3 @@ class Listener:
         if piece is None or worker.slot.begun(chunk.record) != begun:  # it may be the next one's
             return
         self._news.printed(Printed(chunk.tasks[begun - 1].run, chunk.batch.task_group_id, *piece))
-        worker.bound_log(LOG_BYTES)

@@ -21,7 +21,8 @@ from typing import Any
 
 from compute_nb.endpoint.engine import Capabilities
 from compute_nb.endpoint.engines.pool import Figures, begun, refused
-from compute_nb.endpoint.runner.keeper import Answer, Call, Keeper
+from compute_nb.endpoint.runner.answer import Answer, Call
+from compute_nb.endpoint.runner.keeper import Keeper
 from compute_nb.errors import ComputeError
 from compute_nb.mpi import completed
 

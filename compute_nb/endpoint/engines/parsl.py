@@ -23,7 +23,7 @@ from compute_nb.endpoint.engines.luggage import visitor
 from compute_nb.endpoint.engines.pool import MOST, Figures, OutOfReach, WorkerLost, oldest
 from compute_nb.endpoint.engines.visits import Visit, Visits
 from compute_nb.endpoint.machine import WORKER_MARK
-from compute_nb.endpoint.runner.keeper import CANCELLED, Answer, Call, never
+from compute_nb.endpoint.runner.answer import CANCELLED, Answer, Call, never
 from compute_nb.errors import ComputeError
 
 CAPABILITIES = Capabilities(

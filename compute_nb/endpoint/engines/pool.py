@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from compute_nb.endpoint.engine import Capabilities, Resources
-from compute_nb.endpoint.runner.keeper import Answer, Call
+from compute_nb.endpoint.runner.answer import Answer, Call
 from compute_nb.errors import ComputeError
 
 MOST = 64  # calls in a chunk

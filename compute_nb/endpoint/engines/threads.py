@@ -23,16 +23,8 @@ from typing import IO, Any
 from compute_nb.endpoint.engine import Capabilities
 from compute_nb.endpoint.engines.pool import Figures, begun
 from compute_nb.endpoint.engines.worker import KNOWN_FUNCTIONS, RUNNER, WorkerPlan, open_log_at
-from compute_nb.endpoint.runner.keeper import (
-    DIED,
-    ERROR,
-    LIVE_LOG_BYTES,
-    LOG,
-    MAX_WORDS,
-    SUCCESS,
-    Answer,
-    Call,
-)
+from compute_nb.endpoint.runner.answer import DIED, ERROR, SUCCESS, Answer, Call
+from compute_nb.endpoint.runner.keeper import LIVE_LOG_BYTES, LOG, MAX_WORDS
 from compute_nb.endpoint.runner.leftovers import LATE
 from compute_nb.errors import ComputeError
 

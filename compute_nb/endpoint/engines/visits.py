@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from compute_nb.endpoint.engines.pool import NotBegun
-from compute_nb.endpoint.runner.keeper import NOT_BEGUN, Answer, Call
+from compute_nb.endpoint.runner.answer import NOT_BEGUN, Answer, Call
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from compute_nb.endpoint.timers import Timer
 RUNNER = Path(__file__).parent.parent / "runner" / "__main__.py"
 MAX_FRAME_BYTES = 8 * MAX_RESULT_CHARS
 MAX_LOG_BYTES = 10 * 1024 * 1024
+LIVE_LOG_BYTES = 64 * 1024 * 1024
 KEPT_LOG_BYTES = 1024 * 1024
 KNOWN_FUNCTIONS = 32
 
@@ -116,6 +117,7 @@ class Worker:
         self._out, self._in = bytearray(), bytearray()
         self.log = plan.logs / f"worker-{place}.log"
         self._log_start = open_log_at(self.log)
+        self._late_bytes = 0
         self.log.touch()
         self.tail = Tail(os.fspath(self.log))
         try:
@@ -306,6 +308,13 @@ class Worker:
                 self.log.with_suffix(".log.1").write_bytes(log.read(KEPT_LOG_BYTES))
             os.truncate(self.log, 0)
             self._log_start = 0
+
+    def late_grows(self) -> bool:
+        """True if what a task has left running has printed since the last call."""
+        size, self._late_bytes = self._late_bytes, 0
+        with contextlib.suppress(OSError):
+            self._late_bytes = self.log.with_name(self.log.name + LATE).stat().st_size
+        return size != self._late_bytes
 
     def last_words(self, max_chars: int = 2000) -> str:
         """Returns the end of what this process has written to its log."""

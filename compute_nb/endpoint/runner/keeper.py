@@ -18,11 +18,12 @@ import subprocess
 import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+from .answer import CANCELLED, DIED, ERROR, NO_WORKER, SUCCESS, WALLTIME, Answer, Call, never
 from .leftovers import LATE, is_written
 from .tail import Tail
 from .voice import LAST_CHARS, Voice
@@ -42,47 +43,6 @@ MAX_STARTS = 3
 MAX_WORDS = 16_000
 MAX_LOG_BYTES = 10 * 1024 * 1024
 LOOK_AT_LOG = 16  # tasks: a host with threads pays for every call of the system
-
-SUCCESS, ERROR, DIED, CANCELLED, WALLTIME, NO_WORKER, NOT_BEGUN = (
-    "success",
-    "error",
-    "died",
-    "cancelled",
-    "walltime",
-    "no worker",
-    "not begun",
-)
-
-
-class Call(NamedTuple):
-    """One task; `code` and `args` are packed, `place` is that in the custody file."""
-
-    task_id: str
-    function_id: str
-    code: str
-    args: str
-    options: dict[str, Any]
-    place: int = -1
-
-
-class Answer(NamedTuple):
-    """How a task ended.
-
-    Attributes:
-        kind: SUCCESS, ERROR, DIED, CANCELLED, WALLTIME, NO_WORKER or NOT_BEGUN.
-        data: The packed value, the text of the error, or the last words of the worker.
-        code: The error's code; of a worker that died its exit code.
-        pid: Of that worker.
-        host: Where.
-    """
-
-    kind: str
-    data: str
-    code: Any
-    started: float
-    ended: float
-    pid: int
-    host: str
 
 
 class Keeper:
@@ -385,7 +345,7 @@ class Keeper:
         piece = self.tail.news(self.serial, 0, self.words[LOG_WORD], LAST_CHARS)
         if piece is not None:
             self.voice.say(task_id, piece.start, piece.text, is_last)
-            self.bound_log(LIVE_LOG_BYTES)
+        self.bound_log(LIVE_LOG_BYTES)
 
     def interrupt(self, now: float) -> float:
         """Asks the task to end; returns when that is to be enforced."""
@@ -393,12 +353,6 @@ class Keeper:
         self.words[CANCEL] = self.serial
         self.signal(signal.SIGINT)
         return now + float(self.setup["kill_s"])
-
-
-def never(kind: str) -> Answer:
-    """Returns the end of a task that has not begun."""
-    now = time.time()
-    return Answer(kind, "", None, now, now, 0, os.uname().nodename)
 
 
 def sweep() -> None:

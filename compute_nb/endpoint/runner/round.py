@@ -11,12 +11,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .keeper import CANCELLED, NOT_BEGUN, never
+from .answer import CANCELLED, NOT_BEGUN, never
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from .keeper import Call, Keeper
+    from .answer import Call
+    from .keeper import Keeper
 
 LONG_S = 0.1
 TELL_S = 0.2  # so long an end waits for that of the round

@@ -63,11 +63,21 @@ def inspected(obj: Any) -> str:
     import inspect
     import textwrap
 
-    return textwrap.dedent(inspect.getsource(obj))
+    return textwrap.dedent(beside_others(inspect.getsource, obj))
 
 
 def dill_source(obj: Any) -> str:
     """Returns the source of a function by dill."""
     dill()
     source = importlib.import_module("dill.source")
-    return source.getsource(obj, lstrip=True)  # type: ignore[no-any-return]
+    return str(beside_others(source.getsource, obj, lstrip=True))
+
+
+def beside_others(parse: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Returns what needs a tree, whoever else parses: Python 3.11 counts all threads' depths as one."""
+    for _ in range(20):
+        try:
+            return parse(*args, **options)
+        except SystemError as error:
+            problem = error
+    raise problem

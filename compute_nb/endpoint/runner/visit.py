@@ -10,7 +10,8 @@ import os
 import threading
 from typing import Any
 
-from .keeper import CANCELLED, Call, Keeper, never
+from .answer import CANCELLED, Call, never
+from .keeper import Keeper
 from .line import line
 from .round import Round
 

@@ -22,6 +22,8 @@ from compute_nb.tasks import TaskState
 
 LOOK_S = 5.0
 
+_FIRST = 4  # columns of an endpoint that stand in its line however narrow that is
+
 _STOPPED = "the local service does not run now; a submit or `%compute wait` starts it"
 _NO_SERVICE = "no service of yours runs now; the first `%%compute local` starts it"
 
@@ -84,7 +86,9 @@ class Destinations:
         lines = [f"▲ {line}" for line in answer.silent]
         if not strong:
             lines.append(f"default: {default}")
-        self._lay(Table(head, rows, lines=lines, strong=strong, numbers=frozenset(range(4, 9))))
+        folds = len(head) - _FIRST
+        numbers = frozenset(range(4, 9))
+        self._lay(Table(head, rows, lines=lines, strong=strong, numbers=numbers, folds=folds))
 
     def _restart(self, line: Line) -> None:
         name = line.words[0] if line.words else LOCAL

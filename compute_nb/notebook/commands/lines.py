@@ -129,7 +129,8 @@ class Lines:
         ]
         rows += [_of_record(one) for one in reversed(noted)]
         head = ["cell", "name", "submitted", "endpoint", "tasks", "time", "task group"]
-        self._lay(Table(head, rows))
+        lines = [line for line in (self._recording.whose(),) if noted and line]
+        self._lay(Table(head, rows, lines=lines, folds=1))
 
     def _show_again(self, line: Line) -> None:
         self._show(self._one(line))

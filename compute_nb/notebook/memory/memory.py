@@ -19,7 +19,15 @@ from compute_nb.local import find_service
 from compute_nb.notebook.memory.drift import Sources, changes
 from compute_nb.notebook.memory.index import Index
 from compute_nb.notebook.memory.messages import NotebookSeen
-from compute_nb.notebook.memory.saved import SavedNotebook, SavedPanel, path_seen, path_told, read_saved
+from compute_nb.notebook.memory.saved import (
+    NO_NOTEBOOK,
+    SavedNotebook,
+    SavedPanel,
+    path_for_now,
+    path_seen,
+    path_told,
+    read_saved,
+)
 from compute_nb.notebook.runs.record import Entry, Record
 
 if TYPE_CHECKING:
@@ -100,6 +108,9 @@ class Listed:
 class Memory:
     """The runs of one kernel's notebook, across restarts; the main thread's alone, but for `seen`.
 
+    Where nobody tells the notebook's path (a console, a front end that says nothing), runs are noted for the
+    folder: they are listed and can be reloaded there, but never taken up, since whose they are is not known.
+
     Args:
         namespace: Of the kernel.
         home: Whose index counts.
@@ -110,11 +121,16 @@ class Memory:
         self._sources = Sources(home.root / "sources")
         self._told = path_told(namespace)
         self._path = self._told
+        self._for_now = path_for_now()
 
     @property
     def path(self) -> Path | None:
         """Where the notebook is, as far as is known now."""
         return self._path
+
+    @property
+    def _noted_at(self) -> Path | None:
+        return self._path or self._for_now
 
     def note(self, entry: Entry, source: str = "") -> None:
         """Notes a group that was submitted, and the source of its cell if that is known.
@@ -122,8 +138,8 @@ class Memory:
         Raises:
             OSError, ComputeError: The home folder can't be written.
         """
-        if self._path is not None:
-            self._index.note(self._path, entry)
+        if (path := self._noted_at) is not None:
+            self._index.note(path, entry)
             if source:
                 self._sources.keep(source)
 
@@ -144,8 +160,8 @@ class Memory:
 
     def forget(self, group_id: str) -> None:
         """Drops a group from the home folder's notes."""
-        if self._path is not None:
-            self._index.forget(self._path, group_id)
+        if (path := self._noted_at) is not None:
+            self._index.forget(path, group_id)
 
     def recall(self) -> Found:
         """Returns what the saved file and the home folder say; asks no service."""
@@ -160,11 +176,12 @@ class Memory:
 
     def listed(self) -> Sequence[Listed]:
         """Returns the groups of the record, oldest first; asks no service."""
-        if self._path is None:
+        path = self._noted_at
+        if path is None:
             return ()
-        saved = read_saved(self._path)
+        saved = read_saved(path)
         counts = {panel.entry.id: _counts(panel) for panel in (saved.panels if saved else ())}
-        own = {entry.id: entry for entry in self._index.of(self._path)}
+        own = {entry.id: entry for entry in self._index.of(path)}
         entries = {**{entry.id: entry for entry in (saved.record if saved else ())}, **own}
         found = sorted(entries.values(), key=lambda entry: entry.submitted_at)
         return [Listed(entry, counts.get(entry.id), entry.id in own) for entry in found]
@@ -212,6 +229,10 @@ class Memory:
     def _is_ours(self, entry: Entry) -> bool:
         """Returns whether a group was submitted from here: from a path at which there is nothing any more."""
         owner = self._index.owner(entry.id)
+        if owner is not None and owner.name == NO_NOTEBOOK and self._path is not None:
+            self._index.note(self._path, entry)
+            self._index.forget(owner, entry.id)
+            return True
         if owner is None or owner == self._path or owner.exists() or self._path is None:
             return owner is not None and owner == self._path
         self._index.move(owner, self._path)

@@ -22,10 +22,10 @@ class Live(TypedDict):
 
 
 class Recorded(TypedDict):
-    """A group was submitted: its entry belongs into the record, and the notebook is to be saved."""
+    """Groups were submitted: their entries belong into the record, and the notebook is to be saved."""
 
     kind: Literal["record"]
-    entry: Mapping[str, Any]
+    entries: Sequence[Mapping[str, Any]]
     writer: str | None
 
 

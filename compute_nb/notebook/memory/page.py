@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from compute_nb.notebook.memory.backlog import queued
 from compute_nb.notebook.memory.messages import TARGET, ChangesAsked, Message, NotebookSeen
 from compute_nb.notebook.runs.record import Entry
 from compute_nb.notebook.view.pulse import MESSAGES, Drawn, pulse
@@ -92,7 +93,7 @@ class Page:
         """Has a group put into the notebook's record."""
         with self._lock:
             self._recorded[entry.id] = entry
-            self._say({"kind": "record", "entry": entry.to_json(), "writer": self._writer})
+            self._say({"kind": "record", "entries": [entry.to_json()], "writer": self._writer})
 
     def forget(self, group_id: str) -> None:
         """Has a group dropped from the notebook's record."""
@@ -186,15 +187,7 @@ class Page:
         return 0.0 if self._queue else None
 
     def _say(self, message: Message) -> None:
-        if message["kind"] == "live":  # it tells all, so that an older one says nothing
-            self._queue = [one for one in self._queue if one["kind"] != "live"]
-        elif message["kind"] == "counts":  # those of all groups that wait to be sent go in one
-            told: dict[str, Mapping[str, int]] = {}
-            for one in self._queue:
-                told.update(one["counts"] if one["kind"] == "counts" else {})
-            message = {"kind": "counts", "counts": {**told, **message["counts"]}}
-            self._queue = [one for one in self._queue if one["kind"] != "counts"]
-        self._queue.append(message)
+        self._queue = queued(self._queue, message)
         self._ask(self)
 
     def _on_message(self, message: Any) -> None:
@@ -212,8 +205,9 @@ class Page:
             if self._writer is None or self._writer == seen.previous:
                 self._writer = seen.client
             self._say({"kind": "live", "live": dict(self._live)})
-            for entry in self._recorded.values():
-                self._say({"kind": "record", "entry": entry.to_json(), "writer": self._writer})
+            if self._recorded:
+                entries = [entry.to_json() for entry in self._recorded.values()]
+                self._say({"kind": "record", "entries": entries, "writer": self._writer})
             if self._counts:
                 self._say({"kind": "counts", "counts": dict(self._counts)})
             if self._ended:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from compute_nb.home import Home
 from compute_nb.notebook.memory.index import Index
-from compute_nb.notebook.memory.saved import path_told
+from compute_nb.notebook.memory.saved import path_for_now, path_told
 from compute_nb.notebook.runs.record import Entry
 
 MOST = 20
@@ -40,10 +40,10 @@ def recent(namespace: Mapping[str, Any], home: Home) -> list[Recent]:
     Args:
         namespace: Of the kernel, which may tell where its notebook is.
     """
-    here = path_told(namespace)
-    found = [Recent(entry, _named(path, here)) for path, entry in Index(home).all()]
-    found.sort(key=lambda one: bool(one.notebook))  # stable: the newest stay first
-    return found[:MOST]
+    told = path_told(namespace)
+    noted = Index(home).all()
+    noted.sort(key=lambda one: one[0] != (told or path_for_now()))  # stable: the newest stay first
+    return [Recent(entry, _named(path, told)) for path, entry in noted[:MOST]]
 
 
 def _named(path: Path, here: Path | None) -> str:

@@ -89,6 +89,12 @@ class Recording:
         """Returns what is recorded of this notebook's groups, oldest first; asks no service."""
         return [Noted(one.entry, _snapshot(one.entry, one.counts), one.ours) for one in self._memory.listed()]
 
+    def whose(self) -> str:
+        """Returns a line that says whose runs are noted here, "" if they are this notebook's."""
+        if self._memory.path is not None:
+            return ""
+        return "which notebook this is was not told: runs of before are those of this folder without one"
+
     def find(self, text: str) -> Entry:
         """Returns the group that an id, the beginning of one, or a name means; of a name the latest.
 

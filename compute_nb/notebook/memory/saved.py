@@ -16,6 +16,7 @@ from typing import Any
 
 from compute_nb.notebook.runs.record import KEY, Entry, Record, source_hash
 
+NO_NOTEBOOK = "no notebook"
 PANEL_MIME = "application/vnd.compute-nb.panel+json"
 _SESSION = "JPY_SESSION_NAME"
 _VS_CODE = "__vsc_ipynb_file__"
@@ -77,6 +78,14 @@ def path_told(namespace: Mapping[str, Any]) -> Path | None:
             if path.is_absolute():
                 return path
     return None
+
+
+def path_for_now() -> Path | None:
+    """Returns under what runs are noted while nobody tells the notebook's path: a name in this folder."""
+    try:
+        return Path.cwd() / NO_NOTEBOOK
+    except OSError:  # it was removed
+        return None
 
 
 def path_seen(told: Path | None, seen: str) -> Path | None:

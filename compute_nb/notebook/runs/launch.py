@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compute_nb.client import Client
-from compute_nb.errors import ComputeError, EndpointNotFound
+from compute_nb.errors import ComputeError, EndpointNotFound, ServiceUnreachable
 from compute_nb.executor import Executor
 from compute_nb.home import Home as HomeFolder
 from compute_nb.mpi import MPIFunction
@@ -181,6 +181,8 @@ def _check(flight: Flight, scout: Scout, endpoint: str, executor: Executor, note
 def _told(error: ComputeError, endpoint: str) -> str:
     if isinstance(error, EndpointNotFound) and endpoint in SUBCOMMANDS:
         return f"`{endpoint}` is no endpoint but a line of its own: `%compute {endpoint}`"
+    if isinstance(error, ServiceUnreachable):
+        return f"`{endpoint}`: {error}; `%compute endpoints` says what answers now"
     return str(error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,13 @@ from compute_nb.tasks import TaskState
 _PLAIN = ComputeSerializer()
 _CHARTS = tuple(f"application/vnd.{kind}" for kind in ("vega.", "vegalite.", "plotly.", "dataresource+json"))
 _WHOLE = '"value_error": null, "output_errors": {}'  # as most have it: a result need not be opened for it
+# Frames of what brings a cell to a worker, where faulthandler lists all as Python dies.
+_DUMP = "Fatal Python error:"
+_OURS = re.compile(
+    r'(?:^  File "(?:<_compute_nb_[^"]*|<compute_cell>|'
+    r'[^"\n]*[/\\](?:compute_nb[/\\]endpoint[/\\]|compute_nb_\d+_)runner[^"\n]*)".*(?:\n|\Z))+',
+    re.MULTILINE,
+)
 _NO_PICKLE = (JSONData, PureSourceTextInspect)
 
 
@@ -155,7 +163,18 @@ def said(future: ComputeFuture) -> str:
     if not future.done():
         return future.live_text
     text = "".join(text for _, text in printed(list(facts(future).get("items") or ())))
-    return text or future.live_text
+    return text or without_ours(future.live_text)
+
+
+def without_ours(text: str) -> str:
+    """Returns what a dying Python wrote last, with frames of this package folded."""
+    begin = text.rfind(_DUMP)
+    return text if begin < 0 else text[:begin] + _OURS.sub(_folded, text[begin:])
+
+
+def _folded(found: re.Match[str]) -> str:
+    count = found[0].count('  File "')
+    return f"  [... {count} frame{'s' * (count != 1)} of compute_nb]\n"
 
 
 def displayed(items: list[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

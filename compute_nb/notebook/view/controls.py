@@ -49,10 +49,10 @@ class Controls:
         """Returns a box of controls, side by side."""
         return self.kit.HBox(children, layout=self.layout("row", shown=shown))
 
-    def button(self, text: str, tooltip: str, action: Callable[[], None], *, shown: bool = True) -> Any:
-        """Returns a button."""
-        layout = self.layout("button", shown=shown)
-        made = self._styled(self.kit.Button, description=text, tooltip=tooltip, layout=layout)
+    def button(self, text: str, tooltip: str, action: Callable[[], None], **traits: Any) -> Any:
+        """Returns a button, shown if `traits` don't say otherwise."""
+        traits = {"description": text, "tooltip": tooltip, "layout": self.layout("button"), **traits}
+        made = self._styled(self.kit.Button, **traits)
         made.on_click(lambda _: action())
         return made
 

@@ -12,7 +12,9 @@ is opened below them keep the focus; elsewhere these alone take the widget's pla
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -34,7 +36,8 @@ LIVE_MIME = "application/vnd.compute-nb.live+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 _HEART_S = 1.0
 _SOON_S = 0.02
-_END_MESSAGES, _FEW_MESSAGES = 9, 4
+_FIRST_S = 0.25  # a run that ends before is drawn once, by one message
+_END_MESSAGES, _FEW_MESSAGES, _FIRST_MESSAGES = 9, 4, 1
 _TURN_MESSAGES = 3  # more, when buttons go or come because a cell waits or has stopped waiting
 _KEPT = 50
 
@@ -67,6 +70,7 @@ class Panel:
         self._ids = uuid.uuid4().hex, uuid.uuid4().hex, uuid.uuid4().hex
         self._account = Account(run, self._census, max_lines)
         self._soon = False
+        self._first_at = 0.0
         self._last_sent = 0
         self._blocked = run.blocks  # as it was drawn last
         self._census.take()
@@ -90,7 +94,8 @@ class Panel:
                 self._show()
         finally:
             self._shown = True
-            pulse.ask_soon(self)
+            self._first_at = time.monotonic() + _FIRST_S
+            pulse.ask_soon(self, self._not_before())
 
     def _show(self) -> None:
         self._put_bundle(update=False)
@@ -103,7 +108,11 @@ class Panel:
 
     def news(self, *_: Any) -> None:
         """Has it drawn when its turn comes."""
-        pulse.ask(self)
+        pulse.ask(self, self._not_before())
+
+    def _not_before(self) -> float:
+        is_first = self._widgets is not None and self._widgets.tail is None
+        return self._first_at if is_first and not self._run.ended else 0.0
 
     def reopen(self) -> None:
         """Follows the run once more: tasks of it were sent again."""
@@ -150,7 +159,10 @@ class Panel:
     def weight(self) -> int:
         """Returns how many messages the next drawing may take."""
         ends = self._run.ended and not self._final
-        turns = _TURN_MESSAGES if self._blocked != (self._run.blocks and not ends) else 0
+        blocks = self._run.blocks and not ends
+        if self._widgets is not None and self._widgets.tail is None:  # one message puts all into the box
+            return _FIRST_MESSAGES + (_TURN_MESSAGES if blocks else 0)
+        turns = _TURN_MESSAGES if self._blocked != blocks else 0
         return turns + (_END_MESSAGES if ends else max(_FEW_MESSAGES, self._last_sent + 1))
 
     def next_draw_s(self) -> float | None:
@@ -209,7 +221,7 @@ class Panel:
         """Moves again: tasks of a run that had ended were submitted anew."""
         self._final = False
         self._account.begin_again()
-        if self in _ended:
+        with contextlib.suppress(ValueError):  # another panel's end, on another thread, may let it go now
             _ended.remove(self)
         self._put_bundle(update=True)
         widgets = self._widgets

@@ -101,9 +101,10 @@ class Widgets:
         self._make(parts)
         self._upper = controls.column(tuple(self._parts.values()))
         cancel, retry = self._does
-        self._cancel = button("cancel", f"Ends all open tasks of this run; {_LATER}", cancel)
-        again = f"Submits the tasks without a value again, with the same inputs; {_LATER}"
-        self._retry = button("retry failed", again, retry, shown=False)
+        ends, again = self._cancelling(offer), self._retrying(offer)  # each later change is a message
+        self._cancel = button("cancel", f"Ends all open tasks of this run; {_LATER}", cancel, **ends)
+        resends = f"Submits the tasks without a value again, with the same inputs; {_LATER}"
+        self._retry = button("retry failed", resends, retry, **again)
         details = button("details", f"Shows all of one task; {_LATER}", self._toggle_details)
         copy = button("id", f"Shows the task group's id, to be copied; {_LATER}", self._toggle_id)
         self._row = controls.row((self._cancel, self._retry, details, copy))
@@ -122,18 +123,23 @@ class Widgets:
 
     def _offer(self, offer: Offer) -> int:
         controls = self._controls
-        change, layout = controls.change, controls.layout
-        sent = change(self._row, layout=layout("row", shown=not offer.instead))
+        change = controls.change
+        sent = change(self._row, layout=controls.layout("row", shown=not offer.instead))
         sent += self._tell("blocked", offer.instead, "cnb-live")
         sent += self._offer_next()
-        sent += change(
-            self._cancel,
-            layout=layout("button", shown=offer.cancel),
-            disabled=not offer.cancel or offer.cancelling,
-            description="cancelling" if offer.cancel and offer.cancelling else "cancel",
-        )
+        sent += change(self._cancel, **self._cancelling(offer))
+        return sent + change(self._retry, **self._retrying(offer))
+
+    def _cancelling(self, offer: Offer) -> dict[str, Any]:
+        return {
+            "layout": self._controls.layout("button", shown=offer.cancel),
+            "disabled": not offer.cancel or offer.cancelling,
+            "description": "cancelling" if offer.cancel and offer.cancelling else "cancel",
+        }
+
+    def _retrying(self, offer: Offer) -> dict[str, Any]:
         name = {"description": f"retry {offer.retry}"} if offer.retry else {}
-        return sent + change(self._retry, layout=layout("button", shown=bool(offer.retry)), **name)
+        return {"layout": self._controls.layout("button", shown=bool(offer.retry)), **name}
 
     def _offer_next(self) -> int:
         if self._after is None:
@@ -174,8 +180,8 @@ class Widgets:
         with self._lock:
             self._tell("trouble", told, "cnb-part")
 
-    def _button(self, name: str, tooltip: str, action: Callable[[], None], *, shown: bool = True) -> Any:
-        return self._controls.button(name, tooltip, lambda: self._do(action), shown=shown)
+    def _button(self, name: str, tooltip: str, action: Callable[[], None], **traits: Any) -> Any:
+        return self._controls.button(name, tooltip, lambda: self._do(action), **traits)
 
     def _open(self, name: str, widget: Any | None) -> None:
         """Puts a widget below the buttons, after those that are there: none of them is drawn anew."""

@@ -52,6 +52,13 @@ describe('the board', () => {
     expect(news).toEqual([A, null]);
   });
 
+  it('tells what has changed of one group to the panels of that group only', () => {
+    const { board, news, notebook } = listened();
+    board.touch(notebook, A);
+    board.touch(notebook);
+    expect(news).toEqual([A, null]);
+  });
+
   it('keeps notebooks apart', () => {
     const { board, notebook } = listened();
     board.setLive(notebook, { [A]: 'one' });

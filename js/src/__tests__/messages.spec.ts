@@ -10,7 +10,7 @@ describe('a message', () => {
     });
   }
 
-  it.each([null, 'text', [], {}, { kind: 'of tomorrow' }, { kind: 'record', entry: 'none' }, { kind: 'forget' }])(
+  it.each([null, 'text', [], {}, { kind: 'of tomorrow' }, { kind: 'record', entries: 'none' }, { kind: 'forget' }])(
     'that is not known is passed over: %j',
     value => {
       expect(readMessage(value)).toBeNull();

@@ -28,7 +28,7 @@ GATE = (  # it says that it runs, and goes on when the file is gone
 )
 
 
-def until(condition, what: str, seconds: float = 30.0) -> None:
+def until(condition, what: str, seconds: float = 120.0) -> None:
     limit = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
@@ -306,7 +306,7 @@ def test_a_graceful_stop_lets_what_runs_end_and_begins_nothing(fresh, holds, tmp
     until(hold.begun, "it does not run")
     mark = tmp_path / "ran"
     rig.submit("def mark(p):\n    open(p, 'a').write('x')\n", *[((str(mark),), {})] * 300)
-    threading.Timer(0.3, hold.release).start()
+    threading.Timer(1.0, hold.release).start()
     rig.engine.stop(30.0)
     rig.stop = lambda: None
     rig.pump(lambda: running[0] in rig.ended)

@@ -91,7 +91,7 @@ def test_what_has_outlived_its_task_is_buried(engine, tmp_path):
     assert psutil.pid_exists(pid)
     second.unlink()
     with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(pid).wait(30)
+        psutil.Process(pid).wait(60)
     assert not psutil.pid_exists(pid)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from compute_nb.endpoint.runner.keeper import CANCELLED, NOT_BEGUN, SUCCESS, Call, Keeper
+from compute_nb.endpoint.runner.answer import CANCELLED, NOT_BEGUN, SUCCESS, Call
+from compute_nb.endpoint.runner.keeper import Keeper
 from compute_nb.endpoint.runner.round import Round
 from compute_nb.serialize.serializer import ComputeSerializer
 from compute_nb.wire import pack_buffers

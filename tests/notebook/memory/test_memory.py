@@ -116,11 +116,46 @@ def test_the_same_run_of_a_cell_is_found_by_cell_and_key(path: Path, home: Home)
     assert [one.id for one in found] == [second.id, first.id]
 
 
-def test_a_kernel_without_a_notebook_remembers_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_without_a_notebook_lists_the_runs_of_its_folder_and_takes_none_up(
+    tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    one = entry(1, cell_id="walk", key="1")
+    Memory({}, home).note(one)
     alone = Memory({}, home)
-    alone.note(entry(1))
+    assert [(row.entry.id, row.counts, row.ours) for row in alone.listed()] == [(one.id, None, True)]
     assert not alone.recall().entries
-    assert not alone.listed()
     assert not alone.same("walk", "1")
     assert listed(alone.recall()) == ""
+    alone.forget(one.id)
+    assert not alone.listed()
+
+
+def test_a_run_noted_for_a_folder_is_that_of_the_notebook_that_shows_it_and_no_other_comes_along(
+    tmp_path: Path, path: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shown, other = entry(1), entry(2)
+    for one in (shown, other):
+        Memory({}, home).note(one)
+    write(path, shown)
+    assert [one.id for one in memory(path, home).recall().entries] == [shown.id]
+    assert [one.entry.id for one in Memory({}, home).listed()] == [other.id]
+    copy = path.with_name("copy.ipynb")
+    shutil.copy(path, copy)
+    assert not memory(copy, home).recall().entries
+
+
+def test_a_folder_that_is_gone_takes_no_note(
+    tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    alone = Memory({}, home)
+    alone.note(entry(1))
+    assert not alone.listed()

@@ -1,10 +1,7 @@
 """A notebook whose cells go the whole way: own service, broker, agent and workers for each module."""
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,19 +38,3 @@ def gate(nb, tmp_path) -> Gate:
     gate = Gate(tmp_path / "gate")
     nb.names["gate"] = gate.path
     return gate
-
-
-@pytest.fixture
-def interrupt_after() -> Callable[[float], AbstractContextManager[None]]:
-    """Presses Interrupt so many seconds after the block began."""
-    main = threading.main_thread().ident
-    assert main is not None
-
-    @contextmanager
-    def pressed(seconds: float) -> Iterator[None]:
-        timer = threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGINT))
-        timer.start()
-        yield
-        timer.join()
-
-    return pressed

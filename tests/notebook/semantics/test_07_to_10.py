@@ -8,6 +8,7 @@ import signal
 from urllib.parse import urlsplit
 
 import pytest
+from interrupt import interrupted
 from own_home import lab, service
 from wires import Authority, TlsFront, serving, tls_before
 
@@ -249,7 +250,7 @@ def test_10_a_group_is_accepted_whole_or_not_at_all(nb, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_10_an_interrupt_while_submitting_withdraws_it(nb, home, interrupt_after):
+def test_10_an_interrupt_while_submitting_withdraws_it(nb, home):
     nb.here("%%compute -n before -w\n1")
     known = tasks_by_state(home)
     info = find_service(home)
@@ -257,8 +258,8 @@ def test_10_an_interrupt_while_submitting_withdraws_it(nb, home, interrupt_after
     os.kill(info.pid, signal.SIGSTOP)  # it accepts nothing now
     try:
         with (
-            interrupt_after(0.2),
             pytest.raises(CellRefused, match="interrupted while submitting: all of it"),
+            interrupted(),
         ):
             nb.here("%%compute -m k=range(7) -n g\nimport time\ntime.sleep(600 + k)")
     finally:

@@ -8,6 +8,7 @@ import re
 from concurrent.futures import CancelledError, as_completed, wait
 
 import pytest
+from interrupt import interrupted
 
 from compute_nb.errors import TaskExecutionFailed
 from compute_nb.future import ComputeFuture
@@ -159,10 +160,10 @@ def test_13_wrap_future_cancels_as_asyncio_says_and_a_shield_does_not(nb, gate):
 
 
 @pytest.mark.parametrize("line", ["await f", "await x", "await g", "%compute wait f", "f.result()"])
-def test_13_an_interrupt_is_seen_in_time_and_ends_the_waiting_only(nb, gate, line, interrupt_after):
+def test_13_an_interrupt_is_seen_in_time_and_ends_the_waiting_only(nb, gate, line):
     nb.here("%%compute -n f -o x\nx = open(gate).read()\nx")
     nb.here("%%compute -n g -m k=[1]\nopen(gate).read()\nk")
-    with interrupt_after(0.1), pytest.raises((KeyboardInterrupt, StoppedWaiting, asyncio.CancelledError)):
+    with pytest.raises((KeyboardInterrupt, StoppedWaiting, asyncio.CancelledError)), interrupted():
         nb.here(line)
     assert not nb.names["f"].done()
     assert not nb.names["g"].done()

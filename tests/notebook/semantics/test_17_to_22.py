@@ -82,7 +82,7 @@ def test_18_retries_cover_lost_work_only(nb, tmp_path):
     with pytest.raises(ZeroDivisionError):
         nb.here(f"%%compute --retries 3 -w\n{TRIES}1 / 0")
     with pytest.raises(TaskExecutionFailed, match="WalltimeExceeded"):
-        nb.here(f"%%compute --retries 3 --walltime 1.5 -w\n{TRIES}import time\ntime.sleep(600)")
+        nb.here(f"%%compute --retries 3 --walltime 3 -w\n{TRIES}import time\ntime.sleep(600)")
     assert len(os.listdir(tmp_path)) == before + 2
 
 

@@ -32,8 +32,9 @@ class Counted:
 def test_all_together_send_ten_messages_in_any_second_and_take_turns():
     for _ in range(10):  # on a busy machine it may take a few times until all ten come within a second
         pulse, drawn = Pulse(), [Counted(4, messages=2) for _ in range(2)]
-        for one in drawn:
-            pulse.ask(one)
+        with pulse._changed:  # both at once, before the first is drawn a second time
+            for one in drawn:
+                pulse.ask(one)
         for one in drawn:
             assert one.done.wait(WAIT_S)
         sent = sorted((at, who) for who in (0, 1) for at in drawn[who].times)
@@ -84,3 +85,15 @@ def test_what_a_cell_has_just_made_waits_for_the_prompt_and_is_not_put_off():
         one.done.wait(0.01)
     assert one.times[0] - began >= 0.05
     assert other.times[0] < one.times[0]
+
+
+def test_what_may_wait_is_drawn_at_its_time_and_at_once_when_that_is_over():
+    pulse, later, now = Pulse(), Counted(1, messages=0), Counted(1, messages=0)
+    at = time.monotonic() + 0.2
+    pulse.ask_soon(later, at)
+    pulse.ask(now, time.monotonic() + 3600)
+    assert later.done.wait(WAIT_S)
+    assert later.times[0] >= at
+    assert not now.times
+    pulse.ask(now)
+    assert now.done.wait(WAIT_S)
