@@ -94,6 +94,30 @@ def test_a_later_kernel_follows_the_run_and_gives_a_page_its_results(begun: Book
         assert shown["entry"] == noted.to_json()
 
 
+def test_an_output_means_what_the_latest_run_of_its_cell_gives(book: Book) -> None:
+    book.cell = book.cell.replace("-n sweep", "-n sweep -o r").replace(
+        "s * s", "r = len(os.listdir(folder)) + s"
+    )
+    folder = book.path.with_suffix(".folder")
+    folder.mkdir()
+    prepared = f"folder, gate = {str(folder)!r}, {str(book.gate)!r}"
+    with book.kernel() as kernel:
+        kernel.run(LOAD)
+        kernel.run(prepared)
+        book.gate.touch()
+        kernel.run(book.cell, "c1")
+        assert "[0, 1, 2]" in kernel.text("sweep.result(); r")
+        book.gate.unlink()
+        (folder / "one").touch()
+        kernel.run(book.cell, "c1")
+        book.save()  # neither run's panel is in the file: both may be open
+    with book.kernel() as kernel:
+        assert "bound again: sweep, r" in kernel.text(LOAD)
+        assert "<`r` of " in kernel.text("r")  # and not what the finished one gave
+        book.gate.touch()
+        assert "[1, 2, 3]" in kernel.text("r.result()")
+
+
 def test_pictures_of_a_run_of_before_go_to_the_output_that_its_cell_keeps(book: Book) -> None:
     book.cell = (
         book.cell.replace(" -m s=range(3)", "")

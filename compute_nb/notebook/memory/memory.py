@@ -72,8 +72,14 @@ class Found:
         return [entry for entry in self.entries if entry.id in wanted]
 
     def names(self) -> dict[str, str]:
-        """Returns name -> id of the group that it means: the latest."""
-        return {entry.name: entry.id for entry in self.entries if entry.name and self._exists(entry)}
+        """Returns name of `-n` or `-o` -> id of the group that it means: the latest."""
+        return {
+            name: entry.id
+            for entry in self.entries
+            if self._exists(entry)
+            for name in (entry.name, *entry.outputs)
+            if name
+        }
 
     def _exists(self, entry: Entry) -> bool:
         return (

@@ -115,7 +115,8 @@ class Resume:
             except ComputeError:
                 missing.append(entry)
                 continue
-            run.outputs = tuple(name for name in run.outputs if name not in self._namespace)
+            own = (name for name in run.outputs if names.get(name) == entry.id)
+            run.outputs = tuple(name for name in own if name not in self._namespace)
             self._take(run, executor)
             if names.get(entry.name) == entry.id:
                 bound += self._name(entry.name, run)

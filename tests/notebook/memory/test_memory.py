@@ -56,7 +56,7 @@ def test_of_a_cell_the_latest_group_and_all_that_may_be_open_are_taken_up(path: 
     write(path, old, older, new, panels=[(older, {"SUCCEEDED": 3}), (old, {"SUCCEEDED": 4})])
     found = memory(path, home).recall()
     assert [one.id for one in found.to_take_up()] == [older.id, new.id]
-    assert found.names() == {"sims": new.id}
+    assert found.names() == {"sims": new.id, "walk": new.id}
     assert found.open_before == {older.id: 1, old.id: 0}
 
 

@@ -107,7 +107,7 @@ def test_between_conflict_markers_the_home_folder_alone_says_what_ran(
     assert read_saved(clone.path) is None
     found = clone.recall()
     assert [one.id for one in found.entries] == [first.id, second.id]
-    assert found.names() == {"sims": second.id}
+    assert found.names() == {"sims": second.id, "walk": second.id}
 
 
 def test_a_side_that_was_taken_binds_its_own_run(merged: tuple[Clone, Entry, Entry]) -> None:
@@ -118,7 +118,7 @@ def test_a_side_that_was_taken_binds_its_own_run(merged: tuple[Clone, Entry, Ent
         assert saved is not None
         assert [panel.entry.id for panel in saved.panels] == [own.id]
         found = clone.recall()
-        assert found.names() == {"sims": own.id}
+        assert found.names() == {"sims": own.id, "walk": own.id}
         assert {one.id for one in found.to_take_up()} >= {own.id}
         assert other.id in {one.id for one in found.entries}  # listed: its tasks may go on
 
@@ -136,7 +136,7 @@ def test_both_sides_bind_the_newer_run_and_keep_both_panels(merged: tuple[Clone,
     assert saved is not None
     assert [panel.entry.id for panel in saved.panels] == [second.id, first.id]
     assert [one.id for one in saved.entries()] == [first.id, second.id]
-    assert clone.recall().names() == {"sims": second.id}
+    assert clone.recall().names() == {"sims": second.id, "walk": second.id}
 
 
 def test_a_cell_twice_and_entries_doubled_count_once(clone: Clone) -> None:
@@ -157,9 +157,9 @@ def test_after_a_checkout_the_runs_of_that_branch_are_bound(clone: Clone) -> Non
     old = clone.run(1)
     clone.git("checkout", "-q", "-b", "later")
     new = clone.run(2, old)
-    assert clone.recall().names() == {"sims": new.id}
+    assert clone.recall().names() == {"sims": new.id, "walk": new.id}
     clone.git("checkout", "-q", "main")
-    assert clone.recall().names() == {"sims": old.id}
+    assert clone.recall().names() == {"sims": old.id, "walk": old.id}
     assert new.id in {one.id for one in clone.recall().entries}
 
 
@@ -168,9 +168,9 @@ def test_a_run_that_was_not_saved_yet_is_the_newest_all_the_same(clone: Clone) -
     new = entry(2, cell_id="walk-1", name="sims", submitted_at="2026-11-22T11:00:00Z")
     Index(clone.home).note(clone.path, new)
     os.utime(clone.path, (new.submitted_s - 60,) * 2)  # the kernel died before the page could save
-    assert clone.recall().names() == {"sims": new.id}
+    assert clone.recall().names() == {"sims": new.id, "walk": new.id}
     os.utime(clone.path, (new.submitted_s + 60,) * 2)
-    assert clone.recall().names() == {"sims": old.id}
+    assert clone.recall().names() == {"sims": old.id, "walk": old.id}
 
 
 @pytest.mark.parametrize("options", [(), ("--keep-id",), ("--extra-keys", "metadata.compute_nb")])
@@ -185,7 +185,7 @@ def test_nbstripout_takes_outputs_and_ids_and_what_ran_is_still_known(
     assert cells[0]["id"] == ("walk-1" if options == ("--keep-id",) else "0")
     assert (KEY in clone.read()["metadata"]) is (options[:1] != ("--extra-keys",))
     found = clone.recall()
-    assert found.names() == {"sims": one.id}
+    assert found.names() == {"sims": one.id, "walk": one.id}
     assert [each.id for each in found.to_take_up()] == [one.id]
     memory = Memory({"__vsc_ipynb_file__": str(clone.path)}, clone.home)
     assert [(each.entry.id, each.counts) for each in memory.listed()] == [(one.id, None)]
@@ -203,13 +203,13 @@ def test_a_notebook_of_4_4_has_no_ids_and_one_that_is_converted_has_new_ones(clo
     saved = read_saved(clone.path)
     assert saved is not None
     assert saved.cells == frozenset()
-    assert clone.recall().names() == {"sims": one.id}
+    assert clone.recall().names() == {"sims": one.id, "walk": one.id}
     converted = nbformat.convert(nbformat.read(clone.path, as_version=4), 4)
     converted.nbformat_minor = 5
     converted = nbformat.v4.upgrade(converted, from_version=4, from_minor=4)
     nbformat.write(converted, clone.path)
     assert all(cell["id"] not in ("walk-1", "walk-2") for cell in clone.read()["cells"])
-    assert clone.recall().names() == {"sims": one.id}
+    assert clone.recall().names() == {"sims": one.id, "walk": one.id}
 
 
 def test_a_cell_that_is_gone_binds_nothing_and_its_run_is_listed(clone: Clone) -> None:
