@@ -24,7 +24,8 @@ class GroupIds:
 
     def __init__(self, ahead: int = AHEAD) -> None:
         self._ahead = ahead
-        self.after_fork()
+        self._lock = threading.Lock()
+        self._drawn: list[UUID] = []
 
     def take(self) -> UUID:
         """Returns an id that nobody has got."""
@@ -41,8 +42,7 @@ class GroupIds:
 
     def after_fork(self) -> None:
         """Forgets what the parent process gives."""
-        self._lock = threading.Lock()
-        self._drawn: list[UUID] = []
+        self._lock, self._drawn = threading.Lock(), []
 
 
 group_ids = GroupIds()

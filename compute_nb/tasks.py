@@ -96,15 +96,25 @@ class _Counter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last = 0
+        self._next = 0
+        self._drawn_ms = 0
 
     def draw(self, count: int) -> list[UUID]:
-        """Returns `count` new ids in growing order, from one random draw."""
+        """Returns `count` new ids in growing order, from one random draw a millisecond."""
         with self._lock:
-            fresh = (int(time.time() * 1000) << 74) | (int.from_bytes(os.urandom(9), "big") >> 1)
-            first = max(fresh, self._last + 1)
-            self._last = first + count - 1
+            now_ms = int(time.time() * 1000)
+            if now_ms != self._drawn_ms:
+                self._drawn_ms = now_ms
+                fresh = (now_ms << 74) | (int.from_bytes(os.urandom(9), "big") >> 1)
+                self._next = max(fresh, self._next)
+            first = self._next
+            self._next += count
         return [_spread(first + i) for i in range(count)]
+
+    def after_fork(self) -> None:
+        """Begins with a draw of its own: the parent process goes on where it is."""
+        self._lock = threading.Lock()
+        self._next = self._drawn_ms = 0
 
 
 def _spread(bits: int) -> UUID:
@@ -114,7 +124,9 @@ def _spread(bits: int) -> UUID:
     return UUID(int=(unix_ms << 80) | (7 << 76) | (high << 64) | (0b10 << 62) | low)
 
 
-new_ids = _Counter().draw
+_counter = _Counter()
+os.register_at_fork(after_in_child=_counter.after_fork)
+new_ids = _counter.draw
 
 
 def new_id() -> UUID:

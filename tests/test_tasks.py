@@ -1,5 +1,7 @@
 """Task states and ids."""
 
+import subprocess
+import sys
 import threading
 from uuid import RFC_4122, UUID, uuid4
 
@@ -45,3 +47,34 @@ def test_ids_grow_and_never_repeat_over_threads() -> None:
     assert all(batch == sorted(batch) for batch in drawn)
     assert {i.version for i in ids} == {7}
     assert {i.variant for i in ids} == {RFC_4122}
+
+
+FORK = """
+import os, time, warnings
+from compute_nb.tasks import new_id, new_ids
+warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads
+time.time = lambda: 1_800_000_000.0  # what both processes draw, they draw in one millisecond
+before = new_id()
+heard, told = os.pipe()
+child = os.fork()
+if child == 0:
+    os.write(told, b"".join(one.bytes for one in new_ids(100)))
+    os._exit(0)
+mine = {one.bytes for one in new_ids(100)} | {before.bytes}
+theirs = b""
+while len(theirs) < 1600:
+    theirs += os.read(heard, 1600)
+os.waitpid(child, 0)
+print(len(mine & {theirs[at:at + 16] for at in range(0, 1600, 16)}))
+"""
+
+
+def test_a_forked_process_draws_other_ids() -> None:
+    done = subprocess.run([sys.executable, "-c", FORK], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "0\n"
+
+
+def test_ids_of_one_moment_follow_each_other() -> None:
+    ids = [new_ids(1)[0] for _ in range(3_000)]
+    assert ids == sorted(set(ids))
+    assert {one.version for one in ids} == {7}

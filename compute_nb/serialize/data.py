@@ -23,6 +23,8 @@ class DillDataBase64(SerializationStrategy):
         Raises:
             TypeError: It is, or holds at its top, something that means nothing in another process.
         """
+        if type(data) is dict and not data:
+            return self.identifier + _NO_NAMES
         _refuse_bound(data)
         return self.identifier + pickled.to_text(data)
 
@@ -55,6 +57,9 @@ class JSONData(SerializationStrategy):
 
 # dill would make another lock of a lock, and open a file again by its name: neither is what was sent.
 _BOUND = (type(threading.Lock()), type(threading.RLock()), io.IOBase)
+
+
+_NO_NAMES = pickled.to_text({})  # what most calls have in place of named arguments
 
 
 def _refuse_bound(data: Any) -> None:

@@ -42,7 +42,8 @@ def bytes_of(text: str) -> bytes:
 
 def is_plain(data: Any) -> bool:
     """True if `data` is made of exact builtins only, so that a pickle of it names no class."""
-    if type(data) in _ATOMS:
+    kind = type(data)
+    if kind in _ATOMS or (kind is tuple and _ATOMS.issuperset(map(type, data))):
         return True
     waiting, seen = [data], set()
     while waiting:
