@@ -25,7 +25,7 @@ class Kept:
         self.recording = Recording(page, Memory({"__vsc_ipynb_file__": str(self.path)}, self.home))
 
     def send(self, data: Any) -> None:
-        self.heard.append(data["entry"]["id"])
+        self.heard.extend(entry["id"] for entry in data["entries"])
 
     @property
     def noted(self) -> list[str]:
