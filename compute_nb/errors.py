@@ -195,6 +195,7 @@ class TaskExecutionFailed(ComputeError):
     """
 
     task_details: Mapping[str, Any] | None = None
+    of_group = ""  # what the result of a group says of all its tasks, "" for an error asked for alone
 
     def __init__(
         self,
@@ -209,7 +210,8 @@ class TaskExecutionFailed(ComputeError):
         super().__init__(remote_data, completion_t)
 
     def __str__(self) -> str:
-        return "\n" + "\n".join(f" {line}" for line in self.remote_data.splitlines())
+        lines = [*self.remote_data.splitlines(), *filter(None, [self.of_group])]
+        return "\n" + "\n".join(f" {line}" for line in lines)
 
     def __repr__(self) -> str:
         if self.args != (self.remote_data, self.completion_t):  # joined with the error's own type

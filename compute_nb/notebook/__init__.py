@@ -18,12 +18,13 @@ def attach(ipython: Any) -> Any:
     Called by the JupyterLab plugin too, without a word to anybody, after a restart.
     """
     from compute_nb.notebook.commands.completion import install
-    from compute_nb.notebook.magic import ComputeMagics
+    from compute_nb.notebook.magic import ComputeMagics, with_body
 
     if "ComputeMagics" not in ipython.magics_manager.registry:
         made = ComputeMagics(ipython)
         ipython.register_magics(made)
         install(ipython, made)
+        ipython.input_transformers_cleanup.append(with_body)
     magics: ComputeMagics = ipython.magics_manager.registry["ComputeMagics"]
     magics.recall()
     return magics

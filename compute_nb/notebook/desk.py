@@ -289,7 +289,11 @@ class Desk:
         if alone:
             print(outcome.final_line(run), flush=True)  # noqa: T201 - asked for by whoever reads the log
             self._screen.show(*self._screen.bundle(run, headless=True))
-        return outcome.value_of(run, self._screen.show, alone=front is not Front.PERSON)
+        value = outcome.value_of(run, self._screen.show, alone=front is not Front.PERSON)
+        if outcome.has_displayed_itself(run, value):
+            self._shell.displayhook.update_user_ns(value)  # `_` and `Out[n]`; it is not shown twice
+            return None
+        return value
 
     # -- runs of before ---------------------------------------------------------------------
 

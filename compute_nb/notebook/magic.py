@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _HELP = ("-h", "--help", "help")
+_LINE_ALONE = re.compile(r"%%compute(\s|$)")
 _VARIABLE = re.compile(r"\{([^\W\d]\w*)\}|\$([^\W\d]\w*)")
+
+
+def with_body(lines: list[str]) -> list[str]:
+    """Gives a cell of a `%%compute` line alone a body: IPython's own refusal has no mend."""
+    return [*lines, "\n"] if len(lines) == 1 and _LINE_ALONE.match(lines[0]) else lines
+
+
+with_body.has_side_effects = True  # type: ignore[attr-defined] # for whoever asks whether more is to come
 
 
 def _documented(magic: F) -> F:

@@ -150,10 +150,12 @@ def marked(text: str) -> str:
 def _aligned(rows: Sequence[Sequence[str]], numbers: frozenset[int]) -> list[str]:
     widths = _widths(rows)
     return [
-        (" " * _GAP).join(
+        (" " * _GAP)
+        .join(
             f"{cell:>{width}}" if column in numbers else f"{cell:<{width}}"
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+        )
+        .rstrip()
         for row in rows
     ]
 

@@ -18,12 +18,11 @@ from compute_nb.serialize.source import (
 )
 from compute_nb.serialize.strategy import SerializationStrategy
 
+# Not in __all__, which lists what a worker or a cell may be told to choose from.
 DEFAULT_STRATEGY_CODE = DillCode()
 DEFAULT_STRATEGY_DATA = DillDataBase64()
 
 __all__ = [
-    "DEFAULT_STRATEGY_CODE",
-    "DEFAULT_STRATEGY_DATA",
     "AllCodeStrategies",
     "AllDataStrategies",
     "AllowlistWildcard",

@@ -134,7 +134,7 @@ def test_output_is_pending_until_it_is_here(nb):
             nb.here(use)
     with pytest.raises(
         CellRefused,
-        match=r"`x` is being computed by In\[\d+\], 0 of 1 done; `%compute wait f`, `await` or `-w`",
+        match=r"`x` is being computed by In\[\d+\], 0 of 1 done; `%compute wait`, `await` or `-w`",
     ):
         nb.here("%%compute\nx")
     with pytest.raises(CellRefused, match=r"is a future.*result\(\)"):
@@ -242,7 +242,7 @@ def test_futures_in_containers_are_refused_with_the_mend(nb):
 
     refused("fs", r"`result\(\)` of each")
     refused("gs", r"`result\(\)` first")
-    refused("ms", r"`o` is being computed by In\[\d+\], 0 of 1 done; `%compute wait h`")
+    refused("ms", r"`o` is being computed by In\[\d+\], 0 of 1 done; `%compute wait`, `await`")
     nb.here("open(gate, 'w').close()")
     nb.here("%compute wait")
     refused("ms", "`o` .*is here")

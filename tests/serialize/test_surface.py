@@ -73,7 +73,7 @@ def signature(function):
 
 def test_every_published_name_is_ours_too(published):
     assert set(published["names"]) <= {*compute_nb.__all__, "__author__"}
-    assert set(published["serialize"]) <= set(serialize.__all__)
+    assert [name for name in published["serialize"] if not hasattr(serialize, name)] == []
     missing = {
         (kind, name)
         for kind, members in published["classes"].items()

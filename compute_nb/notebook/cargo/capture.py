@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import builtins
+import dis
 import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from compute_nb.notebook.refusal import CellRefused, nearest
 from compute_nb.serialize import JSONData
 from compute_nb.syntax import parse
 
+_OF_SITE = ("exit", "quit")  # of any Python; IPython has hidden them here
 _SECRET_PARTS = ("token", "password", "passwd", "secret", "api_key", "apikey", "private_key")
 
 
@@ -134,7 +136,7 @@ def _submodules(
 
 def _wanted(body: CellBody, notebook: Notebook, swept: Collection[str]) -> dict[str, bool]:
     """Returns the names that travel, each with whether the body surely needs it."""
-    wanted = {}
+    wanted: dict[str, bool] = {}
     missing = []
     for name, read in body.reads.items():
         if name in swept or name in OF_MODULE:
@@ -143,8 +145,18 @@ def _wanted(body: CellBody, notebook: Notebook, swept: Collection[str]) -> dict[
             raise CellRefused(f"line {read.line}: `{name}` can't travel: {NEVER[name]}")
         if notebook.has(name):
             wanted[name] = read.certain
-        elif not (name in body.binds or read.guarded or body.open_ended or hasattr(builtins, name)):
+        elif not (
+            name in body.binds
+            or read.guarded
+            or body.open_ended
+            or hasattr(builtins, name)
+            or name in _OF_SITE
+            or notebook.is_display(name)
+        ):
             missing.append(read)
+    if missing:
+        bound = _bound_by_functions(notebook)
+        missing = [read for read in missing if read.name not in bound]
     if missing:
         first = missing[0]
         known = {*notebook.names(), *body.binds, *swept}
@@ -155,6 +167,14 @@ def _wanted(body: CellBody, notebook: Notebook, swept: Collection[str]) -> dict[
             f"{nearest(first.name, known) or nearest(first.name, dir(builtins)) or ': define it first'}"
         )
     return wanted
+
+
+def _bound_by_functions(notebook: Notebook) -> set[str]:
+    """Returns the names that functions of the notebook bind once they are called (`global`)."""
+    codes = [part for code in codes_of(notebook.home.namespace.values()) for part in walk_code(code)]
+    return {
+        one.argval for code in codes for one in dis.get_instructions(code) if one.opname == "STORE_GLOBAL"
+    }
 
 
 def _check_secret(name: str, inputs: Collection[str], guard: bool) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from compute_nb.notebook.kit.home import MAIN, Home
+from compute_nb.notebook.kit.ipython import OURS, SOURCE
 
 _RESULT = re.compile(r"_{1,3}|_\d+")
 OF_MODULE = frozenset(
@@ -37,11 +38,13 @@ class Notebook:
         space = self.home.namespace
         if name not in space or name in OF_MODULE:
             return False
-        thing = space[name]
         if _RESULT.fullmatch(name):  # hidden by IPython, and yet the user's values
             return True
-        ours = getattr(thing, "__module__", None) == "IPython.core.display_functions"
-        return not ours and not (name in self.hidden and self.hidden[name] is thing)
+        return not self.is_display(name) and not (name in self.hidden and self.hidden[name] is space[name])
+
+    def is_display(self, name: str) -> bool:
+        """Returns whether `name` is IPython's function of this name, for which a worker has one of ours."""
+        return name in OURS and getattr(self.home.namespace.get(name), "__module__", None) == SOURCE
 
     def names(self) -> list[str]:
         """Returns what the user could mean, for suggestions."""

@@ -8,9 +8,8 @@ import random
 import sys
 from typing import Any
 
-from .display import display
 from .figures import prepare_figures, put_back_figures
-from .ipython import Stand
+from .ipython import OURS, Stand
 from .loggers import Loggers
 from .settings import Settings
 
@@ -36,7 +35,7 @@ class Surroundings:
         numpy_random = sys.modules.get("numpy.random")
         if numpy_random is not None:
             numpy_random.seed()
-        builtins.__dict__["display"] = display
+        builtins.__dict__.update(OURS)
         self._stand.begin()
         prepare_figures()
         return self
@@ -78,8 +77,8 @@ def _folder() -> str | None:
 
 def _put_back_builtins() -> None:
     names = builtins.__dict__
-    if "display" not in _BUILTINS:
-        names.pop("display", None)
+    for name in OURS.keys() - _BUILTINS.keys():
+        names.pop(name, None)
     if names != _BUILTINS:  # other threads may be reading them: never empty
         names.update(_BUILTINS)
         for name in [name for name in names if name not in _BUILTINS]:

@@ -86,51 +86,6 @@ class HeardOf(TypedDict):
 Message = Live | Recorded | Forgotten | Snapshots | Counted | Results | Notes | Changes | HeardOf
 
 
-def queued(waiting: Sequence[Message], message: Message) -> list[Message]:
-    """Returns what waits to be sent with one message more: what says the same of other groups goes with it.
-
-    So many short cells in a row are a few messages. That all was said stays the last of them.
-    """
-    if message["kind"] == "forget":
-        gone = message["id"]
-        return _last([*(_without(one, gone) for one in waiting), message])
-    alike = [one for one in waiting if _joins(one, message)]
-    joined = message
-    for one in reversed(alike):
-        joined = _joined(one, joined)
-    return _last([*(one for one in waiting if one not in alike), joined])
-
-
-def _last(messages: Sequence[Message]) -> list[Message]:
-    return sorted(messages, key=lambda one: one["kind"] == "heard")
-
-
-def _joins(one: Message, other: Message) -> bool:
-    if one["kind"] == "heard" and other["kind"] == "heard":
-        return one["client"] == other["client"]
-    return one["kind"] == other["kind"] and one["kind"] not in ("forget", "changes")
-
-
-def _joined(before: Message, after: Message) -> Message:
-    if before["kind"] == "record" and after["kind"] == "record":
-        entries = {one["id"]: one for one in (*before["entries"], *after["entries"])}
-        return {**after, "entries": list(entries.values())}
-    if before["kind"] == "snapshots" and after["kind"] == "snapshots":
-        ended = [one for one in before["ended"] if one not in after["bundles"]]
-        return {**after, "bundles": {**before["bundles"], **after["bundles"]}, "ended": [*ended, *after["ended"]]}
-    if before["kind"] == "counts" and after["kind"] == "counts":
-        return {**after, "counts": {**before["counts"], **after["counts"]}}
-    if before["kind"] == "results" and after["kind"] == "results":
-        return {**after, "results": {**before["results"], **after["results"]}}
-    return after  # it tells all of its kind
-
-
-def _without(message: Message, group_id: str) -> Message:
-    if message["kind"] != "record":
-        return message
-    return {**message, "entries": [one for one in message["entries"] if one["id"] != group_id]}
-
-
 @dataclass(frozen=True, slots=True)
 class NotebookSeen:
     """What a page tells of its notebook.

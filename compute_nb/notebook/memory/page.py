@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from compute_nb.notebook.memory.messages import TARGET, ChangesAsked, Message, NotebookSeen, queued
+from compute_nb.notebook.memory.backlog import queued
+from compute_nb.notebook.memory.messages import TARGET, ChangesAsked, Message, NotebookSeen
 from compute_nb.notebook.runs.record import Entry
 from compute_nb.notebook.view.pulse import MESSAGES, Drawn, pulse
 

@@ -7,7 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, overload
 
-from compute_nb.errors import ComputeError, SerializationError, StillOpen, TaskWithdrawn
+from compute_nb.errors import (
+    ComputeError,
+    SerializationError,
+    StillOpen,
+    TaskExecutionFailed,
+    TaskWithdrawn,
+)
 from compute_nb.future import OFFLINE, ComputeFuture
 from compute_nb.notebook.runs.results import facts, own_values
 from compute_nb.tasks import TaskState
@@ -26,6 +32,7 @@ class ComputeGroup(Sequence[ComputeFuture]):
         name: What `-n` bound it to.
         show: Draws its panel.
         ask: Returns the own values of the task in a place that has not brought them back; blocks.
+        parameters: Names of the own values, for a group without tasks.
     """
 
     _compute_nb_not_a_value = (
@@ -39,10 +46,12 @@ class ComputeGroup(Sequence[ComputeFuture]):
         name: str = "",
         show: Callable[[], dict[str, Any]] | None = None,
         ask: Callable[[int], Mapping[str, Any]] | None = None,
+        *,
+        parameters: Sequence[str] = (),
     ) -> None:
         self._futures = tuple(futures)
         self._points = list(points) or [{}] * len(self._futures)
-        self._ask = ask
+        self._ask, self._parameters = ask, parameters
         self.name = name
         self.show = show
 
@@ -137,7 +146,7 @@ class ComputeGroup(Sequence[ComputeFuture]):
 
         Raises:
             TimeoutError: You stopped waiting; the tasks go on.
-            TaskExecutionFailed: The error of the first failed task, with a note on how many failed.
+            TaskExecutionFailed: The error of the first failed task, which says how many failed.
         """
         until = None if timeout is None else time.monotonic() + timeout
         while not self.done():  # some may be sent again meanwhile
@@ -180,6 +189,8 @@ class ComputeGroup(Sequence[ComputeFuture]):
         if left:
             have = "the other one has its value" if left == 1 else f"the other {left} have their values"
             notes.append(f"{have}: `{self.name}.result(return_exceptions=True)`")
+        if isinstance(first, TaskExecutionFailed):
+            first.of_group = notes[0]
         for note in notes:
             if note not in getattr(first, "__notes__", ()):
                 first.add_note(note)
@@ -225,7 +236,7 @@ class ComputeGroup(Sequence[ComputeFuture]):
         except ImportError:
             raise ComputeError("`to_frame` needs pandas: `%pip install pandas`") from None
         rows = [self._row(number) for number in range(len(self))]
-        frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=_COLUMNS)
+        frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*self._parameters, *_COLUMNS])
         for name in ("submitted_at", "started_at", "ended_at"):
             if name in frame:
                 frame[name] = pd.to_datetime(frame[name].astype(float), unit="s", utc=True).dt.round("ms")

@@ -90,7 +90,11 @@ def launch(
             label=options.label,
             futures=futures,
             home=notebook.home,
-            group=None if points is None else ComputeGroup(futures, points, options.name),
+            group=None
+            if points is None
+            else ComputeGroup(
+                futures, points, options.name, parameters=[one for names, _ in options.maps for one in names]
+            ),
             outputs=options.outputs,
             shows=body.shows,
             is_command=bool(options.command),

@@ -37,7 +37,7 @@ def _raise(marker: Pending, mend: str = "") -> NoReturn:
         )
     raise OutputPending(
         f"`{marker._name}` is being computed by {run.cell}, {run.progress()}; "
-        f"`%compute wait {run.handle}`, `await` or `-w`{mend}"
+        f"`%compute wait`, `await` or `-w`{mend}"
     )
 
 

@@ -23,8 +23,8 @@ _WHOLE = '"value_error": null, "output_errors": {}'  # as most have it: a result
 # Frames of what brings a cell to a worker, where faulthandler lists all as Python dies.
 _DUMP = "Fatal Python error:"
 _OURS = re.compile(
-    r'(?:^  File "(?:<_compute_nb_[^"]*|<compute_cell>|[^"\n]*[/\\](?:compute_nb[/\\]endpoint|compute_nb_\d+_)'
-    r'[/\\_]?runner[^"\n]*)".*(?:\n|\Z))+',
+    r'(?:^  File "(?:<_compute_nb_[^"]*|<compute_cell>|'
+    r'[^"\n]*[/\\](?:compute_nb[/\\]endpoint[/\\]|compute_nb_\d+_)runner[^"\n]*)".*(?:\n|\Z))+',
     re.MULTILINE,
 )
 _NO_PICKLE = (JSONData, PureSourceTextInspect)
@@ -167,7 +167,7 @@ def said(future: ComputeFuture) -> str:
 
 
 def without_ours(text: str) -> str:
-    """Returns what a dying Python wrote last with frames of this package folded: they are not its reader's."""
+    """Returns what a dying Python wrote last, with frames of this package folded."""
     begin = text.rfind(_DUMP)
     return text if begin < 0 else text[:begin] + _OURS.sub(_folded, text[begin:])
 

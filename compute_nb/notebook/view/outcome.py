@@ -157,7 +157,16 @@ def _show_display(future: ComputeFuture, show: Show) -> None:
     result = cell_result(future)
     if result is not None and result.display:
         data, metadata = result.display
-        show(harmless(data), metadata)
+        if data := harmless(data):  # else it was too large, which is said
+            show(data, metadata)
+
+
+def has_displayed_itself(run: Run, value: Any) -> bool:
+    """Returns whether a value has shown itself on the worker, among what was printed and displayed."""
+    if run.group is not None or not callable(getattr(type(value), "_ipython_display_", None)):
+        return False
+    result = cell_result(run.futures[0])
+    return result is not None and result.display is None
 
 
 def say(text: str) -> None:

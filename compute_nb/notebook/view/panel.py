@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ LIVE_MIME = "application/vnd.compute-nb.live+json"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 _HEART_S = 1.0
 _SOON_S = 0.02
+_FIRST_S = 0.25  # a run that ends before is drawn once, by one message
 _END_MESSAGES, _FEW_MESSAGES, _FIRST_MESSAGES = 9, 4, 1
 _TURN_MESSAGES = 3  # more, when buttons go or come because a cell waits or has stopped waiting
 _KEPT = 50
@@ -68,6 +70,7 @@ class Panel:
         self._ids = uuid.uuid4().hex, uuid.uuid4().hex, uuid.uuid4().hex
         self._account = Account(run, self._census, max_lines)
         self._soon = False
+        self._first_at = 0.0
         self._last_sent = 0
         self._blocked = run.blocks  # as it was drawn last
         self._census.take()
@@ -91,7 +94,8 @@ class Panel:
                 self._show()
         finally:
             self._shown = True
-            pulse.ask_soon(self)
+            self._first_at = time.monotonic() + _FIRST_S
+            pulse.ask_soon(self, self._not_before())
 
     def _show(self) -> None:
         self._put_bundle(update=False)
@@ -104,7 +108,11 @@ class Panel:
 
     def news(self, *_: Any) -> None:
         """Has it drawn when its turn comes."""
-        pulse.ask(self)
+        pulse.ask(self, self._not_before())
+
+    def _not_before(self) -> float:
+        is_first = self._widgets is not None and self._widgets.tail is None
+        return self._first_at if is_first and not self._run.ended else 0.0
 
     def reopen(self) -> None:
         """Follows the run once more: tasks of it were sent again."""

@@ -40,10 +40,10 @@ class Pulse:
         self._thread: threading.Thread | None = None
         self._sent: deque[float] = deque()
 
-    def ask(self, drawn: Drawn) -> None:
-        """Has it drawn as soon as its turn comes; does not block."""
+    def ask(self, drawn: Drawn, at: float = 0.0) -> None:
+        """Has it drawn as soon as its turn comes, not before `at` on the monotonic clock; does not block."""
         with self._changed:
-            at = max(time.monotonic(), self._not_before.get(drawn, 0.0))
+            at = max(time.monotonic(), self._not_before.get(drawn, 0.0), at)
             self._due[drawn] = min(at, self._due.get(drawn, at))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="compute_nb panels", daemon=True)
@@ -51,12 +51,12 @@ class Pulse:
             else:
                 self._changed.notify()
 
-    def ask_soon(self, drawn: Drawn) -> None:
-        """Has it drawn, but not at once: the cell that has just made it is to end first."""
+    def ask_soon(self, drawn: Drawn, at: float = 0.0) -> None:
+        """Has it drawn as `ask`, but not at once: the cell that has just made it is to end first."""
         with self._changed:
             if drawn not in self._due:
                 self._not_before[drawn] = time.monotonic() + _SOON_S
-        self.ask(drawn)
+        self.ask(drawn, at)
 
     def _run(self) -> None:
         while (drawn := self._next()) is not None:

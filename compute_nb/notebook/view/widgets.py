@@ -101,7 +101,7 @@ class Widgets:
         self._make(parts)
         self._upper = controls.column(tuple(self._parts.values()))
         cancel, retry = self._does
-        ends, again = self._cancelling(offer), self._retrying(offer)  # as they are to be: each change is a message
+        ends, again = self._cancelling(offer), self._retrying(offer)  # each later change is a message
         self._cancel = button("cancel", f"Ends all open tasks of this run; {_LATER}", cancel, **ends)
         resends = f"Submits the tasks without a value again, with the same inputs; {_LATER}"
         self._retry = button("retry failed", resends, retry, **again)

@@ -78,6 +78,21 @@ def test_displays_are_updated_and_cleared_within_the_cell(shell):
     assert plain_texts(shell.there(kept)) == ["a\n"]
 
 
+def test_display_functions_that_another_cell_imported_are_ours_there(shell):
+    shell.here(
+        "from IPython.display import clear_output, display, update_display\n"
+        "from IPython.display import clear_output as wipe, display as show\n"
+        "def step(i):\n    clear_output(wait=True)\n    print('step', i)"
+    )
+    body = (
+        "display('old', display_id='b')\nupdate_display('new', display_id='b')\nshow('also')\n"
+        "print('x')\nclear_output()\nstep(1)\nstep(2)\nshow('last')"
+    )
+    assert plain_texts(shell.there(body)) == ["step 2\n", "'last'"]
+    assert plain_texts(shell.there("print('a')\nwipe()\nprint('b')")) == ["b\n"]
+    assert shell.names["clear_output"].__module__ == shell.names["show"].__module__
+
+
 def test_the_handle_of_a_display_as_value_is_shown_and_stays_there(shell):
     result = shell.there("display('x', display_id='b')")
     assert result.display[0]["text/plain"] == "<DisplayHandle display_id=b>"

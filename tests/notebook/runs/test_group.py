@@ -87,7 +87,7 @@ def test_empty_is_a_finished_group(nb, capsys):
     group = nb.names["g"]
     assert (len(group), group.done(), group.result(0), list(group)) == (0, True, [], [])
     assert list(as_completed(group)) == []
-    assert list(group.to_frame().columns)[:3] == ["value", "error", "state"]
+    assert list(group.to_frame().columns)[:4] == ["k", "value", "error", "state"]
     assert "0 tasks, empty" in repr(group)
     nb.here("%compute wait g\n%compute retry g\n%compute cancel g\n%compute logs g\n%compute tb g")
     assert nb.names["out"] == []

@@ -65,7 +65,11 @@ def test_01_the_surroundings_are_put_back_before_each_task(nb):
 
 @pytest.mark.parametrize(
     ("body", "error"),
-    [("input('name? ')", EOFError), ("raise SystemExit(0)", TaskExecutionFailed)],
+    [
+        ("input('name? ')", EOFError),
+        ("raise SystemExit(0)", TaskExecutionFailed),
+        ("exit(0)", TaskExecutionFailed),
+    ],
 )
 def test_01_input_has_ended_and_leaving_is_a_failure(nb, body, error):
     with pytest.raises(error):
@@ -77,6 +81,7 @@ def test_01_input_has_ended_and_leaving_is_a_failure(nb, body, error):
     ("body", "told"),
     [
         (" ", "no code"),
+        ("", "no code: write what is to run under the `%%compute` line"),
         ("# a comment", "no code"),
         ("x = 1\nreturn x", "line 2: `return` works in a function only; .*last expression is its value"),
     ],
@@ -84,6 +89,7 @@ def test_01_input_has_ended_and_leaving_is_a_failure(nb, body, error):
 def test_01_an_empty_body_and_a_return_are_refused_with_the_mend(nb, body, told):
     with pytest.raises(CellRefused, match=told):
         nb.here(f"%%compute\n{body}")
+    assert nb.ip.check_complete("%%compute local")[0] == "incomplete"  # a plain terminal waits for the body
 
 
 # -- 2: capture
@@ -94,6 +100,25 @@ def test_02_what_is_read_before_it_is_bound_travels(nb):
     body = "if n > 5:\n    n += 1\nfor never in range(2): pass\nmax, n, never"
     assert nb.here(f"%%compute -w\n{body}") == ("mine", 11, 1)
     nb.here("never.close()\ndel max")
+
+
+def test_02_what_a_helper_binds_or_shows_is_there(nb):
+    nb.here("def deeper():\n    def inner():\n        global found\n        found = 5\n    return inner")
+    nb.here("def search(): deeper()()")
+    assert nb.here("%%compute -w\nsearch()\nfound + 1") == 6
+    with pytest.raises(CellRefused, match="`foound` exists neither here nor in the cell"):
+        nb.here("%%compute -w\nsearch()\nfoound + 1")
+    nb.here("from IPython.display import clear_output, display as show\nfrom math import tau as display")
+    nb.here("def step(i):\n    clear_output(wait=True)\n    print('step', i)")
+    assert nb.here(
+        "%%compute -w -n f\nshow('a')\nstep(1)\nstep(2)\nclear_output.__name__, round(display)"
+    ) == (
+        "clear_output",
+        6,
+    )
+    nb.here("del display")
+    assert "step 2" in str(nb.names["f"].raw)
+    assert "step 1" not in str(nb.names["f"].raw)
 
 
 def test_02_i_adds_names_and_replaces_none(nb):

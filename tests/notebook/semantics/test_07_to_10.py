@@ -32,7 +32,7 @@ def test_07_a_marker_stands_for_the_value_and_no_stale_one_is_used(nb, gate):
     marker = nb.names["x"]
     assert repr(marker) == f"<`x` of {cell}, 0 of 1 done>"
     assert marker.previous == "old"
-    told = f"`x` is being computed by {cell}, 0 of 1 done; `%compute wait f`, `await` or `-w`"
+    told = f"`x` is being computed by {cell}, 0 of 1 done; `%compute wait`, `await` or `-w`"
     for use in ("x + 1", "x[0]", "x.append(2)", "print(f'{x}')", "sorted([x, x])", "if x: pass"):
         with pytest.raises(OutputPending) as caught:
             nb.here(use)
@@ -212,6 +212,14 @@ def test_09_a_value_that_cannot_travel_leaves_its_display(nb, capsys):
     assert nb.names["f"].state.value == "SUCCEEDED"
     with pytest.raises(SerializationError, match="lock"):
         nb.names["f"].result(0)
+
+
+def test_09_what_displays_itself_is_shown_once(nb, capsys):
+    body = "class Own:\n    def _ipython_display_(self): print('mine')\nOwn()"
+    assert nb.here(f"%%compute -w -n f\n{body}") is None
+    assert capsys.readouterr().out == "mine\n"
+    assert type(nb.names["_"]).__name__ == "Own" == type(nb.names["f"].result()).__name__
+    assert nb.names["Out"][nb.ip.execution_count - 1] is nb.names["_"]
 
 
 def test_09_artists_are_shown_and_not_sent(nb):

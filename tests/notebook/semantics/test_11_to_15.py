@@ -44,6 +44,9 @@ def test_11_result_waits_for_all_and_raises_the_first_error_in_order(nb, gate):
         "2 of 4 failed: seed=0, seed=2",
         "the other 2 have their values: `g.result(return_exceptions=True)`",
     ]
+    assert str(caught.value).endswith(
+        "\n ZeroDivisionError: division by zero\n 2 of 4 failed: seed=0, seed=2"
+    )
     kinds = [type(one).__name__ for one in group.result(return_exceptions=True)]
     assert kinds == ["ZeroDivisionError", "float", "ZeroDivisionError", "float"]
 

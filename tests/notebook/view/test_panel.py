@@ -94,6 +94,26 @@ def test_a_run_in_the_middle():
     )
 
 
+def test_a_run_that_is_over_before_it_was_drawn_is_drawn_whole_by_one_message():
+    run = run_of(2)
+    end(run.futures[0], TaskState.SUCCEEDED, after_s=1, ran_s=1)
+    end(run.futures[1], TaskState.FAILED, data=TRACEBACK)
+    panel = Panel(run, published()[1], 200)
+    panel._show()
+    panel._shown = True  # by hand, so that the pulse does not draw it before
+    assert panel.weight() == 1
+    assert panel.draw() == 1
+    assert panel._widgets is not None
+    row = panel._widgets._row.children
+    assert [one.description for one in row if one.layout.display != "none"] == [
+        "retry failed",
+        "details",
+        "id",
+    ]
+    assert row[0].disabled
+    assert panel.draw() == 0
+
+
 def test_only_parts_that_have_changed_are_sent():
     run = run_of(8)
     shown = Shown(run)

@@ -85,3 +85,15 @@ def test_what_a_cell_has_just_made_waits_for_the_prompt_and_is_not_put_off():
         one.done.wait(0.01)
     assert one.times[0] - began >= 0.05
     assert other.times[0] < one.times[0]
+
+
+def test_what_may_wait_is_drawn_at_its_time_and_at_once_when_that_is_over():
+    pulse, later, now = Pulse(), Counted(1, messages=0), Counted(1, messages=0)
+    at = time.monotonic() + 0.2
+    pulse.ask_soon(later, at)
+    pulse.ask(now, time.monotonic() + 3600)
+    assert later.done.wait(WAIT_S)
+    assert later.times[0] >= at
+    assert not now.times
+    pulse.ask(now)
+    assert now.done.wait(WAIT_S)
