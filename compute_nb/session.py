@@ -7,9 +7,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from http import HTTPStatus
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -23,9 +21,10 @@ from compute_nb.ledger import Ledger
 from compute_nb.parcel import Parcel
 from compute_nb.reach import Reach
 from compute_nb.reloaded import ReloadedTasks
+from compute_nb.revival import Revival
 from compute_nb.spool import spool_of
 from compute_nb.submitter import Submitter
-from compute_nb.tasks import TaskState, new_ids
+from compute_nb.tasks import new_ids
 from compute_nb.terms import Terms
 from compute_nb.watcher import ResultWatcher
 
@@ -49,6 +48,7 @@ class Session:
         self._submitter = Submitter(reach, self._watcher)
         self._watcher.use(self._submitter)
         self._spool = spool_of(reach.home)
+        self._revival = Revival(self._watcher, self._spool, self, self._status)
         self._checked = False
         self._plain = False
         self._noted: set[str] = set()
@@ -246,18 +246,8 @@ class Session:
 
     def _reload(self, connection: Connection, terms: Terms) -> ReloadedTasks:
         if self._plain:
-            return self._reload_published(connection, terms)
-        found = routes.group(connection, terms.task_group_id)
-        terms = replace(terms, endpoint_id=found.endpoint_id)
-        fresh: list[ComputeFuture] = []
-        still_open = [index for index in range(len(found)) if not found.state(index).ended]
-        waited = {index: self._future(found[index], terms, fresh) for index in still_open}
-        if still_open:
-            self._watcher.follow(connection, terms.task_group_id)
-            status = routes.status(connection, [future.id for future in fresh])
-            _place(fresh, terms, status.endpoints)
-            self._watcher.absorb(status)
-        return ReloadedTasks(found, terms, self, waited, self._status)
+            return self._revival.reload_published(connection, terms)
+        return self._revival.reload(connection, terms)
 
     def _refuse_if_plain(self, what: str) -> None:
         if self._plain:
@@ -270,99 +260,12 @@ class Session:
         self, connection: Connection, pairs: Sequence[tuple[ComputeFuture, UUID]]
     ) -> list[ComputeFuture]:
         self._refuse_if_plain("runs nothing again")
-        fresh: dict[UUID, ComputeFuture] = {}
-        for future, new_id in pairs:
-            if future.terms is not None:
-                fresh[new_id] = again = ComputeFuture(new_id, future.terms, self)
-                again.sent, again.submitted_at = True, time.time()
-                self._watcher.add(again)
-                self._watcher.follow(connection, future.terms.task_group_id)
-        try:
-            newest = routes.retry(connection, [(future.id, new_id) for future, new_id in pairs])
-        except ComputeError as error:
-            self._watcher.discard(fresh.values())
-            if error.code == "NO_SUCH_ROUTE":
-                raise NotOffered(
-                    f"the service is older than this package and runs nothing again: {error}"
-                ) from error
-            raise
-        found = [self._in_place(future, newest.get(future.id), fresh, new_id) for future, new_id in pairs]
-        unheard = [one for one in found if one.id not in fresh and not one.done()]
-        if unheard:
-            self._watcher.absorb(routes.status(connection, [one.id for one in unheard]))
-        return found
-
-    def _in_place(
-        self, old: ComputeFuture, newest: UUID | None, fresh: dict[UUID, ComputeFuture], new_id: UUID
-    ) -> ComputeFuture:
-        """Returns the future of the newest task in the place of one; what was made in vain is dropped."""
-        if newest == new_id:
-            return fresh[new_id]
-        made = fresh.pop(new_id, None)
-        if made is not None:
-            self._watcher.discard((made,))
-        if newest is None or old.terms is None:
-            return old
-        if newest == old.id and (not old.done() or old.state is TaskState.SUCCEEDED):
-            return old
-        row = routes.GroupRow(newest, TaskState.WAITING, None, None, None, 0)
-        return self._future(row, old.terms, [])
+        return self._revival.retry(connection, pairs)
 
     def _status(self, task_ids: Sequence[UUID]) -> routes.Status:
         """Asks on the caller's own thread: it may be the submitter's or the watcher's."""
         self.check_process()
         return self.reach.call(lambda connection: routes.status(connection, task_ids))
-
-    def _reload_published(self, connection: Connection, terms: Terms) -> ReloadedTasks:
-        """As `_reload`; where and how each task was sent is not told there, and a queue may give doubles.
-
-        What was heard once is taken from the spool: the service may have forgotten it, or all of the group.
-        """
-        kept = self._spool.of(terms.task_group_id)
-        found = self._group_published(connection, terms.task_group_id, kept)
-        fresh: list[ComputeFuture] = []
-        futures = {index: self._future(found[index], terms, fresh) for index in range(len(found))}
-        self._watcher.restore(kept[future.id] for future in fresh if future.id in kept)
-        self._watcher.absorb(published.status(connection, [one.id for one in fresh if one.id not in kept]))
-        if any(not future.done() for future in fresh):
-            self._watcher.follow(connection, terms.task_group_id)
-            # What ended between the question and the reading: another reader may have had its result.
-            self._watcher.ask_about([future.id for future in fresh if not future.done()])
-        return ReloadedTasks(found, terms, self, futures, self._status)
-
-    @staticmethod
-    def _group_published(connection: Connection, group_id: UUID, kept: Collection[UUID]) -> routes.Group:
-        """Returns the tasks of a group, with those that only the spool knows."""
-        known: list[UUID] = []
-        try:
-            listed = published.group(connection, group_id)
-            known = [listed.task_id(index) for index in range(len(listed))]
-        except ComputeError as error:
-            if error.http_status != HTTPStatus.NOT_FOUND or not kept:
-                raise
-        return published.group_of({*known, *kept})
-
-    def _future(self, row: routes.GroupRow, terms: Terms, fresh: list[ComputeFuture]) -> ComputeFuture:
-        """Returns the future of a task, the one that is waited for if there is one."""
-        future = self._watcher.find(row.task_id)
-        if future is not None and not future.cancelled():
-            return future
-        future = ComputeFuture(row.task_id, terms, self)
-        future.sent, future.submitted_at = True, row.submitted_at
-        future.state = row.state
-        self._watcher.add(future)
-        fresh.append(future)
-        return future
-
-
-def _place(futures: Sequence[ComputeFuture], terms: Terms, endpoints: Mapping[UUID, UUID]) -> None:
-    """Corrects the endpoint of tasks that went elsewhere than the first of their group."""
-    by_endpoint = {terms.endpoint_id: terms}
-    for future in futures:
-        endpoint_id = endpoints.get(future.id, terms.endpoint_id)
-        if endpoint_id not in by_endpoint:
-            by_endpoint[endpoint_id] = replace(terms, endpoint_id=endpoint_id)
-        future.terms = by_endpoint[endpoint_id]
 
 
 class _Sessions:

@@ -111,6 +111,17 @@ def ended(service: RunningService, task_id: str) -> dict[str, Any]:
     return service.becomes(f"/v2/tasks/{task_id}", lambda task: task["status"] in {"success", "failed"})
 
 
+def at_work(service: RunningService, core: Core) -> tuple[User, str]:
+    """Returns a user endpoint that has a task, and the task's id."""
+    _, answer = service.submit(core.endpoint_id, service.function())
+    (task_id,) = ids(answer)
+    _, command = core.started()
+    user = core.user(command)
+    user.up()
+    user.next()
+    return user, task_id
+
+
 def test_a_task_has_its_user_endpoint_started_and_goes_there(service: RunningService, core: Core) -> None:
     function_id = service.function()
     options = {
@@ -191,12 +202,7 @@ def test_a_failure_that_answers_no_start_fails_no_task(service: RunningService, 
 
 
 def test_one_that_ends_with_open_tasks_is_started_again(service: RunningService, core: Core) -> None:
-    _, answer = service.submit(core.endpoint_id, service.function())
-    (task_id,) = ids(answer)
-    _, command = core.started()
-    user = core.user(command)
-    user.up()
-    user.next()
+    user, task_id = at_work(service, core)
     user.down()
     user.close()
     _, command = core.started()
@@ -210,12 +216,7 @@ def test_one_that_ends_with_open_tasks_is_started_again(service: RunningService,
 
 
 def test_nobody_else_can_give_a_result_for_it(service: RunningService, core: Core) -> None:
-    _, answer = service.submit(core.endpoint_id, service.function())
-    (task_id,) = ids(answer)
-    _, command = core.started()
-    user = core.user(command)
-    user.up()
-    user.next()
+    user, task_id = at_work(service, core)
     _, other_answer = service.submit(
         core.endpoint_id, service.function(), user_endpoint_config={"other": True}
     )

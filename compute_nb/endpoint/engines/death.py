@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 
-from compute_nb.endpoint.engines.force import End
+from compute_nb.endpoint.engines.end import End
 from compute_nb.endpoint.runner.memory import told
 from compute_nb.tasks import ErrorCode, Outcome
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from compute_nb.endpoint.custody import Custody
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
-from compute_nb.endpoint.engines.force import End
+from compute_nb.endpoint.engines.end import End
 from compute_nb.endpoint.runner.answer import Answer, Call
 
 

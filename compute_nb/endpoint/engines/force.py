@@ -8,24 +8,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import NamedTuple
 
+from compute_nb.endpoint.engines.end import End
 from compute_nb.endpoint.engines.worker import Chunk, Worker
 from compute_nb.endpoint.timers import Timers
-from compute_nb.tasks import ErrorCode, Outcome
 
 RECALL_S = 0.02
-
-
-class End(NamedTuple):
-    """How a task ends: the middle of a `RunResult`."""
-
-    outcome: Outcome
-    data: str
-    error_code: str | None
-
-
-CANCELLED = End(Outcome.CANCELLED, "the task was cancelled", ErrorCode.CANCELLED)
 
 
 class Force:

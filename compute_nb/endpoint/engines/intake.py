@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from compute_nb.endpoint.engine import EngineBatch, EngineTask
-from compute_nb.endpoint.engines.force import CANCELLED, End
+from compute_nb.endpoint.engines.end import CANCELLED, End, failed
 from compute_nb.endpoint.gate import Gate
 from compute_nb.endpoint.turns import Turns
 from compute_nb.errors import ComputeError
-from compute_nb.tasks import ErrorCode, Outcome
 
 
 class Intake(Turns):
@@ -31,7 +30,7 @@ class Intake(Turns):
                 self.put(self._gate.admit(batch))
             except ComputeError as error:
                 for task in batch.tasks:
-                    self._end(task, End(Outcome.ERROR, str(error), ErrorCode.REMOTE))
+                    self._end(task, failed(str(error)))
 
     def cancel(self, number: int) -> bool:
         """Ends a task that waits; False if it does not wait here."""

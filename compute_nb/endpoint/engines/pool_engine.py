@@ -25,13 +25,13 @@ from compute_nb.endpoint.engine import (
     News,
 )
 from compute_nb.endpoint.engines.ear import Ear
+from compute_nb.endpoint.engines.end import CANCELLED, End, failed
 from compute_nb.endpoint.engines.flights import Flight, Flights
-from compute_nb.endpoint.engines.force import CANCELLED, End
 from compute_nb.endpoint.engines.hearsay import Hearsay
 from compute_nb.endpoint.engines.intake import Intake
 from compute_nb.endpoint.engines.newsbox import NewsBox
 from compute_nb.endpoint.engines.pool import MOST, NotBegun, OutOfReach, Pool
-from compute_nb.endpoint.engines.verdict import Verdict, failed
+from compute_nb.endpoint.engines.verdict import Verdict
 from compute_nb.endpoint.gate import Gate, Limits
 from compute_nb.endpoint.runner.answer import Answer
 from compute_nb.endpoint.sizes import Paces

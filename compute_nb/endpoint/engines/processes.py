@@ -24,9 +24,10 @@ from compute_nb.endpoint.engine import (
     EngineTask,
     News,
 )
-from compute_nb.endpoint.engines.death import MAX_DUMP_CHARS, death, describe_exit
+from compute_nb.endpoint.engines.death import MAX_DUMP_CHARS, death, describe_exit, lost
+from compute_nb.endpoint.engines.end import CANCELLED, End, failed, out_of_time
 from compute_nb.endpoint.engines.fleet import Fleet
-from compute_nb.endpoint.engines.force import CANCELLED, End, Force
+from compute_nb.endpoint.engines.force import Force
 from compute_nb.endpoint.engines.intake import Intake
 from compute_nb.endpoint.engines.listener import Listener
 from compute_nb.endpoint.engines.loop import Loop
@@ -315,12 +316,7 @@ class ProcessEngine:
     def _out_of_time(self, worker: Worker, chunk: Chunk, walltime_s: float) -> None:
         if chunk.over or not chunk.tasks:
             return
-        text = (
-            f"WalltimeExceeded: the task had run for its walltime of {walltime_s:g} s and was ended; "
-            "give it a longer walltime or less to do"
-        )
-        end = End(Outcome.ERROR, text, ErrorCode.WALLTIME)
-        self._force.end(worker, chunk, chunk.tasks[0].number, end)
+        self._force.end(worker, chunk, chunk.tasks[0].number, out_of_time(walltime_s))
 
     def _look(self, worker: Worker, chunk: Chunk) -> None:
         """A chunk that was thought to be short still runs: say so, and let others have the rest of it."""
@@ -371,7 +367,7 @@ class ProcessEngine:
                 f"(pid {worker.pid}) {describe_exit(code)}. Its options or the folder that it runs in may be "
                 f"at fault; the worker's log is {worker.log}"
             )
-            end = self._force.doom(task.number) or End(Outcome.DIED, text, ErrorCode.WORKER_DIED)
+            end = self._force.doom(task.number) or lost(text)
             chunk.last_news = self._end(task, end)
 
     def on_no_worker(self, reason: str) -> None:
@@ -381,4 +377,4 @@ class ProcessEngine:
             "Python 3.8 or newer that works (its option `python`), then submit again"
         )
         _log.warning("%s", text)
-        self._turns.end_all(End(Outcome.ERROR, text, ErrorCode.WORKER_DIED))
+        self._turns.end_all(failed(text, ErrorCode.WORKER_DIED))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from compute_nb.endpoint.engine import Capabilities
 from compute_nb.endpoint.engines.death import death, gone
+from compute_nb.endpoint.engines.end import CANCELLED, End, failed, out_of_time
 from compute_nb.endpoint.engines.flights import Flight
-from compute_nb.endpoint.engines.force import CANCELLED, End
 from compute_nb.endpoint.engines.pool import WorkerLost
 from compute_nb.endpoint.runner import answer as kinds
 from compute_nb.endpoint.runner.answer import Answer
@@ -59,17 +59,3 @@ class Verdict:
             return gone(str(error))
         name = self.capabilities.name
         return failed(f"the engine {name} could not run this task: {type(error).__name__}: {error}")
-
-
-def failed(text: str, code: str = ErrorCode.REMOTE) -> End:
-    """Returns the end of a task that could not be run as it asked."""
-    return End(Outcome.ERROR, text, code)
-
-
-def out_of_time(walltime_s: float) -> End:
-    """Returns the end of a task that was ended after its walltime."""
-    text = (
-        f"WalltimeExceeded: the task had run for its walltime of {walltime_s:g} s and was ended; "
-        "give it a longer walltime or less to do"
-    )
-    return failed(text, ErrorCode.WALLTIME)

@@ -59,11 +59,6 @@ def companions(names: Iterable[str], source: str = "") -> tuple[Module, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def is_companion(name: str) -> bool:
-    """Returns whether a module lies beside the notebook."""
-    return _file(name.partition(".")[0], _folders()) is not None
-
-
 def _folders() -> Iterator[Path]:
     """Yields the notebook's folder, and what of the path is below it and was not installed there."""
     try:

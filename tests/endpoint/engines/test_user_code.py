@@ -1,6 +1,7 @@
 """Whatever user code does to its process: it ends as it should, and the next task finds all as it was."""
 
 import pytest
+from forgery import FORGE
 
 from compute_nb.tasks import Outcome
 
@@ -41,14 +42,6 @@ def go(*lines: str) -> str:
     return "def go():\n    import os, sys, time\n" + "".join(f"    {line}\n" for line in lines)
 
 
-FORGE = (
-    "def forge(text):\n    import os, stat, struct, threading\n    body = text.encode()\n"
-    "    for fd in range(3, 20):\n"
-    "        try:\n            if stat.S_ISFIFO(os.fstat(fd).st_mode):\n"
-    "                os.write(fd, struct.pack('!I', len(body)) + body)\n"
-    "        except OSError:\n            pass\n"
-    "    threading.Event().wait(20)\n"
-)
 FORK = "child = os.fork()"
 CASES = {
     "returns from a fork": (go(FORK, "return child > 0"), SUCCESS, True),

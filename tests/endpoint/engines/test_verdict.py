@@ -5,8 +5,8 @@ from uuid import UUID
 import pytest
 
 from compute_nb.endpoint.engine import Capabilities, EngineBatch, EngineTask
+from compute_nb.endpoint.engines.end import CANCELLED
 from compute_nb.endpoint.engines.flights import Chunk, Flight
-from compute_nb.endpoint.engines.force import CANCELLED
 from compute_nb.endpoint.engines.pool import WorkerLost
 from compute_nb.endpoint.engines.verdict import Verdict
 from compute_nb.endpoint.runner import answer as kinds
