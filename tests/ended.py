@@ -28,8 +28,9 @@ def left_of(*pids: int, within_s: float = WAIT_S) -> list[int]:
 
 
 def has_ended(pid: int) -> bool:
-    """True also of one that nobody has buried yet."""
+    """True also of one that nobody has buried, once its last thread has let go of files and locks."""
     try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+        is_zombie = psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return is_zombie and len(os.listdir(f"/proc/{pid}/task")) == 1
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return True

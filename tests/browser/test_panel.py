@@ -1,6 +1,7 @@
 """The panel in JupyterLab: while its tasks run, and on a page that was loaded again meanwhile."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -9,34 +10,45 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-SWEEP = (
-    "%%compute local -m s=range({tasks}) -n sweep\n"
-    "import os, time\n"
-    "while s > 1 and not os.path.exists({gate!r} + str(s // {each})):\n"
-    "    time.sleep(0.05)\n"
-    "if s == 1: 1 / 0\n"
-    "s"
-)
+SWEEP = """\
+%%compute local -m s=range({tasks}) -n sweep
+import itertools, os, time
+if s == 1: 1 / 0
+for turn in itertools.count():  # in which tasks run, whatever worker has which
+    try:
+        open({gate!r} + "turn-" + str(turn), "x").close()
+        break
+    except FileExistsError:
+        pass
+while turn and not os.path.exists({gate!r} + str(turn // {each})): time.sleep(0.05)
+s"""
 
 
 class Gates:
-    """Tasks beyond the first two wait for the gate of their part."""
+    """The second task fails and the first one ends at once; of all others so many end at each gate."""
 
-    def __init__(self, folder: Path, each: int) -> None:
-        self._path, self._each = folder / "gate-", each
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "gate-"
 
-    def cells(self, tasks: int) -> tuple[str, str]:
-        return "%load_ext compute_nb", SWEEP.format(tasks=tasks, gate=str(self._path), each=self._each)
+    def cells(self, tasks: int, each: int) -> tuple[str, str]:
+        return "%load_ext compute_nb", SWEEP.format(tasks=tasks, gate=str(self._path), each=each)
 
-    def open(self, part: int) -> None:
-        self._path.with_name(f"gate-{part}").touch()
+    def open(self, *numbers: int) -> None:
+        for number in numbers:
+            self._path.with_name(f"gate-{number}").touch()
 
 
-def test_a_page_loaded_again_while_tasks_run_shows_their_end(lab, page: Page, tmp_path: Path) -> None:
+@pytest.fixture
+def gates(tmp_path: Path) -> Iterator[Gates]:
+    made = Gates(tmp_path)
+    yield made
+    made.open(*range(4))  # of a test that failed: its tasks would keep the workers
+
+
+def test_a_page_loaded_again_while_tasks_run_shows_their_end(lab, page: Page, gates: Gates) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    gates = Gates(tmp_path, 6)
-    write_notebook(lab, "panel.ipynb", *gates.cells(6))
+    write_notebook(lab, "panel.ipynb", *gates.cells(6, 6))
     open_notebook(page, f"{lab.url}/lab/tree/panel.ipynb?reset")
     run_all(page)
     cancel = page.get_by_role("button", name="cancel", exact=True)
@@ -77,10 +89,9 @@ def run_all(page: Page) -> None:
 
 @pytest.mark.usefixtures("without_plugin")
 def test_the_keyboard_does_all_and_keeps_its_place_while_the_panel_moves(
-    lab, page: Page, tmp_path: Path
+    lab, page: Page, gates: Gates
 ) -> None:
-    gates = Gates(tmp_path, 15)
-    write_notebook(lab, "keys.ipynb", *gates.cells(60))
+    write_notebook(lab, "keys.ipynb", *gates.cells(60, 15))
     open_notebook(page, f"{lab.url}/lab/tree/keys.ipynb?reset")
     run_all(page)
     cell = page.locator(".jp-Notebook .jp-CodeCell").nth(1)
@@ -98,7 +109,7 @@ def test_the_keyboard_does_all_and_keeps_its_place_while_the_panel_moves(
     expect(number).to_have_value("1")
     expect(cell.get_by_text("s=1", exact=True)).to_be_visible()
     gates.open(0)
-    waits_for_moves(page, cell, 15)
+    waits_for_moves(cell, 1 + 15)
     expect(details).to_be_focused()
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
@@ -108,31 +119,29 @@ def test_the_keyboard_does_all_and_keeps_its_place_while_the_panel_moves(
     page.keyboard.press("ArrowUp")
     expect(cell.get_by_text("s=2", exact=True)).to_be_visible()
     gates.open(1)
-    waits_for_moves(page, cell, 30)
+    waits_for_moves(cell, 1 + 30)
     expect(number).to_be_focused()
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     expect(cell.get_by_label("task group")).to_be_focused()
     page.keyboard.press("Control+A")
     UUID(page.evaluate("() => { const e = document.activeElement; return e.value.slice(e.selectionStart) }"))
-    gates.open(2)
-    gates.open(3)
+    gates.open(2, 3)
     expect(cell.locator(".cnb-final")).to_be_visible(timeout=60_000)
     expect(cell.get_by_label("task group")).to_be_focused()
     expect(cell.get_by_role("progressbar")).to_have_count(1)
     expect(cell.get_by_role("progressbar")).to_be_visible()
 
 
-def waits_for_moves(page: Page, cell: Locator, done: int) -> None:
+def waits_for_moves(cell: Locator, done: int) -> None:
     expect(cell.get_by_role("progressbar")).to_have_attribute("aria-valuenow", str(done))
 
 
 @pytest.mark.usefixtures("without_plugin")
 def test_a_panel_whose_kernel_is_gone_says_how_it_stood_and_shows_no_dead_widget(
-    lab, page: Page, tmp_path: Path
+    lab, page: Page, gates: Gates
 ) -> None:
-    gates = Gates(tmp_path, 6)
-    write_notebook(lab, "gone.ipynb", *gates.cells(6))
+    write_notebook(lab, "gone.ipynb", *gates.cells(6, 6))
     open_notebook(page, f"{lab.url}/lab/tree/gone.ipynb?reset")
     run_all(page)
     cell = page.locator(".jp-Notebook .jp-CodeCell").nth(1)
@@ -147,4 +156,3 @@ def test_a_panel_whose_kernel_is_gone_says_how_it_stood_and_shows_no_dead_widget
     cell = page.locator(".jp-Notebook .jp-CodeCell").nth(1)
     expect(cell.get_by_text(re.compile("sweep: 6 tasks submitted to local"))).to_be_visible()
     expect(cell.get_by_text("Error displaying widget")).to_be_hidden()
-    gates.open(0)
