@@ -9,7 +9,6 @@ from compute_nb import routes, wire
 from compute_nb.amqp import Incoming, Link, LinkPlan
 from compute_nb.connection import Connection
 from compute_nb.future import ComputeFuture
-from compute_nb.group_ids import group_ids
 from compute_nb.tasks import Events, new_id
 
 MAX_GROUPS = 10_000
@@ -28,9 +27,8 @@ class PrivateQueue:
         groups = self._groups
         if task_group_id in groups:
             return None
-        named = [task_group_id, *group_ids.drawn]
-        found = routes.watch(connection, self._watch_id, named)
-        groups.update(named)
+        found = routes.watch(connection, self._watch_id, [task_group_id])
+        groups.add(task_group_id)
         return LinkPlan(found.url, (found.queue,))
 
     def subscribe(self, connection: Connection, groups: Iterable[UUID]) -> LinkPlan:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from compute_nb.group_ids import group_ids
 from compute_nb.serialize.strategy import path_for_peers
+from compute_nb.tasks import new_id
 
 PUBLISHED_BATCH_SIZE = 128
 """The published default of `batch_size`: nobody has asked for smaller requests than there may be."""
@@ -46,7 +46,7 @@ def jsonable(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 def group_id(value: UUID | str | None) -> UUID:
     """Returns the id, a new one for None; a ValueError if it is no UUID."""
-    return group_ids.take() if value is None else UUID(str(value))
+    return new_id() if value is None else UUID(str(value))
 
 
 def import_paths(value: Sequence[object] | None) -> list[str]:
