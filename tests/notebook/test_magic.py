@@ -491,14 +491,16 @@ def test_tables_of_tasks_endpoints_and_service(nb, capsys):
     nb.here("%%compute -n sims -w\n1")
     capsys.readouterr()
     nb.here("%compute tasks")
-    head, first, *_ = capsys.readouterr().out.splitlines()
-    assert head.split() == ["cell", "name", "submitted", "endpoint", "tasks", "time", "task", "group"]
+    told = capsys.readouterr().out
+    head, first, *_ = told.splitlines()
+    assert head.split()[:6] == ["cell", "name", "submitted", "endpoint", "tasks", "time"]
+    assert re.search(r"\n +task group [0-9a-f-]{36}\n", told)
     assert "sims" in first
     assert "✓ 1 of 1 done" in first
     nb.here("%compute endpoints")
-    head, first, *_ = capsys.readouterr().out.splitlines()
-    counted = ["workers", "busy", "queued", "cores", "free", "memory"]
-    assert head.split() == ["endpoint", "state", "engine", "Python", *counted, "id"]
+    head, first, below, *_ = capsys.readouterr().out.splitlines()
+    assert head.split() == ["endpoint", "state", "engine", "Python", "workers", "busy", "queued", "cores"]
+    assert re.fullmatch(r" +free memory \S+ GiB, id [0-9a-f-]{36}", below)
     assert re.match(r"local \(default\)  ● online +processes +3\.\d", first)
     nb.here("%compute service")
     assert "endpoints  local (online)" in capsys.readouterr().out
