@@ -138,8 +138,7 @@ class Crowd:
                 if os.getpid() != self.pid:
                     os._exit(0 if end[0] else 1)  # a child that the task forked and that came back here
             finally:
-                sys.settrace(None)  # these are of the thread: who clears up for all does not reach them
-                sys.setprofile(None)
+                self.state.put_back_thread(has_folder)  # who clears up for all does not reach it
                 self.teller.end()
                 self.room.leave()
             with self.writing:

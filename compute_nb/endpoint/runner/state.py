@@ -71,6 +71,14 @@ class State:
         self.stitch()
         return False
 
+    def put_back_thread(self, has_folder: bool) -> None:
+        """Undoes what a task has done to its thread alone: with a folder of its own its mask of files too."""
+        sys.settrace(None)
+        sys.setprofile(None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+        if has_folder:
+            os.umask(self.umask)
+
     def put_back_signals(self) -> None:
         """Undoes what was done to signals and alarms."""
         for timer in TIMERS:

@@ -33,6 +33,7 @@ def look():
         'stdin': os.read(0, 1),
         'modules': [__import__(name).__name__ for name in ('os', 'json', 'builtins', 'traceback', 'struct')],
         'trace': (sys.gettrace(), sys.getprofile()),
+        'blocked': sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ()))),
     }
 """
 PROCESS_ONLY = "signal only works in main thread"  # what a task on a thread is told
@@ -210,6 +211,23 @@ def test_the_next_task_finds_all_as_it_was(engine, before, name):
         assert said in result.data
     found = engine.values(engine.submit(LOOK, *[((), {})] * 4))
     assert not [changed(one, before) for one in found if changed(one, before)]
+
+
+MEET = """
+def meet():
+    import os, signal, sys, threading
+    vars(sys).setdefault('meeting', threading.Barrier(2)).wait(60)  # so that each thread has one
+    found = os.umask(0o777), sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])))
+    sys.meeting.wait(60)
+    return found
+"""
+
+
+def test_each_thread_finds_what_is_its_own_as_it_was(fresh):
+    rig = fresh("threads")
+    first, second = (rig.values(rig.submit(MEET, ((), {}), ((), {}))) for _ in range(2))
+    assert first[0] == first[1]
+    assert second == first
 
 
 def test_threads_whose_process_tells_ends_that_are_none_are_started_anew(fresh):
