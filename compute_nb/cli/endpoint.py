@@ -299,7 +299,7 @@ def _folder_of(home: Home, name: str) -> Folder | None:
 
 
 def _read(folder: Folder, options: Mapping[str, Any]) -> Settings:
-    from compute_nb.endpoint.settings import FILE_NAME, read_settings
+    from compute_nb.endpoint.settings import ELSEWHERE, FILE_NAME, read_settings
 
     given = dict(options)
     config, own = given.pop("config", None), folder.path / FILE_NAME
@@ -307,7 +307,13 @@ def _read(folder: Folder, options: Mapping[str, Any]) -> Settings:
     counts = {key: int(given[key]) for key in _COUNTS if given.get(key) is not None}
     if given.get("preload"):
         given["preload"] = [name.strip() for name in given["preload"].split(",")]
-    return read_settings(file, {**given, **counts})
+    settings = read_settings(file, {**given, **counts})
+    if settings.engine not in ELSEWHERE and settings.python and shutil.which(settings.python) is None:
+        raise ComputeError(
+            f"endpoint {folder.name}: there is no interpreter {settings.python!r} here: give the path of a "
+            "Python 3.8 or newer by --python, or `python` in its endpoint.toml"
+        )
+    return settings
 
 
 def _spelled(value: Any) -> str:

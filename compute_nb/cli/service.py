@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -162,9 +162,10 @@ def _stop(home: Home, now: bool) -> str:
     from compute_nb.service.local_agent import end_orphans
 
     stop_s = 0.0 if now else longest_stop_s(home)
-    left = _open_tasks(home, stop_s)
+    agents = _own_agents(home)
+    left = _open_tasks(home, max(stop_s, *agents.values(), 0.0))
     if stop_service(home, now=now):
-        return "; ".join(["stopped", *left])
+        return "; ".join(["stopped", *left, *_leaving(agents)])
     if orphans := end_orphans(home, stop_s):
         return f"not running; {_count(orphans, 'local endpoint')} of a killed service stopped"
     return "not running"
@@ -185,9 +186,23 @@ def _open_tasks(home: Home, stop_s: float) -> list[str]:
         again = f"{they} after `compute-nb service start` or the next submit"
         text.append(f"{_count(waiting, 'open task')} stay{'s' * (waiting == 1)}: {again}")
     if begun:
-        late = f" and did not end within {stop_s:g} s" if stop_s else ""
-        text.append(f"{begun} that had begun{late} end{'s' * (begun == 1)} as LOST where no retries are left")
+        lost = "as LOST where no retries are left"
+        ends = ": what did not end within its `stop_s` ends" if stop_s else f" end{'s' * (begun == 1)}"
+        text.append(f"{begun} that had begun{ends} {lost}")
     return text
+
+
+def _own_agents(home: Home) -> dict[str, float]:
+    """Returns the endpoints that end with the service and that nobody else starts, with their `stop_s`."""
+    from compute_nb.cli.roster import folders
+    from compute_nb.service.local_agent import is_local
+
+    notes = {one.name: one.last() for one in folders(home) if not is_local(one.name) and one.taken()}
+    return {name: note.stop_s for name, note in notes.items() if note is not None and note.service is None}
+
+
+def _leaving(names: Iterable[str]) -> list[str]:
+    return [f"endpoint {name} ends too, until `compute-nb endpoint start {name}`" for name in names]
 
 
 def _count(number: int, what: str) -> str:

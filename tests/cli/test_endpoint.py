@@ -5,7 +5,24 @@ import subprocess
 import sys
 import time
 
+from filelock import FileLock
+
 from .conftest import COMMAND, WAIT_S
+
+SUBMIT = """
+import os, sys, time
+from compute_nb import Executor
+
+def wait(path):
+    import os, time
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+future = Executor("lab").submit(wait, sys.argv[1])
+while not future.running():
+    time.sleep(0.01)
+os._exit(0)
+"""
 
 WORKERS = (
     *("--workers", "1", "--min-workers", "1", "--max-tasks-per-worker", "9"),
@@ -77,6 +94,10 @@ def test_a_file_or_an_option_that_can_not_be_is_one_line(compute_nb, tmp_path):
     refused = compute_nb("endpoint", "run", "lab", "--workers", "1", "--min-workers", "2")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "min_workers must be at most `workers`, which is 1 here, not 2" in refused.stderr
+    for command in ("start", "run"):
+        refused = compute_nb("endpoint", command, "lab", "--python", f"{tmp_path}/python")
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert f"there is no interpreter '{tmp_path}/python' here" in refused.stderr
 
 
 def test_start_takes_no_module_of_the_folder_where_it_is_typed(compute_nb, environment, tmp_path):
@@ -88,3 +109,26 @@ def test_start_takes_no_module_of_the_folder_where_it_is_typed(compute_nb, envir
         assert (done.returncode, done.stderr) == (0, "")
     finally:
         assert compute_nb("endpoint", "stop", "lab").returncode == done.returncode
+
+
+def test_a_stop_of_the_service_says_which_endpoints_end_and_what_becomes_of_their_tasks(
+    home, environment, compute_nb, tmp_path
+):
+    folder = home.endpoint_dir("lab")
+    folder.mkdir(parents=True)
+    (folder / "endpoint.toml").write_text("stop_s = 600\nworkers = 1\n")
+    assert compute_nb("endpoint", "start", "lab").returncode == 0
+    subprocess.run([sys.executable, "-c", SUBMIT, str(tmp_path / "go")], check=True, env=environment)
+    stopped = compute_nb("service", "stop")
+    assert stopped.stdout == (
+        "stopped; 1 that had begun: what did not end within its `stop_s` ends as LOST where no retries are "
+        "left; endpoint lab ends too, until `compute-nb endpoint start lab`\n"
+    )
+    (tmp_path / "go").touch()
+    with FileLock(folder / "agent.lock", timeout=WAIT_S):
+        pass
+    assert compute_nb("endpoint", "start", "lab").returncode == 0
+    until = time.monotonic() + WAIT_S
+    while (tasks := json.loads(compute_nb("tasks", "list", "--json").stdout)[0]["tasks"]) != {"SUCCEEDED": 1}:
+        assert time.monotonic() < until, tasks
+    assert compute_nb("endpoint", "stop", "lab").returncode == 0
