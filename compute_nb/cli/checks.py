@@ -175,7 +175,18 @@ def _home(home: Home) -> Iterator[Finding]:
 def _files(home: Home) -> Iterator[Path]:
     for folder in (home.root, home.state):
         if folder.is_dir():
-            yield from (path for path in sorted(folder.iterdir()) if path.is_file())
+            yield from (path for path in sorted(folder.iterdir()) if path.is_file() and _secret(home, path))
+
+
+def _secret(home: Home, path: Path) -> bool:
+    """False for what everybody may know: config.toml, and certificates without their key."""
+    if path == home.config_file:
+        return False
+    try:
+        text = path.read_bytes() if path.suffix in {".pem", ".crt"} else b""
+    except OSError:
+        return True
+    return b"BEGIN CERTIFICATE" not in text or b"PRIVATE KEY" in text
 
 
 def _others_may(path: Path) -> bool:

@@ -70,6 +70,19 @@ def test_what_is_wrong_is_named_with_its_mend(home, compute_nb, environment, tmp
     assert "SECURITY.md" in told["service local", "ok"]["found"]
 
 
+def test_what_holds_no_secret_may_be_read_by_others(home, compute_nb):
+    home.prepare()
+    certificate = "-----BEGIN CERTIFICATE-----\n"
+    for name, text in (("config.toml", ""), ("ca.pem", certificate)):
+        (home.root / name).write_text(text)
+        (home.root / name).chmod(0o644)
+    assert found(compute_nb("doctor", "--json"))["home folder", "ok"]["found"] == str(home.root)
+    both = home.root / "both.pem"
+    both.write_text(f"{certificate}-----BEGIN PRIVATE KEY-----\n")
+    both.chmod(0o644)
+    assert found(compute_nb("doctor", "--json"))["home folder", "problem"]["mend"] == f"chmod go-rwx {both}"
+
+
 def test_settings_that_can_not_be_read_are_one_problem(home, compute_nb):
     home.prepare()
     write_private(home.config_file, "default_endpoin = 1\n")
