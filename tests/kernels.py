@@ -43,10 +43,15 @@ class Kernel:
                 return messages
 
     def text(self, code: str, cell_id: str | None = "c0") -> str:
-        """Runs a cell; returns all that it prints, shows and raises as text."""
+        """Runs a cell; returns all that it prints, shows and raises as text.
+
+        A panel is drawn anew when its turn comes, whichever cell runs then: `updates` has that.
+        """
         parts = []
         for message in self.run(code, cell_id):
             content = message["content"]
+            if message["msg_type"] == "update_display_data":
+                continue
             parts.append(str(content.get("text", "")))
             parts.append(str((content.get("data") or {}).get("text/plain", "")))
             parts.append(str(content.get("evalue", "")))

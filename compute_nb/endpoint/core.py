@@ -244,7 +244,8 @@ class Core:
         if not told:
             return EngineStatus(0, 0, 0, 0)
         counts = [sum(column) for column in zip(*(one.counts for one in told), strict=True)]
-        return EngineStatus._make((*counts, told[0].resources, told[0].elsewhere))
+        trouble = next((one.trouble for one in told if one.trouble), "")
+        return EngineStatus._make((*counts, told[0].resources, told[0].elsewhere, trouble))
 
 
 def _began_at(folder: Path, journal_id: UUID) -> float:
