@@ -5,9 +5,9 @@
 The first lane is shown as it goes, the others after it. What failed, in whichever lane, stands once more at
 the end, where it is seen. The exit status is 0 if all are green.
 
-Under `CI=true` a lane with one to three failed tests runs those again, by themselves and in a new process: a
-test that is green then is unsteady. It is named at the end with what it said at first, and is to be mended;
-it does not stop a landing. Elsewhere each failure is one.
+Under `CI=true` a lane with failed tests in one to three files runs those again, by themselves and in a new
+process: a test that is green then is unsteady. It is named at the end with what it said at first, and is to
+be mended; it does not stop a landing. Elsewhere each failure is one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TEST = re.compile(r"_+ .+ _+")
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 HEAD, TAIL = 50, 25  # of one failed test's lines
 TESTS_FAILED = 1  # a status of pytest
-FEW = 3  # more than these are no chance
+FEW = 3  # files; more than these are no chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,8 @@ def main(options: list[str]) -> int:
 
 def _passes(lane: Lane, options: list[str], folder: str) -> bool:
     """Runs the few that failed in a lane again, and returns whether all were green."""
-    if lane.status != TESTS_FAILED or not 0 < len(lane.failed) <= FEW:
+    files = {one.partition("::")[0] for one in lane.failed}  # of a start that many share all fail
+    if lane.status != TESTS_FAILED or not 0 < len(files) <= FEW:
         return False
     sys.stdout.write("\n".join(["", "#" * 40 + " what failed, by itself", ""]))
     with _begin(subprocess.PIPE, [*options, *lane.failed], folder) as process:
