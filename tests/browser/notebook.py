@@ -48,7 +48,7 @@ class Notebook:
 
     def _hear(self, said: ConsoleMessage) -> None:
         if said.type == "error" and not said.text.startswith(DEBUGGER):
-            self.errors.append(said.text)
+            self.errors.append(f"{said.text} ({said.location.get('url', '?')})")
 
     @property
     def others(self) -> list[str]:
