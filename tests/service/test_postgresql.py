@@ -13,7 +13,8 @@ from own_postgresql import PostgresqlServer
 from own_wire import Wire
 
 from compute_nb.errors import ComputeError
-from compute_nb.service.database.postgresql import shown
+from compute_nb.service.database import open_database
+from compute_nb.service.database.postgresql import PostgresqlDatabase, shown
 from compute_nb.service.place import place_of, remember
 from compute_nb.service.store import Store, StoreAway, StoreUnusable
 from compute_nb.tasks import Run, TaskState
@@ -48,6 +49,14 @@ def test_a_commit_whose_answer_got_lost_is_looked_up(postgresql: PostgresqlServe
         rig.store.close()
 
     asyncio.run(main())
+
+
+def test_a_commit_that_a_crash_took_back_has_not_come_through(postgresql: PostgresqlServer) -> None:
+    database = open_database(postgresql.database())
+    assert isinstance(database, PostgresqlDatabase)
+    database._unsure = "1000000000"  # a number that the server has given to nobody, or no more
+    assert database.reconnect() is False
+    database.stop()
 
 
 def test_a_cut_network_fails_requests_until_it_is_back(postgresql: PostgresqlServer, cable: Wire) -> None:

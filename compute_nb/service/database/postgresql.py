@@ -254,11 +254,17 @@ class PostgresqlDatabase:
             self._connection = self._connect()
             self._end_old_backend()
             self._prepare()
-            return unsure is not None and self._one(_STATUS, unsure) == ("committed",)
+            return unsure is not None and self._has_committed(unsure)
         except (psycopg.Error, StoreUnusable) as error:
             self._connection.close()
             self._unsure = unsure
             raise self._told(error) from error
+
+    def _has_committed(self, transaction: str) -> bool:
+        try:
+            return bool(self._one(_STATUS, transaction) == ("committed",))
+        except psycopg.errors.InvalidParameterValue:
+            return False  # "in the future": a crash took it back, the server will give its number anew
 
     def _end_old_backend(self) -> None:
         """The server may still wait for us behind the lost connection, in a transaction, with our lock."""
